@@ -1,0 +1,224 @@
+"""The EmbeddingModel document as frozen values. Defaults are applied here, once.
+
+The same document is applied to the cluster, mounted (resolved) into the pod and served on a laptop. The
+CRD's schema says the same in the cluster; tests/api keeps the two equal.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic.alias_generators import to_camel
+
+from kubeembed_api.errors import InvalidSpec
+from kubeembed_api.names import API_VERSION, KIND
+from kubeembed_api.sources import Source, parse_source
+
+Duration = Annotated[str, StringConstraints(pattern=r"^([0-9]+(h|m|s))+$")]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
+Output = Literal["dense", "sparse", "multivector", "score"]
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True
+    )
+
+
+class ModelSource(_Value):
+    """Where the weights come from."""
+
+    source: str
+    revision: str | None = None
+    credentials_secret: str | None = None
+    trust_remote_code: bool = False
+
+    @property
+    def parsed(self) -> Source:
+        """Raises InvalidSpec."""
+        return parse_source(self.source)
+
+
+class Recipe(_Value):
+    """What overrides the model's own files. None means: as the model says."""
+
+    pooling: Literal["cls", "mean", "lastToken"] | None = None
+    normalize: bool | None = None
+    max_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
+    dimensions: int | None = Field(default=None, ge=1, le=65_536)
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    outputs: tuple[Output, ...] | None = Field(default=None, min_length=1, max_length=4)
+    prompts: dict[str, str] | None = None
+
+
+class Adapter(_Value):
+    """A LoRA adapter of the model, which requests name as `model:adapter`."""
+
+    name: Name
+    source: str
+    revision: str | None = None
+    credentials_secret: str | None = None
+
+
+class Resources(_Value):
+    """How much hardware a replica gets, in the administrator's words."""
+
+    profile: Name | None = None
+    count: int = Field(default=1, ge=1, le=64)
+
+
+class Target(_Value):
+    """What the builtin autoscaler holds the load at."""
+
+    utilization: int = Field(default=70, ge=1, le=100)
+    queue_seconds: float = Field(default=0.5, gt=0)
+
+
+class Hold(_Value):
+    """How many requests wait, and how long, while a sleeping model wakes."""
+
+    requests: int = Field(default=256, ge=0)
+    wait: Duration = "5m"
+
+
+class Scaling(_Value):
+    """How many replicas there are, and who decides."""
+
+    mode: Literal["Builtin", "KEDA", "External"] = "Builtin"
+    min: int = Field(default=1, ge=0, le=1000)
+    max: int = Field(default=1, ge=1, le=1000)
+    replicas: int | None = Field(default=None, ge=0, le=1000)
+    target: Target = Target()
+    idle_after: Duration | None = None
+    hold: Hold = Hold()
+
+
+class Weights(_Value):
+    """Where the fetched copy lives."""
+
+    cache: Literal["Shared", "Node", "Ephemeral"] = "Shared"
+    claim: str | None = None
+
+
+class Rollout(_Value):
+    """How a change replaces the running pods."""
+
+    strategy: Literal["Surge", "Recreate"] = "Surge"
+
+
+class Spec(_Value):
+    """What the user wants."""
+
+    model: ModelSource
+    recipe: Recipe = Recipe()
+    adapters: tuple[Adapter, ...] = Field(default=(), max_length=64)
+    resources: Resources = Resources()
+    scaling: Scaling = Scaling()
+    weights: Weights = Weights()
+    rollout: Rollout = Rollout()
+
+
+class Metadata(BaseModel):
+    """The part of the metadata that KubeEmbed reads; the rest is Kubernetes' own."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
+
+    name: str
+    namespace: str = "default"
+    uid: str = ""
+    generation: int = 0
+    annotations: Mapping[str, str] = Field(default_factory=dict)
+    deletion_timestamp: str | None = Field(default=None, alias="deletionTimestamp")
+
+
+class Resolved(BaseModel):
+    """What status says of the weights: which commit, under which key. Empty until they are fetched."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    revision: str | None = None
+    key: str | None = None
+
+
+class EmbeddingModel(BaseModel):
+    """One model, as its author wrote it and, once known, as it was resolved."""
+
+    model_config = ConfigDict(frozen=True)
+
+    metadata: Metadata
+    spec: Spec
+    resolved: Resolved = Resolved()
+
+    @property
+    def name(self) -> str:
+        return self.metadata.name
+
+    @property
+    def namespace(self) -> str:
+        return self.metadata.namespace
+
+
+def parse(document: Mapping[str, Any]) -> EmbeddingModel:
+    """A document as read from YAML or from the API server -> values, defaults applied.
+
+    Raises InvalidSpec naming the field. `status` is read for the resolved revision and key alone.
+    """
+    if document.get("apiVersion") != API_VERSION or document.get("kind") != KIND:
+        found = f"{document.get('apiVersion')} {document.get('kind')}"
+        raise InvalidSpec("apiVersion", f"found {found}; write {API_VERSION} and kind {KIND}")
+    status = document.get("status") or {}
+    try:
+        model = EmbeddingModel(
+            metadata=Metadata.model_validate(document.get("metadata") or {}),
+            spec=Spec.model_validate(document.get("spec") or {}),
+            resolved=Resolved(
+                revision=(status.get("model") or {}).get("revision"),
+                key=(status.get("weights") or {}).get("key"),
+            ),
+        )
+    except ValidationError as error:
+        raise _invalid(error) from error
+    _check(model.spec)
+    return model
+
+
+def dump(model: EmbeddingModel) -> dict[str, Any]:
+    """The resolved document that is mounted into the pod: what the runtime reads, and no more.
+
+    Scaling, resources and the like are left out, so that changing them restarts no pod.
+    """
+    spec = model.spec.model_dump(by_alias=True, exclude_none=True, include={"model", "recipe"})
+    spec["model"].pop("credentialsSecret", None)
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "metadata": {"name": model.name, "namespace": model.namespace},
+        "spec": spec,
+        "status": {
+            "model": {"revision": model.resolved.revision},
+            "weights": {"key": model.resolved.key},
+        },
+    }
+
+
+def _invalid(error: ValidationError) -> InvalidSpec:
+    first = error.errors()[0]
+    path = ".".join(str(part) for part in first["loc"])
+    root = "metadata" if error.title == "Metadata" else "spec"
+    return InvalidSpec(f"{root}.{path}" if path else root, first["msg"])
+
+
+def _check(spec: Spec) -> None:
+    """The rules across fields, for documents that no API server has seen. The CRD has them as CEL."""
+    source = spec.model.parsed
+    for index, adapter in enumerate(spec.adapters):
+        parse_source(adapter.source, f"spec.adapters[{index}].source")
+    names = [adapter.name for adapter in spec.adapters]
+    if len(set(names)) < len(names):
+        raise InvalidSpec("spec.adapters", f"each name once; found {names}")
+    if spec.scaling.min > spec.scaling.max:
+        raise InvalidSpec("spec.scaling.min", "must not be greater than spec.scaling.max")
+    if source.scheme in ("pvc", "oci", "file") and spec.model.revision is not None:
+        raise InvalidSpec(
+            "spec.model.revision", f"{source.scheme}:// has no revisions; leave it out"
+        )

@@ -1,0 +1,53 @@
+"""The words that operator, fetch Job and serving pods have to spell alike: labels, ports, paths."""
+
+from typing import Final
+
+GROUP: Final = "kubeembed.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+KIND: Final = "EmbeddingModel"
+PLURAL: Final = "embeddingmodels"
+
+#: Who applies: the field manager of every server-side apply, and of the replica count alone.
+FIELD_MANAGER: Final = "kubeembed"
+SCALE_MANAGER: Final = "kubeembed-scaler"
+
+MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+MANAGED_BY_VALUE: Final = "kubeembed"
+COMPONENT: Final = "app.kubernetes.io/component"
+MODEL_LABEL: Final = f"{GROUP}/model"
+SERVING: Final = "serving"
+WEIGHTS: Final = "weights"
+
+#: Annotations of children: hash of the manifest as applied, of the document the pod was started with.
+APPLIED_ANNOTATION: Final = f"{GROUP}/applied"
+DOCUMENT_ANNOTATION: Final = f"{GROUP}/document"
+REPLICAS_ANNOTATION: Final = f"{GROUP}/replicas"
+#: Set on a model by a person: change its value and the revision is resolved anew.
+RESOLVE_ANNOTATION: Final = f"{GROUP}/resolve"
+
+#: The Service's port, and the container's: contracts for applications, then health and metrics.
+SERVICE_PORT: Final = 80
+HTTP_PORT: Final = 8080
+ADMIN_PORT: Final = 8081
+
+#: Everything of ours runs as this user and group, which the cache volume is writable for.
+RUN_AS: Final = 10001
+
+CACHE_ROOT: Final = "/var/cache/kubeembed"
+DOCUMENT_FILE: Final = "model.yaml"
+DOCUMENT_FOLDER: Final = "/etc/kubeembed"
+TERMINATION_LOG: Final = "/dev/termination-log"
+
+#: The claim of the Shared cache, one per namespace, where the document names no other.
+SHARED_CLAIM: Final = "kubeembed-weights"
+
+
+def fetch_job_name(model: str, request: str) -> str:
+    """Name of the Job that fetches what `request` (8 hex digits) asks for. At most 54 characters."""
+    return f"{model}-fetch-{request}"
+
+
+def endpoint(model: str, namespace: str) -> str:
+    """The URL that applications in the cluster call."""
+    return f"http://{model}.{namespace}.svc"

@@ -1,0 +1,59 @@
+"""The stable reasons of conditions, as users see them in `kubectl get em` and alert on them.
+
+One list for all rooms: the fetch Job and the runtime name the reason, the operator repeats it.
+"""
+
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a condition is what it is. Never renamed without a CHANGELOG line."""
+
+    # The document
+    INVALID_SPEC = "InvalidSpec"
+    NOT_SUPPORTED_YET = "NotSupportedYet"
+    NAME_TAKEN = "NameTaken"
+
+    # Good ends
+    READY = "Ready"
+    FETCHED = "Fetched"
+    MOUNTED = "Mounted"
+    SERVING = "Serving"
+    NO_ADAPTERS = "NoAdapters"
+    AWAKE = "Awake"
+
+    # On the way
+    PENDING = "Pending"
+    FETCHING = "Fetching"
+    STARTING = "Starting"
+    SCALED_TO_ZERO = "ScaledToZero"
+
+    # The source of the weights
+    SOURCE_UNAUTHORIZED = "SourceUnauthorized"  # 401: no token, or a wrong one
+    SOURCE_FORBIDDEN = "SourceForbidden"  # 403: the token may not read this repository
+    SOURCE_NOT_FOUND = "SourceNotFound"  # 404: no such repository or revision
+    SOURCE_RATE_LIMITED = "SourceRateLimited"  # 429
+    SOURCE_UNAVAILABLE = "SourceUnavailable"  # 5xx, no connection, no name
+    SOURCE_TRUNCATED = "SourceTruncated"  # the body ended early
+    CHECKSUM_MISMATCH = "ChecksumMismatch"
+    NO_USABLE_FILES = "NoUsableFiles"  # no config.json or no safetensors
+    DISK_FULL = "DiskFull"
+    CACHE_UNWRITABLE = "CacheUnwritable"
+    WEIGHTS_MISSING = "WeightsMissing"  # the serving pod found no copy under the key
+    CLAIM_PENDING = "ClaimPending"
+    SECRET_MISSING = "SecretMissing"
+
+    # Pods, of the Job and of the Deployment
+    UNSCHEDULABLE = "Unschedulable"
+    IMAGE_PULL_FAILED = "ImagePullFailed"
+    CONTAINER_CONFIG = "ContainerConfigError"
+    OUT_OF_MEMORY = "OutOfMemory"
+    CRASH_LOOP = "CrashLoop"
+    PODS_FORBIDDEN = "PodsForbidden"  # quota, Pod Security, admission
+    NOT_READY = "NotReady"
+    EVICTED = "Evicted"
+
+    # The runtime's own word on why it does not start
+    INVALID_RECIPE = "InvalidRecipe"
+    UNSUPPORTED_MODEL = "UnsupportedModel"
+    DEVICE_FAILED = "DeviceFailed"

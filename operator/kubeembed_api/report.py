@@ -1,0 +1,70 @@
+"""What a container of ours says of itself: its last word, and how far it has come.
+
+The last word is JSON in the termination message, which kubelet keeps in the Pod's status, so that the
+operator reads it with no network and no permission beyond Pods. At most 4,096 bytes, kubelet's limit.
+"""
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.alias_generators import to_camel
+
+from kubeembed_api.reasons import Reason
+
+MESSAGE_LIMIT = 2000
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True
+    )
+
+
+class Report(_Value):
+    """The last word of a fetch (reason Fetched) or of a container that failed (any other reason)."""
+
+    reason: Reason
+    message: str = ""
+    key: str | None = None
+    revision: str | None = None
+    bytes: int | None = None  # size of the whole copy
+    fetched_bytes: int | None = None  # of them, by this run
+    retry_after_seconds: float | None = None
+
+    def write(self, path: Path) -> None:
+        """Leaves the report where kubelet looks for it; a laptop has no such file, which is fine."""
+        short = self.model_copy(update={"message": self.message[:MESSAGE_LIMIT]})
+        if path.exists():
+            path.write_text(short.model_dump_json(by_alias=True, exclude_none=True))
+
+
+def parse_report(text: str | None) -> Report | None:
+    """None where the text is not a report: a container that died without a last word."""
+    if not text:
+        return None
+    try:
+        return Report.model_validate_json(text)
+    except ValidationError:
+        return None
+
+
+class Progress(_Value):
+    """Answer of the fetch Job's admin port to GET /progress. `rate` is bytes per second."""
+
+    bytes: int
+    total: int
+    rate: float = 0.0
+
+
+class RuntimeInfo(_Value):
+    """Answer of the runtime's admin port to GET /info: the resolved recipe, as it is served."""
+
+    name: str
+    dimensions: int
+    max_tokens: int
+    pooling: str
+    normalize: bool
+    dtype: str
+    device: str
+    fingerprint: str
+    revision: str | None = None
