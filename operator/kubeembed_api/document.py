@@ -5,7 +5,7 @@ CRD's schema says the same in the cluster; tests/api keeps the two equal.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 from pydantic.alias_generators import to_camel
@@ -203,9 +203,28 @@ def dump(model: EmbeddingModel) -> dict[str, Any]:
 
 def _invalid(error: ValidationError) -> InvalidSpec:
     first = error.errors()[0]
-    path = ".".join(str(part) for part in first["loc"])
     root = "metadata" if error.title == "Metadata" else "spec"
-    return InvalidSpec(f"{root}.{path}" if path else root, first["msg"])
+    field = ".".join([root, *(str(part) for part in first["loc"])])
+    if first["type"] != "extra_forbidden":
+        return InvalidSpec(field, first["msg"])
+    allowed = ", ".join(sorted(_fields(first["loc"][:-1])))
+    return InvalidSpec(field, f"unknown field; allowed here: {allowed}")
+
+
+def _fields(path: tuple[int | str, ...]) -> list[str]:
+    """The names that a document may have at `path` below spec, as it spells them."""
+    value: type[BaseModel] = Spec
+    for part in path:
+        if isinstance(part, str):
+            value = _value_type(value, part)
+    return [field.alias or name for name, field in value.model_fields.items()]
+
+
+def _value_type(value: type[BaseModel], alias: str) -> type[BaseModel]:
+    fields = value.model_fields.items()
+    annotation = next(f.annotation for n, f in fields if alias in (n, f.alias))
+    inner = get_args(annotation) or (annotation,)
+    return next(t for t in inner if isinstance(t, type) and issubclass(t, BaseModel))
 
 
 def _check(spec: Spec) -> None:
@@ -216,9 +235,36 @@ def _check(spec: Spec) -> None:
     names = [adapter.name for adapter in spec.adapters]
     if len(set(names)) < len(names):
         raise InvalidSpec("spec.adapters", f"each name once; found {names}")
-    if spec.scaling.min > spec.scaling.max:
-        raise InvalidSpec("spec.scaling.min", "must not be greater than spec.scaling.max")
-    if source.scheme in ("pvc", "oci", "file") and spec.model.revision is not None:
+    if source.scheme in ("pvc", "oci", "file"):
+        _check_mounted(spec.model, source)
+    _check_cache(spec, source)
+    _check_scaling(spec.scaling)
+
+
+def _check_mounted(model: ModelSource, source: Source) -> None:
+    if model.revision is not None:
+        raise InvalidSpec("spec.model.revision", f"{source.scheme}:// has none; leave it out")
+    if model.credentials_secret is not None:
         raise InvalidSpec(
-            "spec.model.revision", f"{source.scheme}:// has no revisions; leave it out"
+            "spec.model.credentialsSecret", f"{source.scheme}:// needs none; leave it out"
         )
+
+
+def _check_cache(spec: Spec, source: Source) -> None:
+    if spec.weights.claim and spec.weights.cache != "Shared":
+        raise InvalidSpec("spec.weights.claim", "is that of the Shared cache; write cache Shared")
+    if spec.weights.cache != "Ephemeral":
+        return
+    if spec.model.credentials_secret:
+        raise InvalidSpec("spec.weights.cache", "Ephemeral pods hold no credentials; write Shared")
+    if source.scheme == "pvc":
+        raise InvalidSpec("spec.weights.cache", "pvc:// is served where it lies; leave it out")
+
+
+def _check_scaling(scaling: Scaling) -> None:
+    if scaling.min > scaling.max:
+        raise InvalidSpec("spec.scaling.min", "must not be greater than spec.scaling.max")
+    if scaling.replicas is not None and scaling.mode != "External":
+        raise InvalidSpec("spec.scaling.replicas", "is for mode External; write min and max")
+    if scaling.idle_after and scaling.min > 0:
+        raise InvalidSpec("spec.scaling.idleAfter", "lets the model sleep; write min 0 with it")
