@@ -1,0 +1,64 @@
+# Every command that people and CI type. `make` alone lists them.
+
+PYTHON ?= python3
+BIN := .venv/bin
+CLUSTER ?= kubeembed
+# A cluster of your own for `make demo CONTEXT=...`; none: dev/cluster makes one on this machine.
+CONTEXT ?=
+PYTEST ?= $(BIN)/pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help setup check test test-unit test-cluster cluster cluster-down demo images bench lock clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup: .venv/.ready ## Make the Python environment in .venv from the lock file
+
+.venv/.ready: locks/dev.txt pyproject.toml
+	@echo "==> Python environment in .venv (about 5 GB: torch and its CUDA libraries)"
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check uv==0.13.9
+	$(BIN)/uv pip sync --require-hashes --python $(BIN)/python locks/dev.txt
+	$(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python --editable .
+	@touch $@
+
+check: setup ## Format, lint, types, imports: what must be green for each commit
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/mypy dev/cluster
+	$(BIN)/mypy dev/images
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/yamllint --strict .
+
+test: check test-unit test-cluster ## All tests: units, then a real API server, then the real node
+
+test-unit: setup ## The tests that need no cluster
+	$(PYTEST) -m "not apiserver and not cluster and not gpu"
+
+test-cluster: setup cluster images ## The tests on a real Kubernetes
+	$(PYTEST) -m "apiserver or cluster"
+
+cluster: ## Start a real single-node Kubernetes on this machine (root, Linux)
+	$(PYTHON) dev/cluster up $(CLUSTER) --audit --gpus 4
+
+cluster-down: ## Remove that cluster and all that it holds
+	$(PYTHON) dev/cluster down $(CLUSTER)
+
+images: ## Build the control and runtime images from the Dockerfile
+	$(PYTHON) dev/images build
+
+demo: setup ## The main job, end to end: one document becomes an embedding service
+	$(BIN)/python dev/demo.py $(if $(CONTEXT),--context $(CONTEXT),--cluster $(CLUSTER))
+
+bench: setup cluster ## Measure; figures go to benchmarks/RESULTS.md by hand
+	$(BIN)/python benchmarks/reconcile.py --cluster $(CLUSTER)
+
+lock: ## Resolve the dependencies anew and write locks/
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	  --no-emit-index-url --no-emit-find-links --all-extras --group dev pyproject.toml -o locks/dev.txt
+	for image in control runtime; do $(MAKE) --no-print-directory locks/$$image.txt; done
+
+clean: cluster-down ## Remove the cluster and the Python environment
+	rm -rf .venv
