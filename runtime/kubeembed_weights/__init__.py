@@ -1,0 +1,12 @@
+"""Source of weights -> verified files in the cache. No torch: it runs in the small image.
+
+`fetch` fills the cache, `open_copy` finds what is in it. Importing this room loads no HTTP library, so that
+a serving pod, which only opens, does not pay for one.
+"""
+
+from kubeembed_weights.cache import Copy, open_copy
+from kubeembed_weights.errors import FetchError
+from kubeembed_weights.fetch import fetch
+from kubeembed_weights.progress import Meter, shown
+
+__all__ = ["Copy", "FetchError", "Meter", "fetch", "open_copy", "shown"]

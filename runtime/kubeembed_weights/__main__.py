@@ -1,0 +1,145 @@
+"""`kubeembed-weights`: the fetch Job. Its last word is a Report, in the termination message and on stdout.
+
+One start of the process is one attempt; who starts it again, and when, is kubelet's business.
+"""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import NoReturn
+
+import yaml
+
+from kubeembed_api.document import EmbeddingModel, parse
+from kubeembed_api.errors import InvalidSpec
+from kubeembed_api.names import ADMIN_PORT, CACHE_ROOT, TERMINATION_LOG
+from kubeembed_api.reasons import Reason
+from kubeembed_api.report import Report
+from kubeembed_weights.admin import serving
+from kubeembed_weights.cache import Copy
+from kubeembed_weights.errors import FetchError
+from kubeembed_weights.fetch import check, fetch, resolve
+from kubeembed_weights.progress import Meter, shown
+from kubeembed_weights.rate_limit import RateLimit
+
+logger = logging.getLogger("kubeembed_weights")
+
+
+def main() -> int:
+    # As process 1 of a container we get no default handler, and kubelet would wait 30 s for us.
+    signal.signal(signal.SIGTERM, _leave)
+    options = _parser().parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("httpx2").setLevel(logging.WARNING)  # its lines hold signed URLs
+    report = _report(options)
+    report.write(Path(TERMINATION_LOG))
+    print(report.model_dump_json(by_alias=True, exclude_none=True))
+    return 0 if report.reason is Reason.FETCHED else 1
+
+
+def _report(options: argparse.Namespace) -> Report:
+    try:
+        model = parse(_read(options.document))
+        return _check(model, options) if options.command == "check" else _fetch(model, options)
+    except InvalidSpec as error:
+        reason, message, wait = Reason.INVALID_SPEC, str(error), None
+    except FetchError as error:
+        reason, message, wait = error.reason, error.message, error.retry_after
+    logger.error("%s: %s", reason, message)
+    return Report(reason=reason, message=message, retry_after_seconds=wait)
+
+
+def _fetch(model: EmbeddingModel, options: argparse.Namespace) -> Report:
+    meter = Meter()
+    limit = RateLimit(options.root, model.spec.model.source, model.spec.model.revision)
+    with serving(meter, options.admin_port):
+        if wait := limit.remaining():
+            logger.info("waiting %.0f s, as the source asked an earlier attempt to", wait)
+            time.sleep(wait)
+        try:
+            report = _resolved(model) if options.resolve_only else _fetched(model, options, meter)
+        except FetchError as error:
+            if error.retry_after:
+                limit.remember(error.retry_after)
+            raise
+    limit.forget()
+    return report
+
+
+def _fetched(model: EmbeddingModel, options: argparse.Namespace, meter: Meter) -> Report:
+    with shown(meter):
+        copy = fetch(model, options.root, progress=meter)
+    logger.info("%s holds %s at %s", copy.path, model.spec.model.source, copy.revision)
+    return _good(copy)
+
+
+def _resolved(model: EmbeddingModel) -> Report:
+    wanted = resolve(model)
+    logger.info("%s is %s, %d bytes", wanted.source, wanted.revision, wanted.bytes)
+    return Report(
+        reason=Reason.FETCHED,
+        key=wanted.key,
+        revision=wanted.revision,
+        bytes=wanted.bytes,
+        fetched_bytes=0,
+    )
+
+
+def _check(model: EmbeddingModel, options: argparse.Namespace) -> Report:
+    copy = check(model, options.path)
+    logger.info("%s holds %s: %d bytes", copy.path, model.spec.model.source, copy.bytes)
+    return _good(copy)
+
+
+def _good(copy: Copy) -> Report:
+    return Report(
+        reason=Reason.FETCHED,
+        key=copy.key,
+        revision=copy.revision,
+        bytes=copy.bytes,
+        fetched_bytes=copy.fetched_bytes,
+    )
+
+
+def _read(path: Path) -> dict[str, object]:
+    try:
+        document = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise InvalidSpec(str(path), f"cannot be read as YAML: {error}") from error
+    if not isinstance(document, dict):
+        raise InvalidSpec(str(path), "holds no EmbeddingModel; write one document")
+    return document
+
+
+def _leave(*_: object) -> NoReturn:
+    """At once, with nothing to tidy up: a fetch survives being killed at any point, and keeps its parts."""
+    logger.info("told to stop; what was fetched so far is kept")
+    os._exit(128 + signal.SIGTERM)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="kubeembed-weights", description="Fetches the weights of an EmbeddingModel, verified."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="fetch|check")
+    fetching = commands.add_parser("fetch", help="fetch what the document names into the cache")
+    fetching.add_argument("document", type=Path, help="the EmbeddingModel, as YAML")
+    fetching.add_argument("--root", type=Path, default=Path(CACHE_ROOT), help="the cache")
+    fetching.add_argument(
+        "--resolve-only", action="store_true", help="only find out the commit, the key and the size"
+    )
+    fetching.add_argument(
+        "--admin-port", type=int, default=ADMIN_PORT, help="for /progress and /livez; 0: none"
+    )
+    checking = commands.add_parser("check", help="see that a folder holds a usable model (pvc://)")
+    checking.add_argument("document", type=Path, help="the EmbeddingModel, as YAML")
+    checking.add_argument("--path", type=Path, required=True, help="the folder")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

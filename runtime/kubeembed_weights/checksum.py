@@ -1,0 +1,44 @@
+"""Content, as it streams by -> its checksums.
+
+sha256 is always taken, since the manifest names it; git's blob id beside it where the source lists that.
+"""
+
+import hashlib
+from pathlib import Path
+
+from kubeembed_weights.remote import RemoteFile
+
+BLOCK = 1 << 20
+
+
+class Checksum:
+    """Of one file, fed in order."""
+
+    def __init__(self, file: RemoteFile) -> None:
+        self._sha256 = hashlib.sha256()
+        self._git = None
+        if file.algorithm == "git":
+            self._git = hashlib.sha1(f"blob {file.size}\0".encode(), usedforsecurity=False)
+
+    def update(self, chunk: bytes) -> None:
+        self._sha256.update(chunk)
+        if self._git is not None:
+            self._git.update(chunk)
+
+    @property
+    def sha256(self) -> str:
+        return self._sha256.hexdigest()
+
+    @property
+    def listed(self) -> str:
+        """The one that the source lists."""
+        return self.sha256 if self._git is None else self._git.hexdigest()
+
+
+def sha256_of(path: Path) -> str:
+    """Of a whole file, read in blocks. Raises OSError."""
+    digest = hashlib.sha256()
+    with path.open("rb") as content:
+        while block := content.read(BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,237 @@
+"""hf://org/name -> listing and content, over the model hub's HTTP protocol.
+
+One GET lists a revision with sizes and checksums, one GET per file sends it. huggingface_hub lends its HTTP
+session (proxies, offline mode) and the saved token; its download functions bring a cache layout of their own,
+retry on their own terms and verify no checksums, so they are not used.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from time import time
+from typing import Any, Self
+from urllib.parse import quote
+
+import httpx2
+from huggingface_hub import get_session, get_token
+from huggingface_hub.errors import OfflineModeIsEnabled
+
+from kubeembed_api.reasons import Reason
+from kubeembed_api.sources import Source
+from kubeembed_weights.errors import BrokenOff, FetchError
+from kubeembed_weights.remote import Listing, RemoteFile
+
+PUBLIC = "https://huggingface.co"
+COMMIT = re.compile(r"[0-9a-f]{40}")
+RESET = re.compile(r";\s*t=(\d+)")  # RateLimit: "api";r=0;t=55
+CONNECT_SECONDS = 10.0
+
+#: How an application sets the token, on either side.
+TOKEN_HINT = (
+    "set spec.model.credentialsSecret to a Secret whose key `token` may read it "
+    "(outside a cluster: HF_TOKEN)"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubSettings:
+    """The hub's own environment variables, as all its clients read them."""
+
+    endpoint: str = PUBLIC
+    token: str | None = None
+    stall_seconds: float = 30.0
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Self:
+        """HF_ENDPOINT, HF_TOKEN or the token that `hf auth login` saved, HF_HUB_DOWNLOAD_TIMEOUT."""
+        return cls(
+            endpoint=(environ.get("HF_ENDPOINT") or PUBLIC).rstrip("/"),
+            token=environ.get("HF_TOKEN") or get_token(),
+            stall_seconds=float(environ.get("HF_HUB_DOWNLOAD_TIMEOUT") or 30),
+        )
+
+
+class Hub:
+    """One repository of a hub. A kubeembed_weights.remote.Remote."""
+
+    def __init__(self, source: Source, settings: HubSettings) -> None:
+        self._source = source
+        self._settings = settings
+        # identity: a compressed body can neither be resumed nor counted against the listed size.
+        self._headers = {"User-Agent": "kubeembed-weights", "Accept-Encoding": "identity"}
+        if settings.token:
+            self._headers["Authorization"] = f"Bearer {settings.token}"
+
+    def pinned(self, revision: str | None) -> str | None:
+        return revision if revision and COMMIT.fullmatch(revision) else None
+
+    def listing(self, revision: str | None) -> Listing:
+        wanted = revision or "main"
+        place = f"/api/models/{self._source.host}/revision/{quote(wanted, safe='')}?blobs=true"
+        with self._asked(place, {}, f"revision {wanted!r}") as response:
+            response.read()
+        try:
+            told = response.json()
+            files = tuple(_remote_file(sibling) for sibling in told["siblings"])
+            commit = str(told["sha"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._no_hub(f"{error!r}") from error
+        if not COMMIT.fullmatch(commit):
+            raise self._no_hub(f"{commit!r} is no commit")
+        return Listing(revision=commit, files=files)
+
+    def read(self, revision: str, file: RemoteFile, start: int) -> Iterator[bytes]:
+        place = f"/{self._source.host}/resolve/{revision}/{quote(file.path)}"
+        headers = {"Range": f"bytes={start}-"} if start else {}
+        with self._asked(place, headers, file.path) as response:
+            skip = self._unwanted(response, file, start)
+            for chunk in response.iter_raw():
+                if len(chunk) > skip:
+                    yield chunk[skip:]
+                skip = max(0, skip - len(chunk))
+
+    def _unwanted(self, response: httpx2.Response, file: RemoteFile, start: int) -> int:
+        """How many bytes come before `start`: all of them from a server that knows no ranges."""
+        if response.headers.get("Content-Encoding", "identity") != "identity":
+            raise FetchError(
+                Reason.SOURCE_UNAVAILABLE,
+                f"{self._source}: {file.path} came compressed although that was not asked for; a proxy "
+                f"between here and {self._settings.endpoint} changes what it forwards",
+            )
+        if response.status_code != 206:
+            return start
+        ranged = response.headers.get("Content-Range", "")
+        if not ranged.startswith(f"bytes {start}-"):
+            raise BrokenOff(
+                Reason.SOURCE_TRUNCATED,
+                f"{self._source}: {file.path} was asked for from byte {start}, answered {ranged!r}",
+            )
+        return 0
+
+    @contextmanager
+    def _asked(self, place: str, headers: dict[str, str], what: str) -> Iterator[httpx2.Response]:
+        """A good response, its body unread. All that can go wrong becomes a FetchError, body included.
+
+        The session leaves the token out when it is redirected to another origin, as to a CDN.
+        """
+        answered = False
+        try:
+            with get_session().stream(
+                "GET",
+                self._settings.endpoint + place,
+                headers=self._headers | headers,
+                timeout=httpx2.Timeout(self._settings.stall_seconds, connect=CONNECT_SECONDS),
+            ) as response:
+                if response.status_code >= 300:
+                    raise self._refused(response, what)
+                answered = True
+                yield response
+        except (httpx2.HTTPError, httpx2.InvalidURL, OfflineModeIsEnabled) as error:
+            raise self._broken(error, what, answered=answered) from error
+
+    def _broken(self, error: Exception, what: str, *, answered: bool) -> FetchError:
+        said = f"{self._source}: {what}"
+        where = self._settings.endpoint
+        match error:
+            case OfflineModeIsEnabled():
+                problem = "HF_HUB_OFFLINE is set, so nothing can be fetched; unset it"
+                return FetchError(Reason.SOURCE_UNAVAILABLE, f"{said}: {problem}")
+            case httpx2.ConnectTimeout() | httpx2.ConnectError():
+                return FetchError(
+                    Reason.SOURCE_UNAVAILABLE,
+                    f"{said}: no connection to {where} ({error or 'timeout'}); check HF_ENDPOINT, the "
+                    "proxy and the network policies of this namespace",
+                )
+            case httpx2.TimeoutException():
+                waited = f"{self._settings.stall_seconds:g} s"
+                return BrokenOff(
+                    Reason.SOURCE_UNAVAILABLE,
+                    f"{said}: {where} sent nothing for {waited} (HF_HUB_DOWNLOAD_TIMEOUT)",
+                )
+            case httpx2.NetworkError() | httpx2.RemoteProtocolError() if answered:
+                return BrokenOff(Reason.SOURCE_TRUNCATED, f"{said}: the body ended early ({error})")
+            case httpx2.NetworkError() | httpx2.RemoteProtocolError():
+                problem = f"{where} closed the connection without an answer ({error})"
+                return BrokenOff(Reason.SOURCE_UNAVAILABLE, f"{said}: {problem}")
+        return FetchError(Reason.SOURCE_UNAVAILABLE, f"{said}: {where}: {error}")
+
+    def _refused(self, response: httpx2.Response, what: str) -> FetchError:
+        """The hub's answer in our words. It tells strangers 401 for what does not exist, too."""
+        status = response.status_code
+        code = response.headers.get("X-Error-Code", "")
+        told = response.headers.get("X-Error-Message", "")[:200]
+        host = response.url.host
+        said = f"{self._source}: {what}: {host} answered {status}" + (f" ({told})" if told else "")
+        sent = self._settings.token is not None
+        page = f"{self._settings.endpoint}/{self._source.host}"
+        match status:
+            case 401 if sent:
+                problem = f"the token is not accepted; {TOKEN_HINT}"
+                return FetchError(Reason.SOURCE_UNAUTHORIZED, f"{said}: {problem}")
+            case 401:
+                problem = f"there is no such repository, or it needs a token: {TOKEN_HINT}"
+                return FetchError(Reason.SOURCE_UNAUTHORIZED, f"{said}: {problem}")
+            case 403 if code == "GatedRepo":
+                problem = (
+                    f"the repository is gated; ask for access at {page} with the token's account"
+                )
+                return FetchError(Reason.SOURCE_FORBIDDEN, f"{said}: {problem}")
+            case 403:
+                problem = f"the token may not read it; {TOKEN_HINT}"
+                return FetchError(Reason.SOURCE_FORBIDDEN, f"{said}: {problem}")
+            case 416:
+                return BrokenOff(
+                    Reason.SOURCE_TRUNCATED, f"{said}: it is shorter than it was listed"
+                )
+            case 400 | 404 | 410:
+                return FetchError(Reason.SOURCE_NOT_FOUND, f"{said}: {_missing(code, page)}")
+            case 429:
+                wait = _retry_after(response.headers)
+                when = "" if wait is None else f"; asked to wait {wait:.0f} s"
+                problem = f"too many requests{when}. A token raises the limit: {TOKEN_HINT}"
+                return FetchError(Reason.SOURCE_RATE_LIMITED, f"{said}: {problem}", wait)
+        return FetchError(
+            Reason.SOURCE_UNAVAILABLE,
+            f"{said}: it is tried again; if it lasts, check HF_ENDPOINT and the hub's status page",
+            _retry_after(response.headers),
+        )
+
+    def _no_hub(self, problem: str) -> FetchError:
+        return FetchError(
+            Reason.SOURCE_UNAVAILABLE,
+            f"{self._source}: {self._settings.endpoint} answered with something that is no listing "
+            f"({problem}); check HF_ENDPOINT",
+        )
+
+
+def _missing(code: str, page: str) -> str:
+    if code == "RevisionNotFound":
+        return f"no such revision; write a branch, tag or commit of {page} in spec.model.revision"
+    return f"no such repository; check spec.model.source against {page}"
+
+
+def _remote_file(sibling: Mapping[str, Any]) -> RemoteFile:
+    """As /api/models/...?blobs=true lists it: git's blob id, and sha256 for what is kept in LFS."""
+    lfs = sibling.get("lfs")
+    return RemoteFile(
+        path=str(sibling["rfilename"]),
+        size=int(sibling["size"]),
+        algorithm="sha256" if lfs else "git",
+        checksum=str(lfs["sha256"] if lfs else sibling["blobId"]),
+    )
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds, from Retry-After (RFC 9110, both forms) or the hub's own RateLimit."""
+    told = headers.get("Retry-After", "").strip()
+    if told.isdigit():
+        return float(told)
+    if told:
+        try:
+            return max(0.0, parsedate_to_datetime(told).timestamp() - time())
+        except ValueError:
+            return None
+    reset = RESET.search(headers.get("RateLimit", ""))
+    return float(reset[1]) if reset else None
