@@ -1,0 +1,111 @@
+"""kubeembed-runtime serve FILE: serves the model of a document, in a pod and on a laptop alike.
+
+The document is the only configuration; the flags say where this process listens and where weights lie.
+"""
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from kubeembed_api.document import EmbeddingModel, parse
+from kubeembed_api.errors import InvalidSpec
+from kubeembed_api.names import ADMIN_PORT, HTTP_PORT, TERMINATION_LOG
+from kubeembed_api.reasons import Reason
+from kubeembed_api.report import Report
+from kubeembed_runtime.cpus import thread_count
+from kubeembed_runtime.errors import StartFailed
+
+#: How long the port stays open after SIGTERM: a Service's endpoints are updated on every node within a second or two.
+LINGER_SECONDS = 5.0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit status: 0 after a drain, 1 if serving could not begin."""
+    options = _parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        return _serve(options)
+    except StartFailed as error:
+        Report(reason=error.reason, message=error.message).write(options.termination_log)
+        print(f"kubeembed-runtime: {error.reason}: {error.message}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="kubeembed-runtime", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    serve = commands.add_parser("serve", help="serve the model of a document")
+    serve.add_argument("file", type=Path, help="the EmbeddingModel document, YAML")
+    serve.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
+    serve.add_argument("--port", type=int, default=HTTP_PORT, help="public port (%(default)s)")
+    serve.add_argument(
+        "--admin-port", type=int, default=ADMIN_PORT, help="health and metrics (%(default)s)"
+    )
+    serve.add_argument(
+        "--cache", type=Path, default=_default_cache(), help="where weights lie (%(default)s)"
+    )
+    serve.add_argument(
+        "--linger",
+        type=float,
+        default=LINGER_SECONDS,
+        metavar="SECONDS",
+        help="how long to keep serving after SIGTERM (%(default)s)",
+    )
+    serve.add_argument(
+        "--termination-log", type=Path, default=Path(TERMINATION_LOG), help=argparse.SUPPRESS
+    )
+    return parser
+
+
+def _default_cache() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home, "kubeembed", "weights")
+
+
+def _serve(options: argparse.Namespace) -> int:
+    model = read_document(options.file)
+    threads = thread_count()
+    # The tokenizer's own thread pool reads its size from here, once, when it is first used.
+    os.environ.setdefault("RAYON_NUM_THREADS", str(threads))
+    from kubeembed_runtime.serving import Address, serve  # the web framework: not for --help
+
+    address = Address(host=options.host, port=options.port, admin_port=options.admin_port)
+    served = asyncio.run(
+        serve(
+            model,
+            cache=options.cache,
+            address=address,
+            threads=threads,
+            linger_seconds=options.linger,
+        )
+    )
+    if not served:
+        # The loading thread may be inside torch's import, which Python cannot end in good order.
+        logging.shutdown()
+        os._exit(0)
+    return 0
+
+
+def read_document(path: Path) -> EmbeddingModel:
+    """Raises StartFailed for a file that is missing, no YAML, or no EmbeddingModel."""
+    try:
+        document = yaml.safe_load(path.read_text())
+        if not isinstance(document, dict):
+            raise StartFailed(Reason.INVALID_SPEC, f"{path} holds no EmbeddingModel document")
+        return parse(document)
+    except OSError as error:
+        raise StartFailed(Reason.INVALID_SPEC, f"{path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise StartFailed(Reason.INVALID_SPEC, f"{path} is not YAML: {error}") from error
+    except InvalidSpec as error:
+        raise StartFailed(Reason.INVALID_SPEC, str(error)) from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

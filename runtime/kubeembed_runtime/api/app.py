@@ -1,0 +1,27 @@
+"""The public port: the wire contracts under one roof. A path that is none of theirs is answered in OpenAI's words."""
+
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from kubeembed_runtime.api import openai
+from kubeembed_runtime.api.metrics import Metrics
+from kubeembed_runtime.lifecycle import Lifecycle
+
+
+def public_app(lifecycle: Lifecycle, metrics: Metrics) -> FastAPI:
+    """What applications talk to. It answers from the first moment, 503 while the model loads."""
+    app = FastAPI(title=f"KubeEmbed: {lifecycle.name}", openapi_url=None)
+    app.router.routes.extend(openai.routes(lifecycle, metrics))
+    app.add_exception_handler(HTTPException, _no_such_path)
+    return app
+
+
+async def _no_such_path(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    what = f"{request.method} {request.url.path}"
+    problem = f"{what} is not served here; see GET /v1/models and POST /v1/embeddings"
+    response = openai.error_reply(error.status_code, problem, "invalid_request_error")
+    response.headers.update(error.headers or {})
+    return response

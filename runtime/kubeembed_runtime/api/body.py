@@ -1,0 +1,51 @@
+"""A request's body as bytes, bounded: what is wrong before any contract has looked at it.
+
+The bound is checked while reading, so that a body without a length cannot fill the memory either.
+"""
+
+from starlette.requests import ClientDisconnect, Request
+
+from kubeembed_runtime.errors import RequestFailed
+
+#: 2,048 inputs of 8,192 characters each.
+MAX_BODY_BYTES = 16 * 1024 * 1024
+
+#: So much more of a body that is too large is read and forgotten: a client that is still sending when the
+#: connection closes never sees why.
+MAX_DISCARDED_BYTES = 64 * 1024 * 1024
+
+
+class BadBody(RequestFailed):
+    """The body cannot be read. `status` is 413 or 415."""
+
+    def __init__(self, status: int, message: str, code: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+class ClientGone(RequestFailed):
+    """The client left before its request was whole: nobody reads the answer."""
+
+
+async def read_body(request: Request, media_type: str = "application/json") -> bytes:
+    """Raises BadBody, ClientGone. A missing content type is taken for the right one."""
+    sent = request.headers.get("content-type", media_type).partition(";")[0].strip().lower()
+    if sent != media_type:
+        problem = f"the content type is {sent!r}; send Content-Type: {media_type}"
+        raise BadBody(415, problem, "unsupported_media_type")
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size <= MAX_BODY_BYTES:
+                chunks.append(chunk)
+            elif size > MAX_DISCARDED_BYTES:
+                break
+    except ClientDisconnect as error:
+        raise ClientGone("the client left while sending") from error
+    if size > MAX_BODY_BYTES:
+        problem = f"the body is larger than {MAX_BODY_BYTES} bytes; send fewer inputs per request"
+        raise BadBody(413, problem, "request_too_large")
+    return b"".join(chunks)

@@ -1,0 +1,83 @@
+"""What is counted, for Prometheus: requests by contract and status, tokens, batches, the queue.
+
+One registry per served model rather than the library's global one, so that two can live in one process.
+"""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from kubeembed_api.report import RuntimeInfo
+from kubeembed_runtime.requests import BatchRun
+
+#: Seconds: from one short query on a GPU to a long queue.
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_FILL = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1)
+
+
+class Metrics:
+    """Counters of one runtime. Safe to use from the event loop and the device thread."""
+
+    def __init__(self, version: str) -> None:
+        self._registry = registry = CollectorRegistry()
+        self._requests = Counter(
+            "kubeembed_requests", "Answered requests", ("contract", "status"), registry=registry
+        )
+        self._request_seconds = Histogram(
+            "kubeembed_request_seconds",
+            "Body read to reply built",
+            ("contract",),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._tokens = Counter("kubeembed_tokens", "Tokens run", registry=registry)
+        self._items = Counter("kubeembed_items", "Inputs run", registry=registry)
+        self._batches = Counter("kubeembed_batches", "Batches run", ("outcome",), registry=registry)
+        self._device_seconds = Counter(
+            "kubeembed_device_seconds", "Time in forward passes", registry=registry
+        )
+        self._fill = Histogram(
+            "kubeembed_batch_fill", "Share of the token budget", buckets=_FILL, registry=registry
+        )
+        self._queue_seconds = Histogram(
+            "kubeembed_queue_seconds",
+            "Submitted to first batch",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._queue_tokens = Gauge("kubeembed_queue_tokens", "Tokens waiting", registry=registry)
+        self._ready = Gauge("kubeembed_ready", "1 while ready", registry=registry)
+        self._model = Gauge(
+            "kubeembed_model_info",
+            "The model as it is served",
+            ("model", "fingerprint", "dtype", "device"),
+            registry=registry,
+        )
+        build = Gauge("kubeembed_build_info", "This runtime", ("version",), registry=registry)
+        build.labels(version).set(1)
+
+    def count_request(self, contract: str, status: int, seconds: float) -> None:
+        self._requests.labels(contract, str(status)).inc()
+        self._request_seconds.labels(contract).observe(seconds)
+
+    def count_batch(self, run: BatchRun) -> None:
+        self._batches.labels("failed" if run.failed else "ok").inc()
+        self._device_seconds.inc(run.device_seconds)
+        self._fill.observe(run.fill)
+        for seconds in run.queue_seconds:
+            self._queue_seconds.observe(seconds)
+        if not run.failed:
+            self._tokens.inc(run.tokens)
+            self._items.inc(run.items)
+
+    def show_model(self, info: RuntimeInfo, waiting_tokens: Callable[[], int]) -> None:
+        labels = (info.name, info.fingerprint, info.dtype, info.device)
+        self._model.labels(*labels).set(1)
+        self._queue_tokens.set_function(waiting_tokens)
+
+    def show_ready(self, ready: Callable[[], bool]) -> None:
+        self._ready.set_function(ready)
+
+    def text(self) -> bytes:
+        """The exposition format."""
+        return generate_latest(self._registry)

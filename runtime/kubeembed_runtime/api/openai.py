@@ -1,0 +1,252 @@
+"""OpenAI's embeddings API: POST /v1/embeddings, GET /v1/models.
+
+Differs from OpenAI's in one way: an input that is longer than the model is cut to its length, as
+sentence-transformers does, where OpenAI refuses. An unknown field is refused, as there.
+"""
+
+import base64
+import logging
+import re
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from kubeembed_runtime.api.body import BadBody, read_body
+from kubeembed_runtime.api.contract import deadline, route, unless_gone
+from kubeembed_runtime.api.metrics import Metrics
+from kubeembed_runtime.errors import (
+    DeadlineExceeded,
+    DeviceFailed,
+    InvalidInput,
+    Loading,
+    QueueFull,
+    UnknownModel,
+)
+from kubeembed_runtime.lifecycle import Lifecycle
+from kubeembed_runtime.requests import Encoded, EncodeRequest, Input, Vector
+
+logger = logging.getLogger(__name__)
+
+CONTRACT = "openai"
+
+#: OpenAI's own limits per request.
+MAX_INPUTS = 2048
+MAX_TOKENS = 300_000
+
+#: Our fields by OpenAI's names for them.
+PARAMS = {"inputs": "input", "model": "model", "dimensions": "dimensions", "timeout": None}
+
+
+class EmbeddingsBody(msgspec.Struct, forbid_unknown_fields=True):
+    """What a client sends. `input` mixes types here, and `inputs` tells them apart."""
+
+    model: str
+    input: str | list[str | int | list[int]]
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: int | None = None
+    user: str | None = None
+
+
+class Embedding(msgspec.Struct):
+    """One vector, as a list of numbers or as base64 of little-endian float32."""
+
+    embedding: str | list[float]
+    index: int
+    object: Literal["embedding"] = "embedding"
+
+
+class Usage(msgspec.Struct):
+    """Tokens that were really read, special ones included."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class Embeddings(msgspec.Struct):
+    """The reply to POST /v1/embeddings."""
+
+    data: list[Embedding]
+    model: str
+    usage: Usage
+    object: Literal["list"] = "list"
+
+
+class ErrorDetail(msgspec.Struct):
+    """What went wrong, as the clients parse it."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorBody(msgspec.Struct):
+    """Every reply that is no success."""
+
+    error: ErrorDetail
+
+
+_DECODER = msgspec.json.Decoder(EmbeddingsBody)
+_PATH = re.compile(r" - at `\$\.?(\w+)?.*`$")
+_FIELD = re.compile(r"field `(\w+)`")
+
+
+def routes(lifecycle: Lifecycle, metrics: Metrics) -> list[Route]:
+    """The contract's paths."""
+
+    async def embeddings(request: Request) -> Response:
+        body = parse(await read_body(request))
+        asked = EncodeRequest(
+            adapter=lifecycle.adapter(body.model),
+            inputs=inputs(body.input),
+            dimensions=body.dimensions,
+            deadline=deadline(request),
+            token_limit=MAX_TOKENS,
+        )
+        encoded = await unless_gone(request, lifecycle.model.encode(asked))
+        return reply(encoded, body)
+
+    async def models(request: Request) -> Response:
+        return _json({"object": "list", "data": [_card(name) for name in lifecycle.names]})
+
+    async def model(request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in lifecycle.names:
+            raise UnknownModel(name, lifecycle.names)
+        return _json(_card(name))
+
+    def _card(name: str) -> dict[str, object]:
+        owner = {"object": "model", "owned_by": "kubeembed", "created": lifecycle.created}
+        return {"id": name, **owner}
+
+    paths = (
+        ("/v1/embeddings", "POST", embeddings),
+        ("/v1/models", "GET", models),
+        ("/v1/models/{name}", "GET", model),
+    )
+    return [
+        route(
+            path,
+            method,
+            contract=CONTRACT,
+            answer=answer,
+            refuse=refuse,
+            lifecycle=lifecycle,
+            metrics=metrics,
+        )
+        for path, method, answer in paths
+    ]
+
+
+def parse(body: bytes) -> EmbeddingsBody:
+    """Raises InvalidInput for a field that is wrong, msgspec.DecodeError for what is no JSON."""
+    return _DECODER.decode(body)
+
+
+def inputs(sent: str | Sequence[str | int | list[int]]) -> list[Input]:
+    """One text, texts, token ids of one input, or of several: told apart. Raises InvalidInput."""
+    if isinstance(sent, str):
+        return _texts([sent])
+    if not sent:
+        raise InvalidInput("inputs", "input is empty; send at least one text or token id")
+    texts = [one for one in sent if isinstance(one, str)]
+    ids = [one for one in sent if isinstance(one, int)]
+    lists = [one for one in sent if isinstance(one, list)]
+    found: list[Input]
+    if len(texts) == len(sent):
+        found = _texts(texts)
+    elif len(ids) == len(sent):
+        found = [ids]
+    elif len(lists) == len(sent):
+        found = _lists(lists)
+    else:
+        raise InvalidInput("inputs", "input mixes texts and token ids; send one kind per request")
+    if len(found) > MAX_INPUTS:
+        raise InvalidInput("inputs", f"input has {len(found)} entries; at most {MAX_INPUTS}")
+    return found
+
+
+def _texts(texts: Sequence[str]) -> list[Input]:
+    for index, text in enumerate(texts):
+        if not text:
+            raise InvalidInput("inputs", f"input {index} is an empty string; leave it out")
+    return list(texts)
+
+
+def _lists(lists: Sequence[list[int]]) -> list[Input]:
+    for index, ids in enumerate(lists):
+        if not ids:
+            raise InvalidInput("inputs", f"input {index} has no token ids; leave it out")
+    return list(lists)
+
+
+def reply(encoded: Encoded, body: EmbeddingsBody) -> Response:
+    """The vectors in the order of the inputs, in the format that was asked for."""
+    write: Callable[[Vector], str | list[float]]
+    write = _base64 if body.encoding_format == "base64" else _floats
+    data = [
+        Embedding(embedding=write(output.dense), index=index)
+        for index, output in enumerate(encoded.outputs)
+    ]
+    usage = Usage(prompt_tokens=encoded.tokens, total_tokens=encoded.tokens)
+    return _json(Embeddings(data=data, model=body.model, usage=usage))
+
+
+def _base64(vector: Vector) -> str:
+    return base64.b64encode(vector.astype("<f4", copy=False).tobytes()).decode("ascii")
+
+
+def _floats(vector: Vector) -> list[float]:
+    numbers: list[float] = vector.tolist()
+    return numbers
+
+
+def refuse(error: Exception) -> Response:
+    """Any error in OpenAI's words; one that nobody foresaw is logged and says nothing of itself."""
+    invalid = "invalid_request_error"
+    match error:
+        case BadBody():
+            return error_reply(error.status, str(error), invalid, code=error.code)
+        case InvalidInput():
+            return error_reply(400, str(error), invalid, PARAMS[error.field], error.code)
+        case msgspec.ValidationError():
+            return error_reply(400, str(error), invalid, _param(str(error)))
+        case msgspec.DecodeError() | UnicodeDecodeError():
+            return error_reply(400, f"the body is not JSON: {error}", invalid, code="invalid_json")
+        case UnknownModel():
+            return error_reply(404, str(error), invalid, "model", "model_not_found")
+        case QueueFull():
+            return error_reply(429, str(error), "rate_limit_error", code="queue_full")
+        case Loading():
+            return error_reply(503, str(error), "server_error", code="model_loading")
+        case DeadlineExceeded():
+            return error_reply(504, str(error), "server_error", code="deadline_exceeded")
+        case DeviceFailed():
+            return error_reply(500, str(error), "server_error", code="device_failed")
+    logger.error("a request failed in a way that nobody foresaw", exc_info=error)
+    return error_reply(500, "the server failed on this request", "server_error")
+
+
+def error_reply(
+    status: int, message: str, kind: str, param: str | None = None, code: str | None = None
+) -> Response:
+    """OpenAI's error body."""
+    detail = ErrorDetail(message=message, type=kind, param=param, code=code)
+    return _json(ErrorBody(error=detail), status)
+
+
+def _param(problem: str) -> str | None:
+    """The field that msgspec's message is about, where it names one."""
+    found = _PATH.search(problem)
+    if found and found.group(1):
+        return found.group(1)
+    field = _FIELD.search(problem)
+    return field.group(1) if field else None
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status, media_type="application/json")

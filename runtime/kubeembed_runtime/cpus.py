@@ -1,0 +1,47 @@
+"""How many threads may compute: the cgroup's CPU quota, not the host's cores.
+
+More threads than quota are throttled in the middle of a matrix product, and then all wait for the slowest. A
+quota of 1.5 counts as one thread for the same reason.
+"""
+
+import os
+from pathlib import Path
+
+_V1 = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+
+
+def thread_count(root: Path = Path("/")) -> int:
+    """At least 1. `root` is where /proc and /sys are found."""
+    cores = len(os.sched_getaffinity(0))
+    quotas = [quota for folder in _folders(root) if (quota := _quota(folder)) is not None]
+    return max(1, min([cores, *(int(quota) for quota in quotas)]))
+
+
+def _folders(root: Path) -> list[Path]:
+    """The folders of our cgroup and of all above it, where a limit may be written: v2, then v1."""
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    found: list[Path] = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        mount = root / "sys/fs/cgroup" / controllers
+        own = mount / path.lstrip("/")
+        found += [own, *(parent for parent in own.parents if parent.is_relative_to(mount))]
+        found.append(mount)  # in a container the path may be the host's, the mount is ours
+    return found
+
+
+def _quota(folder: Path) -> float | None:
+    """CPUs that this cgroup may use, or None where it sets no limit."""
+    try:
+        if (folder / "cpu.max").exists():
+            quota, period = (folder / "cpu.max").read_text().split()
+        else:
+            quota, period = ((folder / name).read_text().strip() for name in _V1)
+    except (OSError, ValueError):
+        return None
+    return None if quota in ("max", "-1") else int(quota) / int(period)

@@ -1,0 +1,78 @@
+"""What can go wrong, as values that the rooms pass; each contract puts them into its own words.
+
+KubeEmbedError
+├── StartFailed          this process cannot serve this document: ends it, with a reason for status
+└── RequestFailed        one request cannot be answered, and the others can
+    ├── InvalidInput     the caller's mistake: names the field and says what is allowed
+    ├── UnknownModel     the name is not served here (nor is the adapter): never base vectors
+    ├── Loading          not ready yet; come back in `retry_after` seconds
+    ├── QueueFull        too much is waiting; come back in `retry_after` seconds
+    ├── DeadlineExceeded the caller's time ran out before the device had any
+    └── DeviceFailed     the device failed under this request, or is gone
+"""
+
+from typing import Literal
+
+from kubeembed_api.errors import KubeEmbedError
+from kubeembed_api.reasons import Reason
+
+#: The parts of a request that can be wrong; each contract has its own name for them.
+Field = Literal["inputs", "model", "dimensions", "timeout"]
+
+
+class StartFailed(KubeEmbedError):
+    """Serving cannot begin. `reason` is what the operator puts into the condition."""
+
+    def __init__(self, reason: Reason, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+class RequestFailed(KubeEmbedError):
+    """Whatever makes one request fail."""
+
+
+class InvalidInput(RequestFailed):
+    """The request cannot mean anything here. `field` is which part of it."""
+
+    def __init__(self, field: Field, message: str, code: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field
+        self.code = code
+
+
+class UnknownModel(RequestFailed):
+    """`asked` is none of `served`."""
+
+    def __init__(self, asked: str, served: tuple[str, ...]) -> None:
+        super().__init__(f"model {asked!r} is not served here; have: {', '.join(served)}")
+        self.asked = asked
+        self.served = served
+
+
+class Loading(RequestFailed):
+    """The model is being loaded. `retry_after` is in seconds."""
+
+    def __init__(self, name: str, retry_after: float) -> None:
+        super().__init__(f"model {name!r} is still loading; retry in {retry_after:.0f} s")
+        self.retry_after = retry_after
+
+
+class QueueFull(RequestFailed):
+    """`retry_after` is how many seconds the waiting tokens need at the measured rate."""
+
+    def __init__(self, waiting_tokens: int, capacity_tokens: int, retry_after: float) -> None:
+        super().__init__(
+            f"{waiting_tokens} tokens are waiting, of {capacity_tokens} that may;"
+            f" retry in {retry_after:.0f} s"
+        )
+        self.retry_after = retry_after
+
+
+class DeadlineExceeded(RequestFailed):
+    """Dropped unrun: its deadline passed in the queue."""
+
+
+class DeviceFailed(RequestFailed):
+    """The forward pass raised, or the device thread has ended."""

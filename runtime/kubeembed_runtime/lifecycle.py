@@ -1,0 +1,81 @@
+"""Where this process is in its life: loading, ready, draining, or failed. The ports answer by it.
+
+Readiness and liveness are kept apart: a slow load or a full queue is never a reason to be killed, a dead
+device thread is.
+"""
+
+import logging
+import time
+from enum import StrEnum
+
+from kubeembed_runtime.errors import Loading, UnknownModel
+from kubeembed_runtime.requests import Model
+
+logger = logging.getLogger(__name__)
+
+#: What a caller is told to wait while the model loads: MiniLM takes 4 s, a 2 GB model about 10.
+LOADING_RETRY_SECONDS = 2.0
+
+
+class Phase(StrEnum):
+    """Loading -> Ready -> Draining, or Loading -> Failed."""
+
+    LOADING = "Loading"
+    READY = "Ready"
+    DRAINING = "Draining"
+    FAILED = "Failed"
+
+
+class Lifecycle:
+    """One served model, from before its weights are read until the last answer is out."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.created = int(time.time())
+        self.phase = Phase.LOADING
+        self._model: Model | None = None
+
+    def ready(self, model: Model) -> None:
+        self._model = model
+        self._enter(Phase.READY)
+
+    def drain(self) -> None:
+        self._enter(Phase.DRAINING)
+
+    def fail(self) -> None:
+        self._enter(Phase.FAILED)
+
+    def _enter(self, phase: Phase) -> None:
+        logger.info("%s: %s", self.name, phase)
+        self.phase = phase
+
+    @property
+    def model(self) -> Model:
+        """Raises Loading until there is one. A draining model still serves what arrives."""
+        if self._model is None:
+            raise Loading(self.name, LOADING_RETRY_SECONDS)
+        return self._model
+
+    @property
+    def loaded(self) -> bool:
+        return self._model is not None
+
+    @property
+    def alive(self) -> bool:
+        """False if a restart is the only way out."""
+        return self.phase is not Phase.FAILED and (self._model is None or self._model.alive)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What a request may ask for: the model, and `model:adapter` for each adapter."""
+        adapters = self._model.adapters if self._model is not None else ()
+        return (self.name, *(f"{self.name}:{adapter}" for adapter in adapters))
+
+    def adapter(self, asked: str) -> str | None:
+        """The adapter that a model name asks for. Raises UnknownModel, and Loading."""
+        name, _, adapter = asked.partition(":")
+        if name != self.name or asked == f"{name}:":
+            raise UnknownModel(asked, self.names)
+        if adapter and adapter not in self.model.adapters:
+            raise UnknownModel(asked, self.names)
+        return adapter or None

@@ -1,0 +1,108 @@
+"""The document -> a model that answers: weights opened, encoder built, device thread started, one batch run.
+
+Runs in a thread of its own, beside the ports that already answer. torch is imported here and no earlier.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kubeembed_api.document import EmbeddingModel
+from kubeembed_api.report import RuntimeInfo
+from kubeembed_runtime.batcher import Batcher
+from kubeembed_runtime.pipeline import Pipeline
+from kubeembed_runtime.requests import BatchRun, Item
+from kubeembed_runtime.weights import open_weights
+
+if TYPE_CHECKING:
+    from kubeembed_runtime.model.encoder import Encoder
+
+logger = logging.getLogger(__name__)
+
+#: Tokens per batch. On a CPU 256 to 2,048 differ by a tenth, and small ones keep latency low; a GPU needs many rows.
+BUDGET_TOKENS = {"cpu": 1024, "cuda": 16_384}
+
+#: Tokens that may wait: one request of the largest kind.
+CAPACITY_TOKENS = 300_000
+
+WARM_UP_TEXT = "The first batch pays for what is set up lazily, and no user should."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    """A model that answers, and what metrics show of it."""
+
+    pipeline: Pipeline
+    batcher: Batcher
+
+
+def load(
+    model: EmbeddingModel,
+    cache: Path,
+    threads: int,
+    observe: Callable[[BatchRun], None] = lambda run: None,
+) -> Loaded:
+    """Raises StartFailed."""
+    begun = time.monotonic()
+    weights = open_weights(model, cache)
+    with ThreadPoolExecutor(1) as beside:
+        from kubeembed_runtime.model import fingerprint
+
+        hashes = beside.submit(fingerprint.file_hashes, weights.folder)
+        from kubeembed_runtime.model import encoder as encoders
+        from kubeembed_runtime.model.tokenizer import Tokenizer
+
+        imported = time.monotonic()
+        encoder = encoders.load(weights.folder, model, threads)
+        recipe = encoder.recipe
+        tokenizer = Tokenizer(
+            weights.folder,
+            max_tokens=recipe.max_tokens.value,
+            lower=recipe.lower.value,
+            prompt=recipe.default_prompt.value,
+        )
+        encoder([Item(ids=ids) for ids in tokenizer([WARM_UP_TEXT])])
+        mark = fingerprint.fingerprint(hashes.result(), recipe.plain(), encoder.dtype)
+    info = describe(model, encoder, mark, weights.revision)
+    batcher = Batcher(
+        encoder,
+        budget=BUDGET_TOKENS[encoder.device.type],
+        capacity=CAPACITY_TOKENS,
+        observe=observe,
+    )
+    batcher.start()
+    logger.info(
+        "loaded %s: %d dimensions, %s pooling, %s on %s, %d threads; %.1f s, of them %.1f s imports",
+        info.name,
+        info.dimensions,
+        info.pooling,
+        info.dtype,
+        info.device,
+        threads,
+        time.monotonic() - begun,
+        imported - begun,
+    )
+    pipeline = Pipeline(info=info, tokenize=tokenizer, batcher=batcher, threads=threads)
+    return Loaded(pipeline=pipeline, batcher=batcher)
+
+
+def describe(
+    model: EmbeddingModel, encoder: "Encoder", mark: str, revision: str | None
+) -> RuntimeInfo:
+    """What /info answers."""
+    recipe = encoder.recipe
+    return RuntimeInfo(
+        name=model.name,
+        dimensions=recipe.dimensions.value,
+        max_tokens=recipe.max_tokens.value,
+        pooling=recipe.pooling.value,
+        normalize=recipe.normalize.value,
+        dtype=encoder.dtype,
+        device=encoder.device.type,
+        fingerprint=mark,
+        revision=revision,
+    )

@@ -1,0 +1,151 @@
+"""BERT and its kin (RoBERTa, XLM-R, CamemBERT) over packed sequences, in torch alone.
+
+Importing transformers costs four times what importing torch does, and users wait for it at every cold start; most
+embedding models are of this family. Equal to transformers' modules, which tests/runtime compares it with.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from kubeembed_api.reasons import Reason
+from kubeembed_runtime.errors import StartFailed
+from kubeembed_runtime.model.attention import Packing, attention
+from kubeembed_runtime.model.checkpoint import Checkpoint
+
+#: model_type -> does it count positions from its padding index + 1, as fairseq did?
+FAMILY: Mapping[str, bool] = {
+    "bert": False,
+    "camembert": True,
+    "roberta": True,
+    "xlm-roberta": True,
+}
+
+ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
+    "gelu": functional.gelu,
+    "gelu_new": lambda x: functional.gelu(x, approximate="tanh"),
+    "gelu_pytorch_tanh": lambda x: functional.gelu(x, approximate="tanh"),
+    "relu": functional.relu,
+    "silu": functional.silu,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """The part of config.json that the forward pass needs."""
+
+    hidden: int
+    heads: int
+    layers: int
+    epsilon: float
+    activation: str
+    first_position: int  # 0, or padding index + 1
+    positions: int  # how many tokens a sequence may have
+
+
+def shape(config: Mapping[str, Any]) -> Shape:
+    """Raises StartFailed for what this module does not compute."""
+    _refuse(config, "position_embedding_type", "absolute")
+    _refuse(config, "is_decoder", False)
+    if config["hidden_act"] not in ACTIVATIONS:
+        raise _unsupported("hidden_act", config["hidden_act"], ", ".join(ACTIVATIONS))
+    first = config.get("pad_token_id", 1) + 1 if FAMILY[config["model_type"]] else 0
+    return Shape(
+        hidden=config["hidden_size"],
+        heads=config["num_attention_heads"],
+        layers=config["num_hidden_layers"],
+        epsilon=config.get("layer_norm_eps", 1e-12),
+        activation=config["hidden_act"],
+        first_position=first,
+        positions=config["max_position_embeddings"] - first,
+    )
+
+
+def _refuse(config: Mapping[str, Any], key: str, allowed: object) -> None:
+    if config.get(key, allowed) not in (allowed, None):
+        raise _unsupported(key, config[key], str(allowed))
+
+
+def _unsupported(key: str, found: object, supported: str) -> StartFailed:
+    problem = f"config.json has {key} {found!r}; supported: {supported}"
+    return StartFailed(Reason.UNSUPPORTED_MODEL, problem)
+
+
+class Linear:
+    """x W + b. The weight lies as (in, out): at few rows that is faster than the usual (out, in)."""
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        """weight: (out, in), as checkpoints have it."""
+        self.weight = weight.t().contiguous()
+        self.bias = bias
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return torch.addmm(self.bias, x, self.weight)
+
+
+class Norm:
+    """Layer normalisation over the last dimension."""
+
+    def __init__(self, weight: Tensor, bias: Tensor, epsilon: float) -> None:
+        self.weight, self.bias, self.epsilon = weight, bias, epsilon
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return functional.layer_norm(x, self.weight.shape, self.weight, self.bias, self.epsilon)
+
+
+class Layer:
+    """One block: attention, then the feed-forward pair, each added to its input and normalised."""
+
+    def __init__(self, weights: Checkpoint, name: str, shape: Shape) -> None:
+        self.heads = shape.heads
+        self.activation = ACTIVATIONS[shape.activation]
+        parts = [f"{name}.attention.self.{part}" for part in ("query", "key", "value")]
+        self.qkv = Linear(
+            torch.cat([weights.take(f"{part}.weight") for part in parts]),
+            torch.cat([weights.take(f"{part}.bias") for part in parts]),
+        )
+        self.out = _linear(weights, f"{name}.attention.output.dense")
+        self.out_norm = _norm(weights, f"{name}.attention.output.LayerNorm", shape)
+        self.up = _linear(weights, f"{name}.intermediate.dense")
+        self.down = _linear(weights, f"{name}.output.dense")
+        self.down_norm = _norm(weights, f"{name}.output.LayerNorm", shape)
+
+    def __call__(self, x: Tensor, packing: Packing) -> Tensor:
+        """x: (t, h)."""
+        q, k, v = self.qkv(x).view(x.shape[0], 3, self.heads, -1).unbind(1)  # (t, heads, d) each
+        x = self.out_norm(x + self.out(attention(q, k, v, packing)))  # (t, h)
+        return self.down_norm(x + self.down(self.activation(self.up(x))))
+
+
+class Bert:
+    """Packed token ids -> hidden states of the last layer."""
+
+    def __init__(self, weights: Checkpoint, shape: Shape) -> None:
+        embeddings = "embeddings"
+        self.shape = shape
+        self.words = weights.take(f"{embeddings}.word_embeddings.weight")
+        kinds = weights.take(f"{embeddings}.token_type_embeddings.weight")
+        # Every token is of kind 0 here, so that its embedding is added to the positions' once, at load.
+        places = weights.take(f"{embeddings}.position_embeddings.weight")[shape.first_position :]
+        self.places = places + kinds[0]
+        self.norm = _norm(weights, f"{embeddings}.LayerNorm", shape)
+        self.layers = [Layer(weights, f"encoder.layer.{i}", shape) for i in range(shape.layers)]
+
+    def __call__(self, ids: Tensor, positions: Tensor, packing: Packing) -> Tensor:
+        """ids, positions (counted from 0): (t,) int64; returns (t, h)."""
+        x = self.norm(self.words[ids] + self.places[positions])
+        for layer in self.layers:
+            x = layer(x, packing)
+        return x
+
+
+def _linear(weights: Checkpoint, name: str) -> Linear:
+    return Linear(weights.take(f"{name}.weight"), weights.take(f"{name}.bias"))
+
+
+def _norm(weights: Checkpoint, name: str, shape: Shape) -> Norm:
+    return Norm(weights.take(f"{name}.weight"), weights.take(f"{name}.bias"), shape.epsilon)

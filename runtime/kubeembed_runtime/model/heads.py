@@ -1,0 +1,46 @@
+"""Hidden states of packed sequences -> vectors: pooling, Matryoshka cut, normalising, in that order.
+
+The cut comes before normalising, so that a short vector has length 1 too.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from kubeembed_runtime.model.attention import Packing
+
+Pooling = Literal["cls", "mean", "lastToken"]
+
+
+def cls(hidden: Tensor, packing: Packing) -> Tensor:
+    """The first token of each sequence. hidden: (t, h); returns (n, h)."""
+    return hidden[packing.cumulative[:-1]]
+
+
+def last_token(hidden: Tensor, packing: Packing) -> Tensor:
+    """The last token of each sequence, special ones included. hidden: (t, h); returns (n, h)."""
+    return hidden[packing.cumulative[1:] - 1]
+
+
+def mean(hidden: Tensor, packing: Packing) -> Tensor:
+    """The mean over each sequence's tokens, special ones included. hidden: (t, h); returns (n, h)."""
+    means = [
+        hidden[run.start : run.end].view(run.count, run.length, -1).mean(1) for run in packing.runs
+    ]
+    return torch.cat(means)
+
+
+POOLINGS: Mapping[Pooling, Callable[[Tensor, Packing], Tensor]] = {
+    "cls": cls,
+    "mean": mean,
+    "lastToken": last_token,
+}
+
+
+def dense(pooled: Tensor, dimensions: int, normalize: bool) -> Tensor:
+    """pooled: (n, h); returns (n, dimensions) float32, of length 1 each if `normalize`."""
+    cut = pooled[:, :dimensions].float()
+    return functional.normalize(cut, dim=-1) if normalize else cut

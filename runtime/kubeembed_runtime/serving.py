@@ -1,0 +1,123 @@
+"""One process's serving life: ports first, then the model, then until a signal says to go, then the drain.
+
+On SIGTERM readiness falls at once, but the port stays open for a while: Kubernetes tells the balancers at the same time
+as us, and what they still send is served. Then the port closes, and the last answers go out.
+"""
+
+import asyncio
+import logging
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+
+from kubeembed_api.document import EmbeddingModel
+from kubeembed_runtime import __version__
+from kubeembed_runtime.api.admin import admin_app
+from kubeembed_runtime.api.app import public_app
+from kubeembed_runtime.api.metrics import Metrics
+from kubeembed_runtime.api.server import Server, bind
+from kubeembed_runtime.lifecycle import Lifecycle, Phase
+from kubeembed_runtime.loading import Loaded, load
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """Where the two ports listen. Port 0 takes a free one."""
+
+    host: str
+    port: int
+    admin_port: int
+
+
+async def serve(
+    model: EmbeddingModel, *, cache: Path, address: Address, threads: int, linger_seconds: float
+) -> bool:
+    """Serves until a signal. False if that came while the model was still loading.
+
+    Raises StartFailed. SIGINT, or a second signal, cuts the lingering short.
+    """
+    lifecycle, metrics = Lifecycle(model.name), Metrics(__version__)
+    metrics.show_ready(lambda: lifecycle.phase is Phase.READY)
+    public = bind(address.host, address.port)
+    admin = bind(address.host, address.admin_port)
+    url = f"http://{_host(public.getsockname())}"
+    logger.info("listening on %s, admin on %s", url, _host(admin.getsockname()))
+    servers = (
+        Server(public_app(lifecycle, metrics), public),
+        Server(admin_app(lifecycle, metrics), admin),
+    )
+    stop, hurry = _signals()
+    for server in servers:
+        server.start()
+    loading = _in_thread(lambda: load(model, cache, threads, metrics.count_batch))
+    loaded = await _first(asyncio.wrap_future(loading), stop)
+    if loaded is None:
+        return False
+    metrics.show_model(loaded.pipeline.info, lambda: loaded.batcher.waiting_tokens)
+    lifecycle.ready(loaded.pipeline)
+    logger.info("try: %s", _example(url, model.name))
+    await stop.wait()
+    lifecycle.drain()
+    await _wait(hurry, linger_seconds)
+    await asyncio.gather(*(server.stop() for server in servers))
+    loaded.pipeline.close()
+    return True
+
+
+def _signals() -> tuple[asyncio.Event, asyncio.Event]:
+    """(stop, hurry): the first signal sets the first; SIGINT or any second one sets both."""
+    stop, hurry = asyncio.Event(), asyncio.Event()
+
+    def heard(number: signal.Signals) -> None:
+        if stop.is_set() or number == signal.SIGINT:
+            hurry.set()
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, heard, number)
+    return stop, hurry
+
+
+def _in_thread(work: Callable[[], Loaded]) -> "Future[Loaded]":
+    """In a daemon thread: a signal during a long load ends the process, it does not wait for the load."""
+    future: Future[Loaded] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, name="loading", daemon=True).start()
+    return future
+
+
+async def _first(loading: "asyncio.Future[Loaded]", stop: asyncio.Event) -> Loaded | None:
+    """What was loaded, or None if `stop` came before."""
+    stopped = asyncio.ensure_future(stop.wait())
+    await asyncio.wait((loading, stopped), return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    return loading.result() if loading.done() else None
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return
+
+
+def _host(name: tuple[object, ...]) -> str:
+    host = f"[{name[0]}]" if ":" in str(name[0]) else name[0]
+    return f"{host}:{name[1]}"
+
+
+def _example(url: str, name: str) -> str:
+    body = f'{{"model": "{name}", "input": "hello"}}'
+    return f"curl {url}/v1/embeddings -H 'Content-Type: application/json' -d '{body}'"
