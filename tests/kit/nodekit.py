@@ -100,7 +100,10 @@ class Hub:
     url: str
 
     def faults(self, *faults: Manifest) -> None:
-        self._send("POST", "/_faults", list(faults))
+        """These and no others: {"path": glob, "status": 429, "headers": {}} or {"truncate": bytes} and so on."""
+        self._send("DELETE", "/_faults", None)
+        for fault in faults:
+            self._send("POST", "/_faults", fault)
 
     def log(self) -> list[dict[str, Any]]:
         with urllib.request.urlopen(f"{self.url}/_log") as answer:

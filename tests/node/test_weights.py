@@ -17,10 +17,14 @@ FAULTS: dict[str, tuple[Manifest, str, str]] = {
     "401": ({"status": 401}, "SourceUnauthorized", "credentialsSecret"),
     "403": ({"status": 403}, "SourceForbidden", MINILM),
     "404": ({"status": 404}, "SourceNotFound", MINILM),
-    "429": ({"status": 429, "retry_after": 5}, "SourceRateLimited", "5"),
+    "429": ({"status": 429, "headers": {"Retry-After": "5"}}, "SourceRateLimited", "5"),
     "500": ({"status": 500}, "SourceUnavailable", "500"),
-    "truncated body": ({"path": "/resolve/", "truncate": 1000}, "SourceTruncated", "1000"),
-    "wrong hash": ({"path": "model.safetensors", "corrupt": True}, "ChecksumMismatch", "sha256"),
+    "truncated body": (
+        {"path": "*model.safetensors", "truncate": 1000},
+        "SourceTruncated",
+        "model.safetensors",
+    ),
+    "wrong hash": ({"path": "*model.safetensors", "corrupt": 1000}, "ChecksumMismatch", "sha256"),
 }
 
 #: Serves nothing, so that no pod takes the cores: these tests are about weights.
@@ -43,7 +47,7 @@ def test_a_fault_of_the_hub_is_named_and_heals_by_itself(
 
 def test_a_killed_fetch_goes_on_where_it_was(kube: Kube, model: Model, hub: Hub) -> None:
     size = 90_868_376
-    hub.faults({"path": "model.safetensors", "bytes_per_second": 15_000_000})
+    hub.faults({"path": "*model.safetensors", "rate": 15_000_000})
     kube.apply(model(**ASLEEP))
     until("half of it", lambda: hub.bytes_sent() > size / 2, 60)
     kube.ctl("delete", "pod", "-l", "app.kubernetes.io/component=weights", "--force")

@@ -1,0 +1,116 @@
+"""A small model for the test hub, and the fetch as a process, to be killed."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kubeembed_api.document import EmbeddingModel, parse
+from kubeembed_api.names import API_VERSION, KIND
+
+REPOSITORY = "acme/mini"
+SOURCE = f"hf://{REPOSITORY}"
+WEIGHTS = "model.safetensors"
+WEIGHTS_BYTES = 3_000_000
+
+#: What of the folder below is fetched, with its size.
+WANTED = {
+    "1_Pooling/config.json": 20,
+    "config.json": 300,
+    "model.safetensors": WEIGHTS_BYTES,
+    "modules.json": 200,
+    "tokenizer.json": 70_000,
+    "vocab.txt": 5_000,
+}
+TOTAL = sum(WANTED.values())
+
+
+def write_model(folder: Path, seed: int = 0) -> Path:
+    """Files as a repository has them, the wanted ones and others; their content is noise."""
+    noise = random.Random(seed)
+    others = ("README.md", ".gitattributes", "pytorch_model.bin", "onnx/model.onnx", "x/y/z.json")
+    for path, size in (WANTED | dict.fromkeys(others, 1000)).items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(noise.randbytes(size))
+    return folder
+
+
+def document(
+    source: str = SOURCE, revision: str | None = None, status: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    model = {"source": source} | ({} if revision is None else {"revision": revision})
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "metadata": {"name": "mini"},
+        "spec": {"model": model},
+        "status": status or {},
+    }
+
+
+def model(source: str = SOURCE, revision: str | None = None) -> EmbeddingModel:
+    return parse(document(source, revision))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below but our manifest."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    inside = {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+    inside.pop(".kubeembed.json", None)
+    return inside
+
+
+def eventually(holds: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
+    """Waits for another process to come so far; fails the test if it does not."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.01)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """A run of kubeembed-weights that is over."""
+
+    code: int
+    report: dict[str, Any]
+    log: str
+
+
+class Command:
+    """Runs kubeembed-weights as a process of its own."""
+
+    def __init__(self, folder: Path, environ: dict[str, str]) -> None:
+        self._folder = folder
+        self._environ = environ
+        self.running: list[subprocess.Popen[str]] = []
+
+    def start(
+        self, command: str, *arguments: str | Path, told: object = None, **options: Any
+    ) -> subprocess.Popen[str]:
+        path = self._folder / "model.yaml"
+        path.write_text(json.dumps(document() if told is None else told))
+        line = [sys.executable, "-m", "kubeembed_weights", command, path, *arguments]
+        process = subprocess.Popen(
+            [str(word) for word in line],
+            env=os.environ | self._environ,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            **options,
+        )
+        self.running.append(process)
+        return process
+
+    def fetch(self, root: Path, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+        return self.start("fetch", "--root", root, "--admin-port", "0", *arguments, **options)
+
+    def end(self, process: subprocess.Popen[str]) -> Ended:
+        out, log = process.communicate(timeout=60)
+        return Ended(code=process.returncode, report=json.loads(out or "{}"), log=log)
