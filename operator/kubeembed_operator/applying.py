@@ -1,0 +1,151 @@
+"""Carries a plan out: applies what is absent or differs, scales, deletes. Writes nothing for a settled model.
+
+An object of a wanted name that somebody else made is never touched, so before one is made for the first time
+its name is looked at: server-side apply would take it over without a word.
+"""
+
+import asyncio
+import logging
+
+from kubeembed_api.document import EmbeddingModel
+from kubeembed_api.errors import KubeEmbedError
+from kubeembed_api.names import KIND, REPLICAS_ANNOTATION
+from kubeembed_operator.cluster import Cluster
+from kubeembed_operator.drift import difference, differs
+from kubeembed_operator.kinds import CLAIM, DEPLOYMENT, JOB, Key, Kind, Manifest, key_of, kind_of
+from kubeembed_operator.manifests.metadata import stamp
+from kubeembed_operator.manifests.serving import scale
+from kubeembed_operator.observed import controlled_by, terminating
+from kubeembed_operator.plan import Plan
+from kubeembed_operator.store import Store, version_of
+
+logger = logging.getLogger(__name__)
+
+#: A claim without our label is not watched, so it is looked at again after so many seconds.
+FOREIGN_SECONDS = 60.0
+
+
+class NameTaken(KubeEmbedError):
+    """An object that this model does not own has a name that it needs. Says which."""
+
+
+class BeingCollected(KubeEmbedError):
+    """A child of an earlier model of this name is still there; garbage collection is at it."""
+
+
+class Applier:
+    """What has been applied is put into the store at once, so that the next pass does not do it again."""
+
+    def __init__(self, store: Store, cluster: Cluster) -> None:
+        self._store = store
+        self._cluster = cluster
+        #: Version of objects that an apply left as they were: what differs is only spelling.
+        self._equal: dict[str, int] = {}
+        #: Claims that somebody else made, and until when that need not be asked again.
+        self._foreign: dict[Key, float] = {}
+        self._claims = asyncio.Lock()
+
+    async def carry_out(self, model: EmbeddingModel, plan: Plan) -> None:
+        """Raises NameTaken, BeingCollected, ClusterError."""
+        for kind, manifest in plan.delete:
+            logger.info("%s: deleting %s", _path(manifest), kind.name)
+            await self._cluster.delete(kind, manifest)
+        for manifest in plan.apply:
+            await self._one(model, manifest, plan.replicas)
+
+    async def _one(self, model: EmbeddingModel, manifest: Manifest, replicas: int | None) -> None:
+        kind = kind_of(manifest)
+        live = self._store.get(kind, key_of(manifest))
+        if live is not None and terminating(live):
+            return  # its DELETED event brings us back
+        if kind == CLAIM:
+            await self._claim(manifest)
+        elif live is None:
+            await self._make(model, kind, manifest, replicas)
+        else:
+            _check_owner(model, live)
+            await self._keep(model, kind, manifest, live, replicas)
+
+    async def _claim(self, manifest: Manifest) -> None:
+        """Made where it is absent, and then the administrator's: never applied over, never deleted."""
+        key, now = key_of(manifest), asyncio.get_running_loop().time()
+        async with self._claims:  # many models of a namespace may want it at once
+            if self._store.get(CLAIM, key) is not None or self._foreign.get(key, 0.0) > now:
+                return
+            if await self._cluster.peek(CLAIM, key) is not None:
+                self._foreign[key] = now + FOREIGN_SECONDS
+                return
+            logger.info("%s: making the shared claim", _path(manifest))
+            self._store.put(CLAIM, await self._cluster.apply(manifest))
+
+    async def _make(
+        self, model: EmbeddingModel, kind: Kind, manifest: Manifest, replicas: int | None
+    ) -> None:
+        stranger = await self._cluster.peek(kind, key_of(manifest))
+        if stranger is not None:
+            _check_owner(model, {**stranger, "kind": kind.name})
+        if kind == DEPLOYMENT and replicas not in (None, 1):
+            # Applied once with the number, so that no pod is started that is not asked for.
+            manifest = {**manifest, "spec": {**manifest["spec"], "replicas": replicas}}
+        live = await self._cluster.apply(manifest)
+        self._store.put(kind, live)
+        if kind == DEPLOYMENT:
+            await self._scale(model, live, replicas)
+
+    async def _keep(
+        self,
+        model: EmbeddingModel,
+        kind: Kind,
+        manifest: Manifest,
+        live: Manifest,
+        replicas: int | None,
+    ) -> None:
+        if kind == DEPLOYMENT:
+            # Before any apply: one without the number must not take it away from nobody else.
+            await self._scale(model, live, replicas)
+        if kind == JOB or not self._has_to_be_applied(manifest, live):
+            return
+        if stamp(manifest) == stamp(live):
+            changed = difference(manifest, live)
+            logger.info("%s: restoring %s, %s was changed", _path(live), kind.name, changed)
+        applied = await self._cluster.apply(manifest)
+        if version_of(applied) == version_of(live):
+            self._equal[live["metadata"]["uid"]] = version_of(live)
+        self._store.put(kind, applied)
+
+    def _has_to_be_applied(self, manifest: Manifest, live: Manifest) -> bool:
+        if self._equal.get(live["metadata"]["uid"]) == version_of(live):
+            return stamp(manifest) != stamp(live)
+        return differs(manifest, live)
+
+    async def _scale(self, model: EmbeddingModel, live: Manifest, replicas: int | None) -> None:
+        """Once for each number that the document asks for; what a scaler does in between stays."""
+        if replicas is None or replicas == _asked(live):
+            return
+        logger.info("%s: scaling to %s", _path(live), replicas)
+        self._store.put(DEPLOYMENT, await self._cluster.scale(scale(model, replicas)))
+
+
+def _asked(deployment: Manifest) -> int:
+    """The number that the document asked for last. One is what a Deployment has by itself."""
+    annotations = deployment["metadata"].get("annotations") or {}
+    number = annotations.get(REPLICAS_ANNOTATION, "1")
+    return int(number) if number.isdigit() else -1
+
+
+def _check_owner(model: EmbeddingModel, live: Manifest) -> None:
+    """Raises NameTaken or BeingCollected."""
+    metadata = live["metadata"]
+    if controlled_by(live, model.metadata.uid):
+        return
+    what = f"{live['kind']} {metadata['name']}"
+    owners = metadata.get("ownerReferences") or ()
+    if any(owner["kind"] == KIND and owner["name"] == model.name for owner in owners):
+        raise BeingCollected(f"{what} of an earlier model of this name is still being deleted")
+    raise NameTaken(
+        f"{what} exists and does not belong to this model: delete it, or give the model another name"
+    )
+
+
+def _path(manifest: Manifest) -> str:
+    return "/".join(key_of(manifest))

@@ -1,0 +1,163 @@
+"""The five conditions of a model, from what was observed. Pure; no clock but the one that is passed.
+
+Ready repeats the first condition that is not as it should be. Messages hold nothing that changes from pass to
+pass (counts, back-offs), because each change of a message is a write and a line in somebody's log.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Literal
+
+from kubeembed_api.document import EmbeddingModel
+from kubeembed_api.names import endpoint
+from kubeembed_api.reasons import Reason
+from kubeembed_operator.kinds import Manifest
+from kubeembed_operator.manifests.serving import wanted_replicas
+from kubeembed_operator.observed import Observed
+from kubeembed_operator.podreasons import Trouble, shortened, trouble
+from kubeembed_operator.weights import Weights
+
+Truth = Literal["True", "False"]
+
+#: How long a claim may take to be bound before its being pending is called the reason.
+CLAIM_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One condition as it is now; when it became so is for `status` to say."""
+
+    type: str
+    status: Truth
+    reason: Reason
+    message: str
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What makes it another one than before, worth an Event."""
+        return self.type, self.status, self.reason
+
+
+def conditions(
+    model: EmbeddingModel, weights: Weights, observed: Observed, now: datetime
+) -> tuple[Condition, ...]:
+    """WeightsReady, Available, AdaptersReady, Asleep and, first, Ready."""
+    parts = (
+        weights_ready(model, weights, observed, now),
+        available(model, weights, observed),
+        Condition("AdaptersReady", "True", Reason.NO_ADAPTERS, "the model has no adapters"),
+    )
+    asleep = _asleep(model, observed)
+    return (_ready(model, parts, observed), *parts, asleep)
+
+
+def weights_ready(
+    model: EmbeddingModel, weights: Weights, observed: Observed, now: datetime
+) -> Condition:
+    source = str(model.spec.model.parsed)
+    if weights.copy is not None:
+        if model.spec.model.parsed.scheme == "pvc":
+            return Condition("WeightsReady", "True", Reason.MOUNTED, f"served from {source}")
+        at = f" at {weights.copy.revision}" if weights.copy.revision else ""
+        return Condition("WeightsReady", "True", Reason.FETCHED, f"{source}{at} is fetched")
+    found = weights.trouble or _claim_pending(weights, observed, now)
+    if found is not None:
+        return Condition("WeightsReady", "False", found.reason, found.message)
+    return Condition("WeightsReady", "False", Reason.FETCHING, f"{source} is being fetched")
+
+
+def available(model: EmbeddingModel, weights: Weights, observed: Observed) -> Condition:
+    deployment = observed.deployment
+    if deployment is None:
+        waits = "waits for the weights" if weights.copy is None else "the Deployment is being made"
+        return Condition("Available", "False", Reason.PENDING, waits)
+    if ready_replicas(deployment) > 0:
+        where = endpoint(model.name, model.namespace)
+        return Condition("Available", "True", Reason.SERVING, f"answers at {where}")
+    if desired_replicas(deployment) == 0:
+        wake = f"no replicas are asked for; kubectl scale em/{model.name} --replicas=1 starts one"
+        return Condition("Available", "False", Reason.SCALED_TO_ZERO, wake)
+    found = pod_trouble(observed)
+    if found is not None:
+        return Condition("Available", "False", found.reason, found.message)
+    return Condition("Available", "False", Reason.STARTING, "pods are starting")
+
+
+def pod_trouble(observed: Observed) -> Trouble | None:
+    """What the youngest pod suffers from, or why there are no pods."""
+    pods = sorted(observed.serving_pods, key=_created, reverse=True)
+    found = next((t for t in map(trouble, pods) if t is not None), None)
+    return found or (_refused(observed.deployment) if observed.deployment else None)
+
+
+def rolling(deployment: Manifest) -> bool:
+    """Whether pods of an earlier template still run beside the new ones."""
+    status = deployment.get("status") or {}
+    return int(status.get("replicas") or 0) > int(status.get("updatedReplicas") or 0)
+
+
+def unseen(deployment: Manifest) -> bool:
+    """Whether the Deployment's status speaks of an older spec, so that it says nothing about this one."""
+    seen = (deployment.get("status") or {}).get("observedGeneration") or 0
+    return int(seen) < int(deployment["metadata"].get("generation") or 0)
+
+
+def ready_replicas(deployment: Manifest) -> int:
+    return int((deployment.get("status") or {}).get("readyReplicas") or 0)
+
+
+def desired_replicas(deployment: Manifest) -> int:
+    return int((deployment.get("spec") or {}).get("replicas", 1))
+
+
+def _ready(model: EmbeddingModel, parts: tuple[Condition, ...], observed: Observed) -> Condition:
+    for part in parts:
+        if part.status != "True":
+            return replace(part, type="Ready", status="False")
+    found = pod_trouble(observed)
+    if found is not None:
+        return Condition("Ready", "False", found.reason, shortened(f"a pod: {found.message}"))
+    if observed.deployment is not None and rolling(observed.deployment):
+        message = "new pods are starting; the old ones serve until then"
+        return Condition("Ready", "False", Reason.STARTING, message)
+    where = endpoint(model.name, model.namespace)
+    return Condition("Ready", "True", Reason.READY, f"answers at {where}")
+
+
+def _asleep(model: EmbeddingModel, observed: Observed) -> Condition:
+    deployment = observed.deployment
+    desired = wanted_replicas(model) if deployment is None else desired_replicas(deployment)
+    if desired == 0:
+        return Condition("Asleep", "True", Reason.SCALED_TO_ZERO, "no replicas are asked for")
+    return Condition("Asleep", "False", Reason.AWAKE, "replicas are asked for")
+
+
+def _refused(deployment: Manifest) -> Trouble | None:
+    for condition in (deployment.get("status") or {}).get("conditions") or ():
+        if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
+            message = condition.get("message") or "the API server refuses the pods"
+            return Trouble(Reason.PODS_FORBIDDEN, shortened(message))
+    return None
+
+
+def _claim_pending(weights: Weights, observed: Observed, now: datetime) -> Trouble | None:
+    """Only where a pod has waited for it: a claim is often bound when its first pod comes."""
+    claim, job = observed.claim, weights.job
+    if claim is None or job is None or (claim.get("status") or {}).get("phase") == "Bound":
+        return None
+    for pod in observed.pods_of(job):
+        waits = not (pod.get("spec") or {}).get("nodeName")
+        if waits and age(pod, now) > CLAIM_SECONDS:
+            name = claim["metadata"]["name"]
+            text = f"claim {name} is not bound; kubectl describe pvc {name} says why"
+            return Trouble(Reason.CLAIM_PENDING, text)
+    return None
+
+
+def age(manifest: Manifest, now: datetime) -> float:
+    """Seconds since its creation."""
+    return (now - datetime.fromisoformat(_created(manifest))).total_seconds()
+
+
+def _created(manifest: Manifest) -> str:
+    return str(manifest["metadata"].get("creationTimestamp") or "1970-01-01T00:00:00Z")

@@ -1,0 +1,212 @@
+"""What serves a model: ServiceAccount, ConfigMap with the resolved document, Service, Deployment.
+
+`replicas` is in none of them: how many pods there are is the scaler's, and applying it would take it back.
+"""
+
+from typing import Any
+
+import yaml
+
+from kubeembed_api.document import EmbeddingModel, Resolved, dump
+from kubeembed_api.names import (
+    CACHE_ROOT,
+    DOCUMENT_ANNOTATION,
+    DOCUMENT_FILE,
+    DOCUMENT_FOLDER,
+    HTTP_PORT,
+    REPLICAS_ANNOTATION,
+    SERVICE_PORT,
+    SERVING,
+    TERMINATION_LOG,
+)
+from kubeembed_operator.kinds import CONFIG_MAP, DEPLOYMENT, SERVICE, SERVICE_ACCOUNT, Manifest
+from kubeembed_operator.manifests import pods
+from kubeembed_operator.manifests.metadata import child, digest, labels, selector
+from kubeembed_operator.manifests.weights import cache_claim, fetch_container
+from kubeembed_operator.settings import Profile, Settings
+
+#: 20 min: 15 GB read from a slow claim, and a GPU that is set up meanwhile.
+STARTUP_SECONDS = 1200
+
+#: What the runtime may take to finish the requests it holds. Kubernetes' own default is 30.
+DRAIN_SECONDS = 60
+
+
+def document(model: EmbeddingModel) -> str:
+    """The document as pods read it. The same text for the same model, so that it can be hashed."""
+    return yaml.safe_dump(dump(model), sort_keys=True)
+
+
+def fetch_document(model: EmbeddingModel) -> str:
+    """The document as the fetch Job reads it: what is asked for, nothing resolved."""
+    return document(model.model_copy(update={"resolved": Resolved()}))
+
+
+def service_account(model: EmbeddingModel) -> Manifest:
+    account = child(SERVICE_ACCOUNT, model.name, model, SERVING)
+    return {**account, "automountServiceAccountToken": False}
+
+
+def config_map(model: EmbeddingModel, documents: dict[str, str]) -> Manifest:
+    return {**child(CONFIG_MAP, model.name, model, SERVING), "data": documents}
+
+
+def service(model: EmbeddingModel) -> Manifest:
+    port = {"name": "http", "port": SERVICE_PORT, "protocol": "TCP", "targetPort": "http"}
+    spec = {"ports": [port], "selector": selector(model), "type": "ClusterIP"}
+    return {**child(SERVICE, model.name, model, SERVING), "spec": spec}
+
+
+def deployment(model: EmbeddingModel, settings: Settings) -> Manifest:
+    """`model` is resolved: its key is known, so that no pod ever fetches or resolves by itself."""
+    profile = settings.profiles[model.spec.resources.profile or settings.default_profile]
+    spec = {
+        "revisionHistoryLimit": 2,
+        "selector": {"matchLabels": selector(model)},
+        "strategy": _strategy(model),
+        "template": {
+            "metadata": {
+                "annotations": {DOCUMENT_ANNOTATION: digest(document(model))},
+                "labels": labels(model, SERVING),
+            },
+            "spec": _pod(model, settings, profile),
+        },
+    }
+    return {**child(DEPLOYMENT, model.name, model, SERVING), "spec": spec}
+
+
+def scale(model: EmbeddingModel, replicas: int) -> Manifest:
+    """Applied by another field manager, which so owns the number until a scaler takes it."""
+    return {
+        "apiVersion": DEPLOYMENT.api_version,
+        "kind": DEPLOYMENT.name,
+        "metadata": {
+            "annotations": {REPLICAS_ANNOTATION: str(replicas)},
+            "name": model.name,
+            "namespace": model.namespace,
+        },
+        "spec": {"replicas": replicas},
+    }
+
+
+def wanted_replicas(model: EmbeddingModel) -> int | None:
+    """How many the document asks for; None where it leaves the number to others altogether."""
+    scaling = model.spec.scaling
+    return scaling.replicas if scaling.mode == "External" else scaling.min
+
+
+def _strategy(model: EmbeddingModel) -> Manifest:
+    if model.spec.rollout.strategy == "Recreate":
+        return {"type": "Recreate"}
+    return {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}, "type": "RollingUpdate"}
+
+
+def _pod(model: EmbeddingModel, settings: Settings, profile: Profile) -> Manifest:
+    return {
+        **pods.pod_defaults(model, settings),
+        **_placement(profile),
+        **_init_containers(model, settings),
+        "containers": [_runtime(model, settings, profile)],
+        "terminationGracePeriodSeconds": DRAIN_SECONDS,
+        "volumes": [
+            pods.document_volume(model, pods.SERVED_DOCUMENT),
+            pods.scratch_volume(),
+            _cache_volume(model),
+        ],
+    }
+
+
+def _runtime(model: EmbeddingModel, settings: Settings, profile: Profile) -> Manifest:
+    hardware = profile.resources.times(model.spec.resources.count)
+    return {
+        "args": [
+            "serve",
+            f"{DOCUMENT_FOLDER}/{DOCUMENT_FILE}",
+            "--host",
+            "0.0.0.0",
+            "--cache",
+            CACHE_ROOT,
+        ],
+        "command": ["kubeembed-runtime"],
+        "env": pods.variables({"HOME": "/tmp", **profile.env}),
+        "image": profile.image or settings.images.runtime,
+        "imagePullPolicy": settings.images.pull_policy,
+        "name": "runtime",
+        "ports": [
+            {"containerPort": HTTP_PORT, "name": "http", "protocol": "TCP"},
+            pods.admin_port(),
+        ],
+        **_resources(hardware.requests, hardware.limits),
+        "securityContext": pods.container_security(),
+        "terminationMessagePath": TERMINATION_LOG,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [*pods.common_mounts(), _cache_mount(model)],
+        **_probes(),
+    }
+
+
+def _probes() -> Manifest:
+    """Readiness is asked each second while a pod starts, because people wait for that second."""
+    alive = {"path": "/livez", "port": "admin"}
+    ready = {"path": "/readyz", "port": "admin"}
+    return {
+        "livenessProbe": {
+            "failureThreshold": 3,
+            "httpGet": alive,
+            "periodSeconds": 10,
+            "timeoutSeconds": 5,
+        },
+        "readinessProbe": {
+            "failureThreshold": 2,
+            "httpGet": ready,
+            "periodSeconds": 2,
+            "timeoutSeconds": 2,
+        },
+        "startupProbe": {
+            "failureThreshold": STARTUP_SECONDS,
+            "httpGet": alive,
+            "periodSeconds": 1,
+            "timeoutSeconds": 2,
+        },
+    }
+
+
+def _placement(profile: Profile) -> Manifest:
+    """Only what the profile sets: an empty value would be dropped by the API server and look like drift."""
+    wanted: dict[str, Any] = {
+        "nodeSelector": dict(sorted(profile.node_selector.items())),
+        "runtimeClassName": profile.runtime_class_name,
+        "tolerations": [dict(toleration) for toleration in profile.tolerations],
+    }
+    return {field: value for field, value in wanted.items() if value}
+
+
+def _resources(requests: dict[str, str], limits: dict[str, str]) -> Manifest:
+    wanted = {"limits": dict(sorted(limits.items())), "requests": dict(sorted(requests.items()))}
+    told = {field: value for field, value in wanted.items() if value}
+    return {"resources": told} if told else {}
+
+
+def _init_containers(model: EmbeddingModel, settings: Settings) -> Manifest:
+    """With an Ephemeral cache each pod fetches the resolved commit before it serves, without credentials."""
+    if cache_claim(model) is not None:
+        return {}
+    mount = {"mountPath": CACHE_ROOT, "name": pods.CACHE_VOLUME}
+    return {"initContainers": [fetch_container(model, settings, name="fetch", mount=mount)]}
+
+
+def _cache_volume(model: EmbeddingModel) -> Manifest:
+    claim = cache_claim(model)
+    if claim is None:
+        return {"emptyDir": {}, "name": pods.CACHE_VOLUME}
+    mounted = {"claimName": claim, "readOnly": True}
+    return {"name": pods.CACHE_VOLUME, "persistentVolumeClaim": mounted}
+
+
+def _cache_mount(model: EmbeddingModel) -> Manifest:
+    source = model.spec.model.parsed
+    if source.scheme != "pvc":
+        return {"mountPath": CACHE_ROOT, "name": pods.CACHE_VOLUME, "readOnly": True}
+    path = {"subPath": source.path} if source.path else {}
+    where = f"{CACHE_ROOT}/{model.resolved.key}"
+    return {"mountPath": where, "name": pods.CACHE_VOLUME, "readOnly": True} | path

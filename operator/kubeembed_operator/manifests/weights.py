@@ -1,0 +1,168 @@
+"""How weights come to a model: the shared claim, and the Job that resolves, fetches and verifies.
+
+The Job runs the small control image, so it starts at once and while the GPU's node is still coming. Its
+name holds a hash of what is asked for: another revision is another Job, beside the old copy.
+"""
+
+import hashlib
+
+from kubeembed_api.document import EmbeddingModel
+from kubeembed_api.keys import LAYOUT
+from kubeembed_api.names import (
+    CACHE_ROOT,
+    COMPONENT,
+    DOCUMENT_FILE,
+    DOCUMENT_FOLDER,
+    MANAGED_BY,
+    MANAGED_BY_VALUE,
+    RESOLVE_ANNOTATION,
+    SHARED_CLAIM,
+    TERMINATION_LOG,
+    WEIGHTS,
+    fetch_job_name,
+)
+from kubeembed_operator.kinds import CLAIM, JOB, Manifest
+from kubeembed_operator.manifests import pods
+from kubeembed_operator.manifests.metadata import child, labels
+from kubeembed_operator.settings import Settings
+
+#: The Job never gives up: kubelet spaces the attempts, and the cause may go at any time.
+ENDLESS = 2**31 - 1
+
+#: A fetch streams to disk; what it holds in memory is a few buffers and the listing.
+FETCH_RESOURCES: Manifest = {
+    "limits": {"memory": "1Gi"},
+    "requests": {"cpu": "100m", "memory": "256Mi"},
+}
+
+
+def fetch_request(model: EmbeddingModel) -> str:
+    """8 hex digits that name what is asked of the source, and for which cache."""
+    spec = model.spec
+    told = (
+        str(spec.model.parsed),
+        spec.model.revision or "",
+        spec.model.credentials_secret or "",
+        model.metadata.annotations.get(RESOLVE_ANNOTATION, ""),
+        spec.weights.cache,
+        spec.weights.claim or "",
+        str(LAYOUT),
+    )
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:8]
+
+
+def cache_claim(model: EmbeddingModel) -> str | None:
+    """Name of the claim that holds, or will hold, the weights; None where each pod fetches its own."""
+    source = model.spec.model.parsed
+    if source.scheme == "pvc":
+        return source.host
+    return None if model.spec.weights.cache == "Ephemeral" else shared_claim(model)
+
+
+def shared_claim(model: EmbeddingModel) -> str:
+    return model.spec.weights.claim or SHARED_CLAIM
+
+
+def wants_shared_claim(model: EmbeddingModel) -> bool:
+    """Whether the namespace's own claim is used, which is made where it is absent."""
+    return cache_claim(model) == SHARED_CLAIM and model.spec.model.parsed.scheme != "pvc"
+
+
+def claim(namespace: str, settings: Settings) -> Manifest:
+    """The namespace's cache. Owned by no model, so that it outlives them all."""
+    return {
+        "apiVersion": CLAIM.api_version,
+        "kind": CLAIM.name,
+        "metadata": {
+            "labels": {COMPONENT: WEIGHTS, MANAGED_BY: MANAGED_BY_VALUE},
+            "name": SHARED_CLAIM,
+            "namespace": namespace,
+        },
+        "spec": {
+            "accessModes": ["ReadWriteMany"],
+            "resources": {"requests": {"storage": settings.weights.size}},
+            **_storage_class(settings),
+        },
+    }
+
+
+def fetch_job(model: EmbeddingModel, settings: Settings) -> Manifest:
+    """What runs until the model's weights are in the cache, and says so in its last word."""
+    name = fetch_job_name(model.name, fetch_request(model))
+    spec = {
+        **pods.pod_defaults(model, settings),
+        "containers": [
+            fetch_container(model, settings, name="fetch", mount=_job_mount(model))
+            | {"ports": [pods.admin_port()]}
+        ],
+        "restartPolicy": "OnFailure",
+        "volumes": [
+            pods.document_volume(model, pods.FETCH_DOCUMENT),
+            pods.scratch_volume(),
+            *_job_volumes(model),
+        ],
+    }
+    template = {"metadata": {"labels": labels(model, WEIGHTS)}, "spec": spec}
+    job = child(JOB, name, model, WEIGHTS)
+    return {**job, "spec": {"backoffLimit": ENDLESS, "template": template}}
+
+
+def fetch_container(
+    model: EmbeddingModel, settings: Settings, *, name: str, mount: Manifest | None
+) -> Manifest:
+    return {
+        "args": _arguments(model, resolve_only=mount is None),
+        "command": ["kubeembed-weights"],
+        "env": _environment(model, settings),
+        "image": settings.images.control,
+        "imagePullPolicy": settings.images.pull_policy,
+        "name": name,
+        "resources": FETCH_RESOURCES,
+        "securityContext": pods.container_security(),
+        "terminationMessagePath": TERMINATION_LOG,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": [*pods.common_mounts(), *([mount] if mount else [])],
+    }
+
+
+def _arguments(model: EmbeddingModel, *, resolve_only: bool) -> list[str]:
+    verb = "check" if model.spec.model.parsed.scheme == "pvc" else "fetch"
+    flags = ["--resolve-only"] if resolve_only else []
+    return [verb, f"{DOCUMENT_FOLDER}/{DOCUMENT_FILE}", *flags]
+
+
+def _environment(model: EmbeddingModel, settings: Settings) -> list[Manifest]:
+    """HOME is scratch, for libraries that leave files there on a read-only root."""
+    hub = settings.weights.hub_endpoint
+    plain = {"HOME": "/tmp", **({"HF_ENDPOINT": hub} if hub else {})}
+    secret = model.spec.model.credentials_secret
+    if secret is None:
+        return pods.variables(plain)
+    token = {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"key": "token", "name": secret}}}
+    return [*pods.variables(plain), token]
+
+
+def _job_mount(model: EmbeddingModel) -> Manifest | None:
+    """Where the Job sees the cache, or the claim that is the source; None where it only resolves."""
+    source = model.spec.model.parsed
+    if source.scheme == "pvc":
+        path = {"subPath": source.path} if source.path else {}
+        mount = {"mountPath": f"{CACHE_ROOT}/source", "name": pods.CACHE_VOLUME, "readOnly": True}
+        return mount | path
+    if model.spec.weights.cache == "Ephemeral":
+        return None
+    return {"mountPath": CACHE_ROOT, "name": pods.CACHE_VOLUME}
+
+
+def _job_volumes(model: EmbeddingModel) -> list[Manifest]:
+    name = cache_claim(model)
+    if name is None:
+        return []
+    mounted = {"claimName": name}
+    read_only = {"readOnly": True} if model.spec.model.parsed.scheme == "pvc" else {}
+    return [{"name": pods.CACHE_VOLUME, "persistentVolumeClaim": mounted | read_only}]
+
+
+def _storage_class(settings: Settings) -> Manifest:
+    name = settings.weights.storage_class_name
+    return {"storageClassName": name} if name is not None else {}

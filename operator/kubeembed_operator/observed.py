@@ -1,0 +1,82 @@
+"""The children of one model as they are in the cluster: one small value, made anew for each pass.
+
+Only what this very object owns counts. A child of an earlier model of the same name is being collected.
+"""
+
+from dataclasses import dataclass, field
+
+from kubeembed_api.document import EmbeddingModel
+from kubeembed_api.names import COMPONENT, SERVING, WEIGHTS
+from kubeembed_operator.kinds import (
+    CLAIM,
+    CONFIG_MAP,
+    DEPLOYMENT,
+    JOB,
+    POD,
+    Key,
+    Kind,
+    Manifest,
+)
+from kubeembed_operator.manifests.weights import cache_claim
+from kubeembed_operator.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """None and () stand for absent. Pods and Jobs in the order of their names."""
+
+    deployment: Manifest | None = None
+    config_map: Manifest | None = None
+    claim: Manifest | None = None
+    jobs: tuple[Manifest, ...] = ()
+    serving_pods: tuple[Manifest, ...] = ()
+    fetch_pods: tuple[Manifest, ...] = field(default=())
+
+    def job(self, name: str) -> Manifest | None:
+        return next((job for job in self.jobs if job["metadata"]["name"] == name), None)
+
+    def pods_of(self, job: Manifest) -> tuple[Manifest, ...]:
+        uid = job["metadata"]["uid"]
+        return tuple(pod for pod in self.fetch_pods if controlled_by(pod, uid))
+
+
+def observe(store: Store, model: EmbeddingModel) -> Observed:
+    key = (model.namespace, model.name)
+    claim = cache_claim(model)
+    deployment = _own(store, DEPLOYMENT, key, model)
+    return Observed(
+        deployment=deployment,
+        config_map=_own(store, CONFIG_MAP, key, model),
+        claim=store.get(CLAIM, (model.namespace, claim)) if claim else None,
+        jobs=tuple(
+            job
+            for job in store.children(JOB, key)
+            if controlled_by(job, model.metadata.uid) and not terminating(job)
+        ),
+        serving_pods=_pods(store, key, SERVING) if deployment else (),
+        fetch_pods=_pods(store, key, WEIGHTS),
+    )
+
+
+def controlled_by(manifest: Manifest, uid: str) -> bool:
+    owners = manifest["metadata"].get("ownerReferences") or ()
+    return any(owner.get("controller") and owner["uid"] == uid for owner in owners)
+
+
+def terminating(manifest: Manifest) -> bool:
+    return "deletionTimestamp" in manifest["metadata"]
+
+
+def _own(store: Store, kind: Kind, key: Key, model: EmbeddingModel) -> Manifest | None:
+    found = store.get(kind, key)
+    if found is None or terminating(found) or not controlled_by(found, model.metadata.uid):
+        return None
+    return found
+
+
+def _pods(store: Store, key: Key, component: str) -> tuple[Manifest, ...]:
+    return tuple(
+        pod
+        for pod in store.children(POD, key)
+        if pod["metadata"]["labels"].get(COMPONENT) == component and not terminating(pod)
+    )

@@ -1,0 +1,69 @@
+"""What is to be done for a model, as a value: (model, settings, observed, weights) -> Plan. Pure.
+
+While other weights are fetched, what serves is left as it is: the Deployment and its document stay with the
+copy that they run, and change together once the new copy is complete.
+"""
+
+from dataclasses import dataclass
+
+from kubeembed_api.document import EmbeddingModel
+from kubeembed_operator.kinds import JOB, Kind, Manifest
+from kubeembed_operator.manifests import pods, serving
+from kubeembed_operator.manifests.metadata import stamp, stamped
+from kubeembed_operator.manifests.weights import claim, fetch_job, wants_shared_claim
+from kubeembed_operator.observed import Observed
+from kubeembed_operator.settings import Settings
+from kubeembed_operator.weights import Weights
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """`apply` in this order: what others need comes first. `replicas` None: left to others."""
+
+    delete: tuple[tuple[Kind, Manifest], ...]
+    apply: tuple[Manifest, ...]
+    replicas: int | None
+
+
+def plan(model: EmbeddingModel, settings: Settings, observed: Observed, weights: Weights) -> Plan:
+    resolved = model.model_copy(update={"resolved": weights.resolved})
+    job = stamped(fetch_job(model, settings))
+    outdated = _outdated_jobs(job, observed, weights)
+    standing = [
+        serving.service_account(model),
+        *([claim(model.namespace, settings)] if wants_shared_claim(model) else []),
+        serving.config_map(model, _documents(resolved, observed, weights)),
+        serving.service(model),
+        *([serving.deployment(resolved, settings)] if weights.copy else []),
+    ]
+    fetches = weights.copy is None and job["metadata"]["name"] not in _names(outdated)
+    return Plan(
+        delete=tuple((JOB, each) for each in outdated),
+        apply=(*map(stamped, standing), *([job] if fetches else [])),
+        replicas=serving.wanted_replicas(model),
+    )
+
+
+def _names(manifests: list[Manifest]) -> list[str]:
+    return [manifest["metadata"]["name"] for manifest in manifests]
+
+
+def _documents(model: EmbeddingModel, observed: Observed, weights: Weights) -> dict[str, str]:
+    """What pods and Job mount. The served document is that of the copy which is there."""
+    if weights.copy is not None:
+        return {pods.SERVED_DOCUMENT: serving.document(model)}
+    live = (observed.config_map or {}).get("data") or {}
+    served = {key: text for key, text in live.items() if key == pods.SERVED_DOCUMENT}
+    return {pods.FETCH_DOCUMENT: serving.fetch_document(model), **served}
+
+
+def _outdated_jobs(wanted: Manifest, observed: Observed, weights: Weights) -> list[Manifest]:
+    """Jobs of other requests; and one of this request that has to begin anew, because it ended without a
+    result or was made with other settings. A Job's template can't be changed."""
+    name = wanted["metadata"]["name"]
+    others = [job for job in observed.jobs if job["metadata"]["name"] != name]
+    job = observed.job(name)
+    if job is None or weights.copy is not None:
+        return others
+    anew = weights.spent or stamp(job) != stamp(wanted)
+    return [*others, job] if anew else others

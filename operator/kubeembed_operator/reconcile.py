@@ -1,0 +1,246 @@
+"""The story of one model: parse, observe, plan, apply, tell. A pass starts from what is, not what happened.
+
+The user's mistake ends in a condition and is not tried again until the document changes. The world's failure
+ends in a condition where it has one, and is tried again with back-off.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from kubeembed_api.document import EmbeddingModel, parse
+from kubeembed_api.errors import InvalidSpec
+from kubeembed_api.reasons import Reason
+from kubeembed_api.report import RuntimeInfo
+from kubeembed_operator.applying import Applier, BeingCollected, NameTaken
+from kubeembed_operator.cluster import Cluster, ClusterError, Conflict, Missing, Refused
+from kubeembed_operator.conditions import Condition, age, conditions, unseen
+from kubeembed_operator.events import Recorder
+from kubeembed_operator.kinds import MODEL, Key, Manifest
+from kubeembed_operator.metrics import Metrics
+from kubeembed_operator.observed import Observed, observe
+from kubeembed_operator.plan import plan
+from kubeembed_operator.podreasons import Trouble, ready, shortened
+from kubeembed_operator.pods import Pods
+from kubeembed_operator.settings import Settings
+from kubeembed_operator.status import Status, coarse, status, status_of_problem
+from kubeembed_operator.store import Store
+from kubeembed_operator.supported import Problem, check_profile, unsupported
+from kubeembed_operator.weights import Weights, recorded, weights_of, with_progress
+from kubeembed_operator.workqueue import TryAgain
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two looks at the progress of a fetch that runs.
+PROGRESS_POLL = 4.0
+#: Seconds after which a Job without a pod, or a pod without a node, is looked at again.
+STUCK_POLL = 5.0
+#: Seconds between two questions for a runtime's /info, and how often it is asked that fast.
+INFO_POLL, INFO_TRIES, INFO_POLL_SLOW = 2.0, 5, 30.0
+#: Seconds that a verdict waits for the Deployment controller to see what was applied.
+UNSEEN_POLL, UNSEEN_SECONDS = 0.5, 3.0
+#: Seconds until a name that was taken is looked at again: other objects are not watched.
+TAKEN_POLL = 30.0
+
+
+@dataclass(slots=True)
+class Memory:
+    """What is remembered of a model between passes; all of it can be lost at any time."""
+
+    progress_written: float = float("-inf")
+    unseen_since: float | None = None
+    info: RuntimeInfo | None = None
+    info_template: str | None = None
+    info_tries: int = 0
+
+
+class Reconciler:
+    """Called by the work queue with the key of a model, never twice at once for one key."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        cluster: Cluster,
+        settings: Settings,
+        pods: Pods,
+        recorder: Recorder,
+        metrics: Metrics,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._store = store
+        self._cluster = cluster
+        self._settings = settings
+        self._pods = pods
+        self._recorder = recorder
+        self._metrics = metrics
+        self._clock = clock
+        self._applier = Applier(store, cluster)
+        self._memories: dict[Key, Memory] = {}
+
+    async def __call__(self, key: Key) -> float | None:
+        """One pass. Seconds until the next one is wanted; raises TryAgain."""
+        result = "ok"
+        try:
+            with self._metrics.seconds.time():
+                return await self._look(key)
+        except TryAgain:
+            result = "failed"
+            raise
+        except BaseException:
+            result = "bug"
+            raise
+        finally:
+            self._metrics.reconciles.labels(result).inc()
+
+    async def _look(self, key: Key) -> float | None:
+        raw = self._store.get(MODEL, key)
+        if raw is None or "deletionTimestamp" in raw["metadata"]:
+            self._memories.pop(key, None)  # what it owned is collected by Kubernetes
+            return None
+        model = await self._parsed(raw)
+        if model is None:
+            return None
+        try:
+            return await self._pass(model, raw)
+        except NameTaken as error:
+            await self._tell_problem(raw, Problem(Reason.NAME_TAKEN, str(error)))
+            return TAKEN_POLL
+        except Refused as error:
+            await self._tell_problem(raw, Problem(Reason.PODS_FORBIDDEN, shortened(str(error))))
+            raise self._failed(key, error) from error
+        except (BeingCollected, ClusterError) as error:
+            raise self._failed(key, error) from error
+
+    async def _parsed(self, raw: Manifest) -> EmbeddingModel | None:
+        """None where the document is wrong or not supported, which has been told then."""
+        try:
+            model = parse(raw)
+            check_profile(model, self._settings)
+            problem = unsupported(model)
+        except InvalidSpec as error:
+            problem = Problem(Reason.INVALID_SPEC, str(error))
+        if problem is None:
+            return model
+        await self._tell_problem(raw, problem)
+        return None
+
+    async def _pass(self, model: EmbeddingModel, raw: Manifest) -> float | None:
+        memory = self._memories.setdefault((model.namespace, model.name), Memory())
+        weights = weights_of(model, recorded(raw), observe(self._store, model))
+        await self._applier.carry_out(
+            model, plan(model, self._settings, observe(self._store, model), weights)
+        )
+        observed = observe(self._store, model)
+        if self._must_wait(observed, memory):
+            return UNSEEN_POLL
+        weights, progress, poll = await self._fetch(weights, raw, memory)
+        info, ask = await self._info(observed, memory)
+        now = self._clock()
+        found = conditions(model, weights, observed, now)
+        wanted = status(
+            model,
+            raw.get("status") or {},
+            found,
+            weights=weights,
+            observed=observed,
+            progress=progress,
+            info=info,
+            now=now,
+        )
+        await self._tell(raw, wanted, found[0])
+        return min((each for each in (poll, ask) if each is not None), default=None)
+
+    def _must_wait(self, observed: Observed, memory: Memory) -> bool:
+        """Whether the Deployment's status does not speak of its newest spec yet, within reason."""
+        if observed.deployment is None or not unseen(observed.deployment):
+            memory.unseen_since = None
+            return False
+        now = asyncio.get_running_loop().time()
+        memory.unseen_since = memory.unseen_since if memory.unseen_since is not None else now
+        return now - memory.unseen_since < UNSEEN_SECONDS
+
+    async def _fetch(
+        self, weights: Weights, raw: Manifest, memory: Memory
+    ) -> tuple[Weights, str | None, float | None]:
+        """What only the pod or an Event knows of a fetch: (weights, progress, seconds to the next look)."""
+        before = recorded(raw).progress
+        if weights.copy is not None or weights.job is None:
+            return weights, before, None
+        if weights.pod is None:
+            return await self._without_pod(weights), before, STUCK_POLL
+        answer = await self._pods.progress(weights.pod)
+        if answer is None:
+            return weights, before, PROGRESS_POLL
+        now = asyncio.get_running_loop().time()
+        told = coarse(before, answer, now - memory.progress_written)
+        if told != before:
+            memory.progress_written = now
+        return with_progress(weights, answer), told, PROGRESS_POLL
+
+    async def _without_pod(self, weights: Weights) -> Weights:
+        """A Job does not say in its status why it has no pod; its Event does."""
+        job = weights.job
+        if job is None or weights.trouble is not None or self._has_pods(job):
+            return weights
+        if age(job, self._clock()) < STUCK_POLL:
+            return weights
+        message = await self._cluster.last_event(job, "FailedCreate")
+        if message is None:
+            return weights
+        return replace(weights, trouble=Trouble(Reason.PODS_FORBIDDEN, shortened(message)))
+
+    async def _info(
+        self, observed: Observed, memory: Memory
+    ) -> tuple[RuntimeInfo | None, float | None]:
+        """The recipe as it is served, asked of one ready pod for each template: (info, next look)."""
+        pods = [pod for pod in observed.serving_pods if ready(pod)]
+        if not pods:
+            return memory.info, None
+        pod = max(pods, key=lambda each: str(each["metadata"].get("creationTimestamp")))
+        template = pod["metadata"]["labels"].get("pod-template-hash")
+        if template == memory.info_template:
+            return memory.info, None
+        info = await self._pods.info(pod)
+        if info is None:
+            memory.info_tries += 1
+            return memory.info, INFO_POLL if memory.info_tries <= INFO_TRIES else INFO_POLL_SLOW
+        memory.info, memory.info_template, memory.info_tries = info, template, 0
+        return info, None
+
+    async def _tell_problem(self, raw: Manifest, problem: Problem) -> None:
+        before, metadata = raw.get("status") or {}, raw["metadata"]
+        now, generation = self._clock(), metadata.get("generation", 0)
+        ready_condition = Condition("Ready", "False", problem.reason, problem.message)
+        wanted = status_of_problem(before, problem, generation, now)
+        try:
+            await self._tell(raw, wanted, ready_condition)
+        except ClusterError as error:
+            raise self._failed((metadata["namespace"], metadata["name"]), error) from error
+
+    async def _tell(self, raw: Manifest, wanted: Status, found: Condition) -> None:
+        """Writes status if it is another one, and an Event if Ready is."""
+        before: Status = raw.get("status") or {}
+        if wanted == before:
+            return
+        try:
+            self._store.put(MODEL, await self._cluster.apply_status(raw, wanted))
+        except (Missing, Conflict):
+            return  # deleted, or deleted and made anew: its event is on the way
+        if found.key not in _keys(before):
+            name = f"{raw['metadata']['namespace']}/{raw['metadata']['name']}"
+            logger.info("%s: Ready is %s, %s", name, found.status, found.reason)
+            self._recorder.record(raw, found, self._clock())
+
+    def _has_pods(self, job: Manifest) -> bool:
+        return bool((job.get("status") or {}).get("active"))
+
+    def _failed(self, key: Key, error: Exception) -> TryAgain:
+        logger.warning("%s: %s", "/".join(key), error)
+        return TryAgain(str(error))
+
+
+def _keys(before: Status) -> set[tuple[str, str, str]]:
+    return {(c["type"], c["status"], c["reason"]) for c in before.get("conditions") or ()}

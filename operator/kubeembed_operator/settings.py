@@ -1,0 +1,117 @@
+"""What the administrator decided: images, profiles, the shared cache. YAML -> frozen values.
+
+Read once at the start from the ConfigMap that the chart mounts. An error names the field, because the
+one who reads it is looking at a pod that does not start.
+"""
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic.alias_generators import to_camel
+
+from kubeembed_api.errors import KubeEmbedError
+from kubeembed_operator.quantities import format_quantity, parse_quantity
+
+
+class SettingsError(KubeEmbedError):
+    """The settings file is wrong. Names the file, the field and what is wrong with it."""
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True
+    )
+
+
+class Images(_Value):
+    """Where the pods' images come from."""
+
+    runtime: str = Field(min_length=1)
+    control: str = Field(min_length=1)
+    pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    pull_secrets: tuple[str, ...] = ()
+
+
+class Hardware(_Value):
+    """Requests and limits of one unit of a profile, as Kubernetes spells them."""
+
+    requests: dict[str, str] = {}
+    limits: dict[str, str] = {}
+
+    @field_validator("requests", "limits", mode="before")
+    @classmethod
+    def _quantities(cls, value: Any) -> Any:
+        """YAML reads `nvidia.com/gpu: 1` as a number; a quantity is a string."""
+        if not isinstance(value, dict):
+            return value
+        for quantity in value.values():
+            parse_quantity(str(quantity))
+        return {name: str(quantity) for name, quantity in value.items()}
+
+    def times(self, count: int) -> "Hardware":
+        return Hardware(
+            requests={name: _times(value, count) for name, value in self.requests.items()},
+            limits={name: _times(value, count) for name, value in self.limits.items()},
+        )
+
+
+class Profile(_Value):
+    """A kind of hardware under a name that documents use."""
+
+    resources: Hardware = Hardware()
+    node_selector: dict[str, str] = {}
+    tolerations: tuple[dict[str, Any], ...] = ()
+    runtime_class_name: str | None = None
+    image: str | None = None
+    env: dict[str, str] = {}
+
+
+class SharedCache(_Value):
+    """The claim that is made where a namespace has none, and the hub that fetches ask."""
+
+    size: str = "100Gi"
+    storage_class_name: str | None = None
+    hub_endpoint: str | None = None
+
+
+class Settings(_Value):
+    """All of it. `namespace` is the only one that is watched; empty: every namespace."""
+
+    images: Images
+    namespace: str = ""
+    default_profile: str = "cpu"
+    profiles: dict[str, Profile] = Field(min_length=1)
+    weights: SharedCache = SharedCache()
+
+    @classmethod
+    def load(cls, path: Path) -> "Settings":
+        """Raises SettingsError."""
+        try:
+            document = yaml.safe_load(path.read_text())
+        except (OSError, yaml.YAMLError) as error:
+            raise SettingsError(f"{path}: cannot be read: {error}") from error
+        return cls.parse(document, str(path))
+
+    @classmethod
+    def parse(cls, document: Any, origin: str = "settings") -> "Settings":
+        """Raises SettingsError."""
+        try:
+            settings = cls.model_validate(document)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"]) or "document"
+            raise SettingsError(f"{origin}: {field}: {first['msg']}") from error
+        if settings.default_profile not in settings.profiles:
+            raise SettingsError(
+                f"{origin}: defaultProfile: {settings.default_profile!r} is no profile;"
+                f" have: {sorted(settings.profiles)}"
+            )
+        return settings
+
+
+def _times(quantity: str, count: int) -> str:
+    """A count of one leaves the administrator's spelling alone: 1Gi stays 1Gi."""
+    return quantity if count == 1 else format_quantity(parse_quantity(quantity) * Decimal(count))

@@ -1,0 +1,132 @@
+"""Conditions and what was learnt -> the status of a model, as it is written. Pure.
+
+What has not changed is taken from the status before, byte by byte, so that "is it equal?" decides the write.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from kubeembed_api.document import EmbeddingModel
+from kubeembed_api.names import endpoint
+from kubeembed_api.report import Progress, RuntimeInfo
+from kubeembed_operator.conditions import Condition, desired_replicas, ready_replicas
+from kubeembed_operator.manifests.metadata import selector
+from kubeembed_operator.manifests.serving import wanted_replicas
+from kubeembed_operator.observed import Observed
+from kubeembed_operator.supported import Problem
+from kubeembed_operator.weights import Weights
+
+Status = dict[str, Any]
+
+#: Progress is written when it has moved so many per cent, and not more often than each so many seconds.
+PROGRESS_STEP = 10
+PROGRESS_SECONDS = 10.0
+
+
+def status(
+    model: EmbeddingModel,
+    before: Status,
+    found: Iterable[Condition],
+    *,
+    weights: Weights,
+    observed: Observed,
+    progress: str | None,
+    info: RuntimeInfo | None,
+    now: datetime,
+) -> Status:
+    """The whole status of a model whose document is right."""
+    generation = model.metadata.generation
+    return _without_empty(
+        {
+            "conditions": merged(before.get("conditions") or [], found, generation, now),
+            "endpoint": endpoint(model.name, model.namespace),
+            "model": _model(before, weights, info),
+            "observedGeneration": generation,
+            "replicas": _replicas(model, observed),
+            "selector": ",".join(f"{k}={v}" for k, v in sorted(selector(model).items())),
+            "weights": _weights(before, weights, progress),
+        }
+    )
+
+
+def status_of_problem(before: Status, problem: Problem, generation: int, now: datetime) -> Status:
+    """Ready says what is wrong with the document; all else is left as it was, for it still runs so."""
+    ready = Condition("Ready", "False", problem.reason, problem.message)
+    conditions = before.get("conditions") or []
+    others = [c for c in conditions if c["type"] != "Ready"]
+    ours = merged(conditions, [ready], generation, now)
+    return {**before, "conditions": [*ours, *others], "observedGeneration": generation}
+
+
+def merged(
+    before: list[Status], found: Iterable[Condition], generation: int, now: datetime
+) -> list[Status]:
+    """lastTransitionTime moves only when the status of a condition does, as Kubernetes has it."""
+    known = {condition["type"]: condition for condition in before}
+    return [_condition(known.get(each.type), each, generation, now) for each in found]
+
+
+def coarse(before: str | None, progress: Progress, since_written: float) -> str | None:
+    """'40%' if that is worth a write by now, else what was written before."""
+    percent = 100 * progress.bytes // max(progress.total, 1)
+    percent = min(percent - percent % PROGRESS_STEP, 99)
+    if since_written < PROGRESS_SECONDS:
+        return before
+    return f"{percent}%"
+
+
+def _condition(known: Status | None, each: Condition, generation: int, now: datetime) -> Status:
+    same = known is not None and known["status"] == each.status
+    since = known["lastTransitionTime"] if same and known else _time(now)
+    return {
+        "lastTransitionTime": since,
+        "message": each.message,
+        "observedGeneration": generation,
+        "reason": str(each.reason),
+        "status": each.status,
+        "type": each.type,
+    }
+
+
+def _model(before: Status, weights: Weights, info: RuntimeInfo | None) -> Status:
+    known: Status = {**(before.get("model") or {})}
+    if weights.copy is not None:
+        known["revision"] = weights.copy.revision
+    if info is not None:
+        known["dimensions"] = info.dimensions
+        known["maxTokens"] = info.max_tokens
+        known["fingerprint"] = info.fingerprint
+    return _without_empty(known)
+
+
+def _weights(before: Status, weights: Weights, progress: str | None) -> Status:
+    """While another copy is fetched, the one that is served stays named."""
+    if weights.copy is None:
+        return _without_empty({**(before.get("weights") or {}), "progress": progress})
+    copy = weights.copy
+    known = {
+        "bytes": copy.bytes,
+        "key": copy.key,
+        "progress": copy.progress,
+        "request": copy.request,
+    }
+    return _without_empty(known)
+
+
+def _replicas(model: EmbeddingModel, observed: Observed) -> Status:
+    deployment = observed.deployment
+    if deployment is None:
+        wanted = wanted_replicas(model)
+        desired, ready = 1 if wanted is None else wanted, 0
+    else:
+        desired, ready = desired_replicas(deployment), ready_replicas(deployment)
+    return {"desired": desired, "ready": ready, "summary": f"{ready}/{desired}"}
+
+
+def _without_empty(values: Status) -> Status:
+    return {name: value for name, value in values.items() if value not in (None, {}, "")}
+
+
+def _time(now: datetime) -> str:
+    return now.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,90 @@
+"""Which documents this version can serve. The rest is said in a condition, never passed over.
+
+The document's shape is final; what the rooms can do grows. A check that is no longer needed is deleted.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from kubeembed_api.document import EmbeddingModel, Spec
+from kubeembed_api.errors import InvalidSpec
+from kubeembed_api.reasons import Reason
+from kubeembed_operator.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why nothing is done for a model until somebody changes something."""
+
+    reason: Reason
+    message: str
+
+
+def unsupported(model: EmbeddingModel) -> Problem | None:
+    """The first field that a later version will serve, and what to write until then."""
+    for check in CHECKS:
+        for field, found, instead in check(model.spec):
+            message = f"{field}: {found} is not supported yet; {instead}"
+            return Problem(Reason.NOT_SUPPORTED_YET, message)
+    return None
+
+
+def check_profile(model: EmbeddingModel, settings: Settings) -> None:
+    """Raises InvalidSpec for a profile that the administrator has not made."""
+    name = model.spec.resources.profile
+    if name is not None and name not in settings.profiles:
+        have = ", ".join(sorted(settings.profiles))
+        raise InvalidSpec("spec.resources.profile", f"{name!r} is no profile here; have: {have}")
+
+
+Found = Iterator[tuple[str, str, str]]
+
+
+def _source(spec: Spec) -> Found:
+    scheme = spec.model.parsed.scheme
+    if scheme == "file":
+        yield "spec.model.source", "file:// in a cluster", "write pvc://claim/path"
+    elif scheme not in ("hf", "pvc"):
+        yield "spec.model.source", f"{scheme}://", "write hf:// or pvc://"
+
+
+def _remote_code(spec: Spec) -> Found:
+    if spec.model.trust_remote_code:
+        yield "spec.model.trustRemoteCode", "true", "leave it out"
+
+
+def _outputs(spec: Spec) -> Found:
+    others = [output for output in spec.recipe.outputs or () if output != "dense"]
+    if others:
+        yield "spec.recipe.outputs", ", ".join(others), "write [dense] or leave it out"
+
+
+def _adapters(spec: Spec) -> Found:
+    if spec.adapters:
+        yield "spec.adapters", "serving LoRA adapters", "leave them out"
+
+
+def _scaling(spec: Spec) -> Found:
+    scaling = spec.scaling
+    fixed = "write min equal to max, or mode External"
+    if scaling.mode == "KEDA":
+        yield "spec.scaling.mode", "KEDA", fixed
+    elif scaling.idle_after is not None:
+        yield "spec.scaling.idleAfter", scaling.idle_after, "leave it out"
+    elif scaling.mode == "Builtin" and scaling.min != scaling.max:
+        yield "spec.scaling", f"min {scaling.min} with max {scaling.max}", fixed
+
+
+def _cache(spec: Spec) -> Found:
+    if spec.weights.cache == "Node":
+        yield "spec.weights.cache", "Node", "write Shared or Ephemeral"
+
+
+CHECKS: tuple[Callable[[Spec], Found], ...] = (
+    _source,
+    _remote_code,
+    _outputs,
+    _adapters,
+    _scaling,
+    _cache,
+)

@@ -1,0 +1,136 @@
+"""What is known of a model's weights: a copy under a key, or how far its fetch is. Pure.
+
+Status remembers a finished fetch, so that its Job may go. A serving pod that finds no copy overrules it.
+"""
+
+from dataclasses import dataclass
+
+from kubeembed_api.document import EmbeddingModel, Resolved
+from kubeembed_api.names import fetch_job_name
+from kubeembed_api.reasons import Reason
+from kubeembed_api.report import Progress, Report
+from kubeembed_operator.kinds import Manifest
+from kubeembed_operator.manifests.weights import fetch_request
+from kubeembed_operator.observed import Observed
+from kubeembed_operator.podreasons import Trouble, last_words, ready, running, trouble
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """What status says of the last finished fetch."""
+
+    request: str | None = None
+    key: str | None = None
+    revision: str | None = None
+    bytes: int | None = None
+    progress: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """`copy` is set once the wanted weights are there; until then `job` (if any) is on its way to them."""
+
+    request: str
+    copy: Recorded | None = None
+    job: Manifest | None = None
+    #: Finished without a usable result: has to be deleted, so that it can be made again.
+    spent: bool = False
+    trouble: Trouble | None = None
+    #: The pod whose admin port tells the progress, if one runs.
+    pod: Manifest | None = None
+
+    @property
+    def resolved(self) -> Resolved:
+        if self.copy is None:
+            return Resolved()
+        return Resolved(revision=self.copy.revision, key=self.copy.key)
+
+
+def recorded(model: Manifest) -> Recorded:
+    """From the model as the API server has it."""
+    status = model.get("status") or {}
+    weights = status.get("weights") or {}
+    return Recorded(
+        request=weights.get("request"),
+        key=weights.get("key"),
+        revision=(status.get("model") or {}).get("revision"),
+        bytes=weights.get("bytes"),
+        progress=weights.get("progress"),
+    )
+
+
+def weights_of(model: EmbeddingModel, known: Recorded, observed: Observed) -> Weights:
+    request = fetch_request(model)
+    job = observed.job(fetch_job_name(model.name, request))
+    missed = _missed(observed)
+    if known.request == request and known.key and missed is None:
+        return Weights(request=request, copy=known, job=job)
+    if job is None:
+        return Weights(request=request, trouble=missed)
+    if not _finished(job):
+        return _unfinished(request, job, observed)
+    copy = None if missed and missed.at > _finished(job) else _result(request, job, observed)
+    if copy is None:
+        return Weights(request=request, job=job, spent=True, trouble=missed)
+    return Weights(request=request, copy=copy, job=job)
+
+
+def with_progress(weights: Weights, progress: Progress) -> Weights:
+    """A fetch that moves again has outlived the error of the attempt before."""
+    moves = progress.bytes > 0 and progress.rate > 0
+    if not moves:
+        return weights
+    return Weights(request=weights.request, job=weights.job, pod=weights.pod)
+
+
+def _missed(observed: Observed) -> Trouble | None:
+    """A serving pod's word that the copy is not where it should be. A ready pod's is an old story."""
+    for pod in observed.serving_pods:
+        for report, at in () if ready(pod) else last_words(pod):
+            if report.reason is Reason.WEIGHTS_MISSING:
+                return Trouble(report.reason, report.message, at)
+    return None
+
+
+def _unfinished(request: str, job: Manifest, observed: Observed) -> Weights:
+    pods = observed.pods_of(job)
+    found = next((t for t in map(trouble, pods) if t is not None), None)
+    runs = next((pod for pod in pods if running(pod)), None)
+    if found is None and not pods:
+        found = _no_pod(job)
+    return Weights(request=request, job=job, trouble=found, pod=runs)
+
+
+def _no_pod(job: Manifest) -> Trouble | None:
+    for condition in (job.get("status") or {}).get("conditions") or ():
+        if condition.get("type") in ("Failed", "FailureTarget") and condition["status"] == "True":
+            return Trouble(Reason.PODS_FORBIDDEN, condition.get("message") or "the Job failed")
+    return None
+
+
+def _finished(job: Manifest) -> str:
+    """The time of its end, or '' for a Job that still runs or waits."""
+    status = job.get("status") or {}
+    for condition in status.get("conditions") or ():
+        if condition.get("type") in ("Complete", "Failed") and condition["status"] == "True":
+            return str(status.get("completionTime") or condition.get("lastTransitionTime"))
+    return ""
+
+
+def _result(request: str, job: Manifest, observed: Observed) -> Recorded | None:
+    """None where the pod that knew is gone, or ended without saying what it fetched."""
+    for pod in observed.pods_of(job):
+        for report, _ in last_words(pod):
+            if report.reason is Reason.FETCHED and report.key:
+                return _record(request, report)
+    return None
+
+
+def _record(request: str, report: Report) -> Recorded:
+    return Recorded(
+        request=request,
+        key=report.key,
+        revision=report.revision,
+        bytes=report.bytes,
+        progress="100%",
+    )
