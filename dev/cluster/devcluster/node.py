@@ -1,0 +1,211 @@
+"""Brings the node up in the one order that works, and takes it down.
+
+Whatever fails on the way up, everything that was started is ended again; the logs stay, to be read.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from devcluster import cgroups, components, configs, holder, images, network, objects, pki
+from devcluster.api import Api, plain_answer
+from devcluster.cluster import ROOT, Cluster, record
+from devcluster.components import Component
+from devcluster.console import step
+from devcluster.errors import ComponentFailed, TimedOut
+from devcluster.process import CLEAN_ENVIRONMENT, alive, first_child
+from devcluster.waiting import wait_until
+
+GPU = "nvidia.com/gpu"
+SIGTERM_GRACE_S = 2.0
+PIDS = "components.json"
+
+
+def up(cluster: Cluster, programs: Path) -> None:
+    """Start a cluster, from nothing or from the state that `down --keep` left."""
+    fresh = not (cluster.state / "etcd").exists()
+    try:
+        _start(cluster, programs)
+    except BaseException:
+        with step(f"clean up after the failure (logs stay in {cluster.logs})"):
+            stop(cluster)
+            if fresh:
+                _forget(cluster, but=cluster.logs)
+        raise
+
+
+def _start(cluster: Cluster, programs: Path) -> None:
+    with step("write certificates and configurations"):
+        for folder in (cluster.state, cluster.logs, cluster.volumes):
+            folder.mkdir(parents=True, exist_ok=True)
+        record(cluster)
+        pki.create(cluster)
+        configs.write(cluster)
+    with step("make namespaces, cgroups and the cable"):
+        cgroups.create(cluster)
+        node = Node(cluster=cluster, holder=holder.start(cluster, programs / "pause"))
+        network.connect(cluster, node.holder)
+    api = Api(cluster)
+    with step("start etcd, containerd and the API server"):
+        node.start(components.etcd(cluster, programs))
+        node.start(components.containerd(cluster, programs))
+        node.start(components.apiserver(cluster, programs))
+        node.wait("containerd", "listen", 30, cluster.containerd_socket.exists)
+    images.load(cluster, programs, programs / "pause.tar")
+    with step("wait for the API server"):
+        node.wait("kube-apiserver", "get ready", 90, api.ready)
+    with step("start controllers, scheduler, kubelet, DNS and volumes"):
+        node.start(components.controller_manager(cluster, programs))
+        node.start(components.scheduler(cluster, programs))
+        node.start(components.kubelet(cluster, programs))
+        for manifest in objects.system(cluster):
+            node.wait("kube-apiserver", "accept objects", 30, partial(api.apply, manifest))
+        node.start(components.coredns(cluster, programs))
+        node.start(components.volumes(cluster, programs))
+    _wait_for_node(node, api, programs)
+
+
+def _wait_for_node(node: "Node", api: Api, programs: Path) -> None:
+    cluster = node.cluster
+    path = f"/api/v1/nodes/{cluster.node}"
+    with step("wait for the node to register"):
+        node.wait("kubelet", "register the node", 60, lambda: api.get(path) is not None)
+        node.start(components.proxy(cluster, programs))  # exits when there is no node object yet
+    if cluster.gpus:
+        set_gpus(cluster)
+    with step("wait for node, service accounts, DNS and service routing"):
+        node.wait("kubelet", "make the node Ready", 60, lambda: is_ready(api.get(path)))
+        account = "/api/v1/namespaces/default/serviceaccounts/default"
+        node.wait(
+            "kube-controller-manager",
+            "make the service account",
+            30,
+            lambda: api.get(account) is not None,
+        )
+        address = cluster.node_address
+        node.wait("coredns", "get ready", 30, lambda: plain_answer(address, 8181, "/ready"))
+        node.wait("kube-proxy", "get healthy", 30, lambda: plain_answer(address, 10256, "/healthz"))
+    node.record()
+
+
+def set_gpus(cluster: Cluster) -> None:
+    """Pretend GPUs: the kubelet copies what is in the capacity into what pods may have."""
+    with step(f"pretend {cluster.gpus} GPUs"):
+        api, path = Api(cluster), f"/api/v1/nodes/{cluster.node}"
+        count = {GPU: str(cluster.gpus)}
+        api.merge(f"{path}/status", {"status": {"capacity": count, "allocatable": count}})
+
+        def allocatable() -> bool:
+            found = api.get(path)
+            return found is not None and found["status"]["allocatable"].get(GPU) == count[GPU]
+
+        wait_until(f"{cluster.gpus} allocatable GPUs", 20, allocatable)
+
+
+def is_ready(node: objects.Manifest | None) -> bool:
+    conditions = node["status"].get("conditions", ()) if node else ()
+    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
+def down(cluster: Cluster, *, keep: bool) -> None:
+    """End the cluster. Without KEEP its state goes too."""
+    with step(f"end {cluster.name}"):
+        if keep:
+            _end_gently(cluster)
+        stop(cluster)
+    if not keep:
+        with step("remove its state"):
+            _forget(cluster)
+
+
+def _end_gently(cluster: Cluster) -> None:
+    """Let writers of kept state finish; the rest is killed with the holder. The API server holds etcd's connections."""
+    pids = running(cluster)
+    for name in ("kube-apiserver", "etcd"):
+        if pid := pids.get(name):
+            os.kill(pid, signal.SIGTERM)
+            with suppress(TimedOut):
+                wait_until(f"{name} to end", SIGTERM_GRACE_S, partial(_ended, pid))
+
+
+def _ended(pid: int) -> bool:
+    return not alive(pid)
+
+
+def running(cluster: Cluster) -> dict[str, int]:
+    """The components that run, with their pids on the machine; empty when the cluster is down."""
+    if holder.pid_of(cluster) is None or not (cluster.state / PIDS).exists():
+        return {}
+    recorded: dict[str, int] = json.loads((cluster.state / PIDS).read_text(encoding="utf-8"))
+    return {name: pid for name, pid in recorded.items() if alive(pid)}
+
+
+def stop(cluster: Cluster) -> None:
+    """End all that runs. May be called whatever of it was started."""
+    holder.end(cluster)
+    network.disconnect(cluster)
+    cgroups.remove(cluster)
+    (cluster.state / PIDS).unlink(missing_ok=True)
+
+
+def _forget(cluster: Cluster, but: Path | None = None) -> None:
+    for path in sorted(cluster.state.iterdir()) if but else ():
+        if path == but:
+            continue
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    if but is None:
+        shutil.rmtree(cluster.state)
+        with suppress(OSError):  # another cluster's state is in it
+            ROOT.rmdir()
+
+
+@dataclass(kw_only=True)
+class Node:
+    """The node while it is being started: who runs on it, so that a wait ends when the awaited one has."""
+
+    cluster: Cluster
+    holder: int
+    running: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
+
+    def start(self, component: Component) -> None:
+        """Start a component on the node, its output into its log."""
+        with self._log(component.name).open("wb") as log:
+            self.running[component.name] = subprocess.Popen(
+                [*holder.enter(self.holder), *component.argv],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=CLEAN_ENVIRONMENT,
+                start_new_session=True,
+            )
+
+    def wait(self, name: str, what: str, seconds: float, true: Callable[[], bool]) -> None:
+        """Raises ComponentFailed when NAME does not do WHAT in time, or any component ends meanwhile."""
+
+        def settled() -> bool:
+            for each, process in self.running.items():
+                if process.poll() is not None:
+                    raise ComponentFailed(each, f"ended with {process.returncode}", self._log(each))
+            return true()
+
+        try:
+            wait_until(what, seconds, settled)
+        except TimedOut:
+            raise ComponentFailed(
+                name, f"did not {what} within {seconds:g} s", self._log(name)
+            ) from None
+
+    def record(self) -> None:
+        """Write down the components' own pids: each is the child of an nsenter."""
+        pids = {name: first_child(process.pid) for name, process in self.running.items()}
+        (self.cluster.state / PIDS).write_text(json.dumps(pids), encoding="utf-8")
+
+    def _log(self, name: str) -> Path:
+        return self.cluster.logs / f"{name}.log"
