@@ -6,7 +6,7 @@ a serving pod, which only opens, does not pay for one.
 
 from kubeembed_weights.cache import Copy, open_copy
 from kubeembed_weights.errors import FetchError
-from kubeembed_weights.fetch import fetch
+from kubeembed_weights.fetching import fetch
 from kubeembed_weights.progress import Meter, shown
 
 __all__ = ["Copy", "FetchError", "Meter", "fetch", "open_copy", "shown"]

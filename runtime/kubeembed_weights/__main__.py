@@ -22,7 +22,7 @@ from kubeembed_api.report import Report
 from kubeembed_weights.admin import serving
 from kubeembed_weights.cache import Copy
 from kubeembed_weights.errors import FetchError
-from kubeembed_weights.fetch import check, fetch, resolve
+from kubeembed_weights.fetching import check, fetch, resolve
 from kubeembed_weights.progress import Meter, shown
 from kubeembed_weights.rate_limit import RateLimit
 

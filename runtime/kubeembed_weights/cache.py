@@ -65,12 +65,15 @@ def open_copy(root: Path, key: str) -> Path:
     incomplete of ours is ever found under a key.
     """
     folder = root / key
-    if not KEY.fullmatch(key) or not folder.is_dir():
-        raise _missing(folder, "there is none")
-    if not (folder / MANIFEST).exists():
-        select([path.name for path in folder.iterdir() if path.is_file()], str(folder))
-    elif (problem := _problem(folder)) is not None:
-        raise _missing(folder, problem)
+    try:
+        if not KEY.fullmatch(key) or not folder.is_dir():
+            raise _missing(folder, "there is none")
+        if not (folder / MANIFEST).exists():
+            select([path.name for path in folder.iterdir() if path.is_file()], str(folder))
+        elif (problem := _problem(folder)) is not None:
+            raise _missing(folder, problem)
+    except OSError as error:
+        raise _missing(folder, str(error)) from error
     return folder
 
 

@@ -48,5 +48,6 @@ def _full(root: Path, needed: int) -> FetchError:
 
 
 def _free(root: Path) -> int:
-    volume = os.statvfs(root)
+    """Bytes that we may use. The root itself may not have been made yet."""
+    volume = os.statvfs(next(path for path in (root, *root.parents) if path.exists()))
     return volume.f_bavail * volume.f_frsize

@@ -7,7 +7,7 @@ listed ones and it is synced. So a file under its own name is whole, and a part 
 import logging
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -96,11 +96,11 @@ class _Part:
             self.size += len(block)
             self._meter.found(len(block))
 
-    def receive(self, chunks: Iterator[bytes]) -> None:
+    def receive(self, chunks: Generator[bytes, None, None]) -> None:
         """Writes what comes until the file is whole. Raises BrokenOff if it ends before."""
         if self.size == self._file.size:
             return
-        with closing(chunks):  # type: ignore[type-var]  # ends the response of a generator left early
+        with closing(chunks):  # ends the response, too, where we leave early
             for chunk in chunks:
                 self._check_stop()
                 if self.size + len(chunk) > self._file.size:

@@ -6,7 +6,7 @@ retry on their own terms and verify no checksums, so they are not used.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -46,9 +46,11 @@ class HubSettings:
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:
         """HF_ENDPOINT, HF_TOKEN or the token that `hf auth login` saved, HF_HUB_DOWNLOAD_TIMEOUT."""
+        implicit = not environ.get("HF_HUB_DISABLE_IMPLICIT_TOKEN")
+        saved = get_token() if implicit else None
         return cls(
             endpoint=(environ.get("HF_ENDPOINT") or PUBLIC).rstrip("/"),
-            token=environ.get("HF_TOKEN") or get_token(),
+            token=environ.get("HF_TOKEN") or saved,
             stall_seconds=float(environ.get("HF_HUB_DOWNLOAD_TIMEOUT") or 30),
         )
 
@@ -82,7 +84,7 @@ class Hub:
             raise self._no_hub(f"{commit!r} is no commit")
         return Listing(revision=commit, files=files)
 
-    def read(self, revision: str, file: RemoteFile, start: int) -> Iterator[bytes]:
+    def read(self, revision: str, file: RemoteFile, start: int) -> Generator[bytes, None, None]:
         place = f"/{self._source.host}/resolve/{revision}/{quote(file.path)}"
         headers = {"Range": f"bytes={start}-"} if start else {}
         with self._asked(place, headers, file.path) as response:

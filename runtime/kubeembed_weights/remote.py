@@ -4,7 +4,7 @@ A source lists its files at one revision, with a checksum of each, and sends one
 Everything else (selection, resume, verification, the cache) is the same for all of them.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -42,7 +42,7 @@ class Remote(Protocol):
 
     def listing(self, revision: str | None) -> Listing: ...
 
-    def read(self, revision: str, file: RemoteFile, start: int) -> Iterator[bytes]:
+    def read(self, revision: str, file: RemoteFile, start: int) -> Generator[bytes, None, None]:
         """The content from byte `start` on, in small chunks, as the source sends it: unverified."""
 
 

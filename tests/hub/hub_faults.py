@@ -55,7 +55,7 @@ class Faults:
         return fault
 
     def clear(self) -> None:
-        """Takes all away; requests that hang or stall in them go on."""
+        """Takes all away; the connections of requests that hang or stall in them are closed."""
         with self._lock:
             gone, self._faults = self._faults, []
         for fault in gone:

@@ -59,12 +59,12 @@ def fetch(
         return _opened(source)
     remote, cache = open_remote(source, environ), Cache(root)
     revision = _revision(model)
-    pinned = remote.pinned(revision)
-    if pinned is not None and (copy := cache.find(_key(model, source, pinned))):
-        return copy
-    wanted = _wanted(model, source, remote, revision)
-    meter.expect(wanted.bytes)
     with writing(root, meter):
+        pinned = remote.pinned(revision)
+        if pinned is not None and (copy := cache.find(_key(model, source, pinned))):
+            return copy
+        wanted = _wanted(model, source, remote, revision)
+        meter.expect(wanted.bytes)
         return cache.find(wanted.key) or _filled(cache, remote, wanted, meter)
 
 
