@@ -21,7 +21,7 @@ from kubeembed_api.report import Report
 from kubeembed_runtime.cpus import thread_count
 from kubeembed_runtime.errors import StartFailed
 
-#: How long the port stays open after SIGTERM: a Service's endpoints are updated on every node within a second or two.
+#: How long the port stays open after SIGTERM: every node knows a Service's new endpoints in a second or two.
 LINGER_SECONDS = 5.0
 
 

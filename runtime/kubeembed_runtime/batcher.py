@@ -1,7 +1,7 @@
 """Items of many requests -> batches for one device, oldest first, each up to a token budget.
 
-There is no timer: an idle device starts at once, and while it is busy the queue grows, so load makes the batches
-larger. The budget is in tokens because time is: 64 short queries cost what one long passage does.
+There is no timer: an idle device starts at once, and while it is busy the queue grows, so load makes the
+batches larger. The budget is in tokens because time is: 64 short queries cost what one long passage does.
 """
 
 import logging
@@ -59,8 +59,8 @@ _Slot = tuple[_Job, int]
 class Batcher:
     """Bounded queue, one device thread. Every future that `submit` returns ends, whatever happens.
 
-    budget: tokens per batch; an item larger than that runs alone. capacity: tokens that may wait; a request finding
-    nothing waiting is always taken. `run` and `observe` are called in the device thread.
+    budget: tokens per batch; an item larger than that runs alone. capacity: tokens that may wait; a request
+    that finds nothing waiting is always taken. `run` and `observe` are called in the device thread.
     """
 
     def __init__(

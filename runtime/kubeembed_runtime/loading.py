@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Tokens per batch. On a CPU 256 to 2,048 differ by a tenth, and small ones keep latency low; a GPU needs many rows.
+#: Tokens per batch. On a CPU 256 to 2,048 differ by a tenth, and small ones keep latency low; a GPU needs
+#: many rows.
 BUDGET_TOKENS = {"cpu": 1024, "cuda": 16_384}
 
 #: Tokens that may wait: one request of the largest kind.

@@ -1,7 +1,7 @@
 """One process's serving life: ports first, then the model, then until a signal says to go, then the drain.
 
-On SIGTERM readiness falls at once, but the port stays open for a while: Kubernetes tells the balancers at the same time
-as us, and what they still send is served. Then the port closes, and the last answers go out.
+On SIGTERM readiness falls at once, but the port stays open for a while: Kubernetes tells the balancers at
+the same time as us, and what they still send is served. Then the port closes, and the last answers go out.
 """
 
 import asyncio

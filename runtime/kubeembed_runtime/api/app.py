@@ -1,4 +1,7 @@
-"""The public port: the wire contracts under one roof. A path that is none of theirs is answered in OpenAI's words."""
+"""The public port: the wire contracts under one roof.
+
+A path that is none of theirs is answered in OpenAI's words.
+"""
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException

@@ -1,6 +1,7 @@
 """What all wire contracts share: one call, its metrics, its headers, and errors in the contract's own words.
 
-A contract gives two functions: `answer` (request -> reply, or an error of errors.py) and `refuse` (error -> reply).
+A contract gives two functions: `answer` (request -> reply, or an error of errors.py) and `refuse` (error ->
+reply).
 """
 
 import asyncio

@@ -1,7 +1,8 @@
 """One attention for every encoder, over sequences packed end to end: no padding, no mask.
 
 On CUDA in half precision it is torch's variable-length kernel. Elsewhere SDPA runs once per run of equal
-lengths, which is one call for a batch of like queries; the encoder sorts a batch by length to make those runs long.
+lengths, which is one call for a batch of like queries; the encoder sorts a batch by length to make those
+runs long.
 """
 
 from collections.abc import Sequence

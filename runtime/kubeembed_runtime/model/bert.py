@@ -1,7 +1,7 @@
 """BERT and its kin (RoBERTa, XLM-R, CamemBERT) over packed sequences, in torch alone.
 
-Importing transformers costs four times what importing torch does, and users wait for it at every cold start; most
-embedding models are of this family. Equal to transformers' modules, which tests/runtime compares it with.
+Importing transformers costs four times what importing torch does, and users wait for it at every cold start;
+most embedding models are of this family. Equal to transformers' own, which tests/runtime compares it with.
 """
 
 from collections.abc import Callable, Mapping

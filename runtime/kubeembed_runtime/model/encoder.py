@@ -1,7 +1,7 @@
 """A folder of weights -> a callable that turns a batch of items into outputs, in the items' order.
 
-Inside, a batch is sorted by length: packed sequences need no padding, but equal lengths side by side share one
-attention call.
+Inside, a batch is sorted by length: packed sequences need no padding, but equal lengths side by side share
+one attention call.
 """
 
 import json

@@ -1,7 +1,7 @@
 """What makes two vectors comparable, as one hash: weights, tokenizer, recipe, precision.
 
-Two pods with one fingerprint answer alike. Where the fetch left a manifest its checksums are taken; else the files
-are read, while torch is being imported.
+Two pods with one fingerprint answer alike. Where the fetch left a manifest its checksums are taken; else the
+files are read, while torch is being imported.
 """
 
 import hashlib

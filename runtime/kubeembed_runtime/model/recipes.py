@@ -1,7 +1,7 @@
 """How a model turns texts into vectors: read from its own files, overridden by the document, never guessed.
 
-The wrong pooling or prompt ruins retrieval without any error. So every value says where it comes from, and what no
-file tells has to stand in the document.
+The wrong pooling or prompt ruins retrieval without any error. So every value says where it comes from, and
+what no file tells has to stand in the document.
 """
 
 import json

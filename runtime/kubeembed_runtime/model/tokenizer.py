@@ -1,7 +1,7 @@
 """Texts, or token ids, -> the ids that the encoder reads: special tokens added, cut to the model's length.
 
-It is the model's own tokenizer.json; the padding and truncation stored in it are whatever its author's last call was, and
-are replaced.
+It is the model's own tokenizer.json; the padding and truncation stored in it are whatever its author's last
+call was, and are replaced.
 """
 
 from collections.abc import Sequence

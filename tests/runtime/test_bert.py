@@ -1,0 +1,135 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import (
+    BertConfig,
+    BertModel,
+    CamembertConfig,
+    CamembertModel,
+    RobertaConfig,
+    RobertaModel,
+    XLMRobertaConfig,
+    XLMRobertaForSequenceClassification,
+    XLMRobertaModel,
+)
+
+from kubeembed_api.reasons import Reason
+from kubeembed_runtime.errors import StartFailed
+from kubeembed_runtime.model.attention import pack
+from kubeembed_runtime.model.bert import Bert, shape
+from kubeembed_runtime.model.checkpoint import Checkpoint
+from kubeembed_runtime.model.encoder import read_config
+
+SMALL = {
+    "vocab_size": 100,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "max_position_embeddings": 40,
+}
+LENGTHS = (1, 2, 2, 3, 7, 7, 7, 30)
+
+CASES: dict[str, Any] = {
+    "bert": BertModel(BertConfig(**SMALL)),
+    "bert of three kinds of token": BertModel(BertConfig(**SMALL, type_vocab_size=3)),
+    "bert with the old gelu": BertModel(BertConfig(**SMALL, hidden_act="gelu_new")),
+    "bert with a large epsilon": BertModel(BertConfig(**SMALL, layer_norm_eps=0.1)),
+    "roberta": RobertaModel(RobertaConfig(**SMALL, type_vocab_size=1)),
+    "roberta padded by 4": RobertaModel(RobertaConfig(**SMALL, pad_token_id=4)),
+    "xlm-roberta": XLMRobertaModel(XLMRobertaConfig(**SMALL)),
+    "xlm-roberta under a head": XLMRobertaForSequenceClassification(XLMRobertaConfig(**SMALL)),
+    "camembert": CamembertModel(CamembertConfig(**SMALL)),
+}
+
+
+def saved(model: Any, folder: Path) -> Path:
+    """The model in `folder`, with weights that make a difference: the usual initial ones are tiny."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn_like(parameter) * 0.3)
+    model.eval().save_pretrained(folder)
+    return folder
+
+
+def native(folder: Path) -> Bert:
+    config = shape(read_config(folder))
+    with Checkpoint(folder, torch.float32, torch.device("cpu")) as weights:
+        return Bert(weights, config)
+
+
+def sequences() -> list[torch.Tensor]:
+    torch.manual_seed(1)
+    return [torch.randint(5, 100, (length,)) for length in LENGTHS]
+
+
+def packed(body: Bert, given: list[torch.Tensor]) -> list[torch.Tensor]:
+    lengths = [len(ids) for ids in given]
+    positions = torch.cat([torch.arange(length) for length in lengths])
+    with torch.inference_mode():
+        hidden = body(torch.cat(given), positions, pack(lengths, torch.device("cpu")))
+    return list(hidden.split(lengths))
+
+
+@pytest.mark.parametrize("model", CASES.values(), ids=CASES.keys())
+def test_packed_hidden_states_equal_transformers_one_by_one(model: Any, tmp_path: Path) -> None:
+    body = native(saved(model, tmp_path))
+    base = getattr(model, "roberta", model)
+    given = sequences()
+    with torch.inference_mode():
+        wanted = [base(ids[None]).last_hidden_state[0] for ids in given]
+    for ours, theirs in zip(packed(body, given), wanted, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=0)
+
+
+def test_weights_in_many_files_are_the_same(tmp_path: Path) -> None:
+    model = CASES["bert"]
+    whole = packed(native(saved(model, tmp_path / "whole")), sequences())
+    model.save_pretrained(tmp_path / "parts", max_shard_size="20KB")
+    assert len(list((tmp_path / "parts").glob("*.safetensors"))) > 1
+    for ours, theirs in zip(packed(native(tmp_path / "parts"), sequences()), whole, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"model_type": "mpnet"}, "'mpnet'; supported: bert, camembert, roberta, xlm-roberta"),
+        ({}, "model_type None"),
+        ({"position_embedding_type": "relative_key"}, "position_embedding_type 'relative_key'"),
+        ({"is_decoder": True}, "is_decoder True; supported: False"),
+        ({"hidden_act": "quick_gelu"}, "hidden_act 'quick_gelu'; supported: gelu,"),
+    ],
+    ids=["other type", "no type", "relative positions", "decoder", "activation"],
+)
+def test_what_is_not_computed_here_is_refused(
+    config: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    whole = {"hidden_act": "gelu", "model_type": "bert", **SMALL, **config}
+    if not config:
+        del whole["model_type"]
+    (tmp_path / "config.json").write_text(json.dumps(whole))
+    with pytest.raises(StartFailed, match=said) as refused:
+        shape(read_config(tmp_path))
+    assert refused.value.reason is Reason.UNSUPPORTED_MODEL
+
+
+def test_a_missing_parameter_is_named(tmp_path: Path) -> None:
+    model = BertModel(BertConfig(**SMALL))
+    model.encoder.layer = model.encoder.layer[:1]
+    saved(model, tmp_path)
+    with pytest.raises(StartFailed, match=r"no parameter 'encoder\.layer\.1\.attention"):
+        native(tmp_path)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"not weights at all"], ids=["none", "empty", "text"])
+def test_weights_that_cannot_be_read_are_refused(content: bytes | None, tmp_path: Path) -> None:
+    if content is not None:
+        (tmp_path / "model.safetensors").write_bytes(content)
+    with pytest.raises(StartFailed, match=r"model\.safetensors") as refused:
+        Checkpoint(tmp_path, torch.float32, torch.device("cpu"))
+    assert refused.value.reason is Reason.NO_USABLE_FILES
