@@ -79,8 +79,16 @@ def _equal(wanted: Any, live: Any, path: Path) -> bool:
     if wanted == live:
         return True
     if len(path) > 1 and path[-2] in QUANTITIES:
-        return parse_quantity(str(wanted)) == parse_quantity(str(live))
+        return _number(wanted) == _number(live)
     return _empty(wanted) and _empty(live)
+
+
+def _number(quantity: Any) -> Any:
+    """What is no quantity equals only itself."""
+    try:
+        return parse_quantity(str(quantity))
+    except ValueError:
+        return quantity
 
 
 def _empty(value: Any) -> bool:

@@ -29,6 +29,9 @@ from kubeembed_operator.settings import Settings
 #: The Job never gives up: kubelet spaces the attempts, and the cause may go at any time.
 ENDLESS = 2**31 - 1
 
+#: Where the Job sees the claim that is the source itself.
+MOUNTED_SOURCE = f"{CACHE_ROOT}/source"
+
 #: A fetch streams to disk; what it holds in memory is a few buffers and the listing.
 FETCH_RESOURCES: Manifest = {
     "limits": {"memory": "1Gi"},
@@ -126,9 +129,10 @@ def fetch_container(
 
 
 def _arguments(model: EmbeddingModel, *, resolve_only: bool) -> list[str]:
-    verb = "check" if model.spec.model.parsed.scheme == "pvc" else "fetch"
-    flags = ["--resolve-only"] if resolve_only else []
-    return [verb, f"{DOCUMENT_FOLDER}/{DOCUMENT_FILE}", *flags]
+    document = f"{DOCUMENT_FOLDER}/{DOCUMENT_FILE}"
+    if model.spec.model.parsed.scheme == "pvc":
+        return ["check", document, "--path", MOUNTED_SOURCE]
+    return ["fetch", document, *(["--resolve-only"] if resolve_only else [])]
 
 
 def _environment(model: EmbeddingModel, settings: Settings) -> list[Manifest]:
@@ -147,7 +151,7 @@ def _job_mount(model: EmbeddingModel) -> Manifest | None:
     source = model.spec.model.parsed
     if source.scheme == "pvc":
         path = {"subPath": source.path} if source.path else {}
-        mount = {"mountPath": f"{CACHE_ROOT}/source", "name": pods.CACHE_VOLUME, "readOnly": True}
+        mount = {"mountPath": MOUNTED_SOURCE, "name": pods.CACHE_VOLUME, "readOnly": True}
         return mount | path
     if model.spec.weights.cache == "Ephemeral":
         return None

@@ -1,0 +1,67 @@
+"""The administrator's file: defaults, and errors that name the field."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kubeembed_operator.settings import Hardware, Settings, SettingsError
+
+LEAST: dict[str, Any] = {
+    "images": {"runtime": "r:1", "control": "c:1"},
+    "profiles": {"cpu": {}},
+}
+
+
+def test_the_least_file_has_defaults_for_the_rest() -> None:
+    assert Settings.parse(LEAST).model_dump() == {
+        "images": {
+            "runtime": "r:1",
+            "control": "c:1",
+            "pull_policy": "IfNotPresent",
+            "pull_secrets": (),
+        },
+        "namespace": "",
+        "default_profile": "cpu",
+        "profiles": {
+            "cpu": {
+                "resources": {"requests": {}, "limits": {}},
+                "node_selector": {},
+                "tolerations": (),
+                "runtime_class_name": None,
+                "image": None,
+                "env": {},
+            }
+        },
+        "weights": {"size": "100Gi", "storage_class_name": None, "hub_endpoint": None},
+    }
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"images": {"runtime": "r:1"}}, "images.control: Field required"),
+        ({"defaultProfile": "l4"}, "defaultProfile: 'l4' is no profile; have: ['cpu']"),
+        ({"profile": {}}, "profile: Extra inputs are not permitted"),
+        (
+            {"profiles": {"cpu": {"resources": {"limits": {"memory": "2GB"}}}}},
+            "profiles.cpu.resources.limits: Value error, '2GB' is no quantity",
+        ),
+    ],
+    ids=["missing", "unknown profile", "unknown field", "no quantity"],
+)
+def test_an_error_names_the_field(change: dict[str, Any], told: str) -> None:
+    with pytest.raises(SettingsError) as raised:
+        Settings.parse({**LEAST, **change}, "settings.yaml")
+    assert f"settings.yaml: {told}" in str(raised.value)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="nowhere.yaml: cannot be read"):
+        Settings.load(tmp_path / "nowhere.yaml")
+
+
+def test_a_count_multiplies_what_a_profile_says() -> None:
+    one = Hardware.model_validate({"requests": {"cpu": "500m"}, "limits": {"nvidia.com/gpu": 1}})
+    assert one.times(3) == Hardware(requests={"cpu": "1500m"}, limits={"nvidia.com/gpu": "3"})
+    assert one.times(1) == one
