@@ -11,7 +11,7 @@ from collections.abc import Awaitable
 from typing import Any, TypeVar
 
 import aiohttp
-from kubernetes.aio.client import ApiClient
+from kubernetes.aio.client import ApiClient, V1Lease, V1ObjectMeta
 from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.leaderelection.electionconfig import Config
 from kubernetes.aio.leaderelection.leaderelection import LeaderElection
@@ -74,10 +74,13 @@ class _Lock(LeaseLock):
             return False, ApiException(status=0, reason=str(error) or type(error).__name__)
 
     async def create(self, name: str, namespace: str, election_record: Any) -> bool:
+        """The library's own asks for `pretty` in a way that its generated client refuses (37.0.2)."""
+        lease = V1Lease(metadata=V1ObjectMeta(name=name), spec=self.update_lease(election_record))
         try:
-            return bool(await _in_time(super().create(name, namespace, election_record)))
-        except (aiohttp.ClientError, TimeoutError, OSError):
+            await _in_time(self.api_instance.create_namespaced_lease(namespace, lease))
+        except (ApiException, aiohttp.ClientError, TimeoutError, OSError):
             return False
+        return True
 
     async def update(self, name: str, namespace: str, updated_record: Any) -> bool:
         try:
