@@ -166,7 +166,7 @@ class Cluster:
             resource_version="0" if limit is None else None,
             limit=limit,
         )
-        return cast(list[Manifest], found["items"])
+        return cast(list[Manifest], found["items"] or [])  # null where there are none
 
     async def create_event(self, event: Manifest) -> None:
         await self._call("create", EVENT, self._client.create, self._resources[EVENT], body=event)
@@ -181,7 +181,7 @@ class Cluster:
             namespace=manifest["metadata"]["namespace"],
             field_selector=f"involvedObject.uid={manifest['metadata']['uid']},reason={reason}",
         )
-        events = sorted(found["items"], key=lambda event: int(event["metadata"]["resourceVersion"]))
+        events = sorted(found["items"] or (), key=lambda event: int(event["metadata"]["resourceVersion"]))
         return str(events[-1].get("message") or "") if events else None
 
     async def _call(
