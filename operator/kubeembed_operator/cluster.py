@@ -181,7 +181,9 @@ class Cluster:
             namespace=manifest["metadata"]["namespace"],
             field_selector=f"involvedObject.uid={manifest['metadata']['uid']},reason={reason}",
         )
-        events = sorted(found["items"] or (), key=lambda event: int(event["metadata"]["resourceVersion"]))
+        events = sorted(
+            found["items"] or (), key=lambda event: int(event["metadata"]["resourceVersion"])
+        )
         return str(events[-1].get("message") or "") if events else None
 
     async def _call(

@@ -79,7 +79,7 @@ def _equal(wanted: Any, live: Any, path: Path) -> bool:
     if wanted == live:
         return True
     if len(path) > 1 and path[-2] in QUANTITIES:
-        return _number(wanted) == _number(live)
+        return bool(_number(wanted) == _number(live))
     return _empty(wanted) and _empty(live)
 
 

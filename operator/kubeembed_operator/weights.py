@@ -67,12 +67,12 @@ def weights_of(model: EmbeddingModel, known: Recorded, observed: Observed) -> We
         return Weights(request=request, copy=known, job=job)
     if job is None:
         return Weights(request=request, trouble=missed)
-    if not _finished(job):
-        return _unfinished(request, job, observed)
-    copy = None if missed and missed.at > _finished(job) else _result(request, job, observed)
-    if copy is None:
+    copy = _result(request, job, observed, since=missed.at if missed else "")
+    if copy is not None:
+        return Weights(request=request, copy=copy, job=job)
+    if _finished(job):
         return Weights(request=request, job=job, spent=True, trouble=missed)
-    return Weights(request=request, copy=copy, job=job)
+    return _unfinished(request, job, observed)
 
 
 def with_progress(weights: Weights, progress: Progress) -> Weights:
@@ -108,20 +108,18 @@ def _no_pod(job: Manifest) -> Trouble | None:
     return None
 
 
-def _finished(job: Manifest) -> str:
-    """The time of its end, or '' for a Job that still runs or waits."""
-    status = job.get("status") or {}
-    for condition in status.get("conditions") or ():
-        if condition.get("type") in ("Complete", "Failed") and condition["status"] == "True":
-            return str(status.get("completionTime") or condition.get("lastTransitionTime"))
-    return ""
+def _finished(job: Manifest) -> bool:
+    conditions = (job.get("status") or {}).get("conditions") or ()
+    ends = (c for c in conditions if c.get("type") in ("Complete", "Failed"))
+    return any(end["status"] == "True" for end in ends)
 
 
-def _result(request: str, job: Manifest, observed: Observed) -> Recorded | None:
-    """None where the pod that knew is gone, or ended without saying what it fetched."""
+def _result(request: str, job: Manifest, observed: Observed, since: str) -> Recorded | None:
+    """What the Job's pod said when it ended well, later than `since`. Taken from the pod, whose word is there
+    seconds before the Job is called complete. None where the pod that knew is gone."""
     for pod in observed.pods_of(job):
-        for report, _ in last_words(pod):
-            if report.reason is Reason.FETCHED and report.key:
+        for report, at in last_words(pod):
+            if report.reason is Reason.FETCHED and report.key and at > since:
                 return _record(request, report)
     return None
 
