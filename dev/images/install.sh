@@ -42,11 +42,12 @@ packages() {
 trim() {
   site=$("$UV_PYTHON" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
   # Headers and protoc serve to compile kernels, which nobody does on CPU.
-  rm -rf "$site/torch/include" "$site/torch/bin"
+  rm -rf "$site/torch/include" "$site"/torch/bin/protoc*
   if [ -z "$TORCH_INDEX" ]; then
     PATH=$PATH:/tools/usr/bin LD_LIBRARY_PATH=/tools/usr/lib/$(uname -m)-linux-gnu \
       python3 "$tools/stub_cuda.py" "$site"
   fi
+  "$UV_PYTHON" -c 'import torch; assert not torch.cuda.is_available()'
 }
 
 project() {

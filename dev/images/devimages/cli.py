@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Sequence
 
-from devimages import build, locks
+from devimages import build, inputs, locks, trial
 from devimages.console import say
 from devimages.errors import ImageError
 from devimages.inputs import TARGETS, Options, Target
@@ -29,17 +29,25 @@ def parser() -> argparse.ArgumentParser:
     named = commands.add_parser("names", help="print the names that `build` would give, at once")
     named.set_defaults(run=run_names)
     for command in (builder, named):
+        command.add_argument(
+            "targets", nargs="*", metavar="TARGET", help="control, runtime; default: both"
+        )
+        command.add_argument("--json", action="store_true", help="{TARGET: {name, archive}}")
         add_options(command)
+    trier = commands.add_parser(
+        "run", help="run a command in a built image as a restricted Pod would"
+    )
+    trier.set_defaults(run=run_command)
+    add_options(trier)
+    trier.add_argument("targets", nargs=1, metavar="TARGET")
+    trier.add_argument("command", nargs="+", metavar="COMMAND")
     locker = commands.add_parser("locks", help="bring locks/ up to date with pyproject.toml")
     locker.set_defaults(run=run_locks)
     return whole
 
 
 def add_options(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "targets", nargs="*", metavar="TARGET", help="control, runtime; default: both"
-    )
-    command.add_argument("--json", action="store_true", help='[{"target", "image", "archive"}]')
+    """What of the Dockerfile's arguments the user chooses."""
     command.add_argument("--base", help="base image; default: the Dockerfile's, or one made here")
     command.add_argument("--accelerator", choices=("cpu", "cuda"), default="cpu")
     command.add_argument("--torch-index", metavar="URL", help="index with torch's own builds")
@@ -53,6 +61,15 @@ def run_build(asked: argparse.Namespace) -> int:
 def run_names(asked: argparse.Namespace) -> int:
     show([build.expected(target, options(asked)) for target in targets(asked)], asked.json)
     return 0
+
+
+def run_command(asked: argparse.Namespace) -> int:
+    """The exit code is the command's own."""
+    (target,) = targets(asked)
+    done = trial.run(inputs.name(target, options(asked)), asked.command)
+    sys.stdout.write(done.stdout)
+    sys.stderr.write(done.stderr)
+    return done.returncode
 
 
 def run_locks(_: argparse.Namespace) -> int:
@@ -75,7 +92,7 @@ def targets(asked: argparse.Namespace) -> tuple[Target, ...]:
 def show(built: list[build.Built], as_json: bool) -> None:
     """The answer, on stdout."""
     if as_json:
-        listed = [{"target": b.target, "image": b.image, "archive": str(b.archive)} for b in built]
+        listed = {b.target: {"name": b.image, "archive": str(b.archive)} for b in built}
         json.dump(listed, sys.stdout, indent=2)
         print()
         return

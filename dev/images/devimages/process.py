@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from devimages.errors import CommandFailed, ImageError
 PATH = os.pathsep.join(
     [os.environ.get("PATH", ""), "/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"]
 )
-KEPT_LINES = 60
 
 
 def run(argv: Sequence[str | Path], step: Step | None = None) -> str:
@@ -23,7 +21,7 @@ def run(argv: Sequence[str | Path], step: Step | None = None) -> str:
     """
     words = [str(word) for word in argv]
     environment = os.environ | {"PATH": PATH, "DEBIAN_FRONTEND": "noninteractive"}
-    lines: deque[str] = deque(maxlen=KEPT_LINES)
+    lines: list[str] = []
     try:
         process = subprocess.Popen(
             words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
