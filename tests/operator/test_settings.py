@@ -57,7 +57,7 @@ def test_an_error_names_the_field(change: dict[str, Any], told: str) -> None:
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="nowhere.yaml: cannot be read"):
+    with pytest.raises(SettingsError, match=r"nowhere\.yaml: cannot be read"):
         Settings.load(tmp_path / "nowhere.yaml")
 
 

@@ -1,0 +1,141 @@
+"""Operator processes against a real API server: start, kill, ask, and count what they wrote."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kubeembed_api.document import parse
+from kubeembed_operator.manifests.weights import fetch_request
+from nodekit import Kube, Manifest, until
+
+WRITES = ("create", "update", "patch", "delete")
+
+
+@dataclass
+class Process:
+    """One operator process."""
+
+    popen: "subprocess.Popen[bytes]"
+    port: int
+    log: Path
+
+    def metric(self, name: str) -> float:
+        """Sum of a metric over its labels; 0 while the process does not answer."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=2) as got:
+                lines = got.read().decode().splitlines()
+        except OSError:
+            return 0.0
+        return sum(float(each.split()[-1]) for each in lines if each.startswith(name))
+
+    def live(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/livez", timeout=2):
+                return True
+        except OSError:
+            return False
+
+    def leads(self) -> bool:
+        return self.metric("kubeembed_leader ") == 1
+
+    def kill(self) -> None:
+        self.popen.send_signal(signal.SIGKILL)
+        self.popen.wait()
+
+    def stop(self) -> int:
+        """The exit code after a polite signal."""
+        self.popen.send_signal(signal.SIGTERM)
+        return self.popen.wait(20)
+
+
+@dataclass
+class Operators:
+    """Operators that watch one namespace and have their Lease in it."""
+
+    kube: Kube
+    folder: Path
+    settings: Manifest
+    started: list[Process] = field(default_factory=list)
+
+    def start(self, name: str = "one", *, leads: bool = True) -> Process:
+        """Returns once it answers, and leads where that is expected."""
+        settings = self.folder / "settings.yaml"
+        settings.write_text(json.dumps({**self.settings, "namespace": self.kube.namespace}))
+        port, log = _free_port(), self.folder / f"{name}-{len(self.started)}.log"
+        environment = {
+            **os.environ,
+            "KUBECONFIG": self.kube.info["kubeconfig"],
+            "POD_NAME": name,
+            "POD_NAMESPACE": self.kube.namespace,
+        }
+        command = [sys.executable, "-m", "kubeembed_operator", "--settings", str(settings)]
+        with log.open("wb") as out:
+            popen = subprocess.Popen(
+                [*command, "--host", "127.0.0.1", "--port", str(port)],
+                env=environment,
+                stdout=out,
+                stderr=out,
+                cwd=self.folder,
+            )
+        process = Process(popen, port, log)
+        self.started.append(process)
+        until(f"{name} answers", process.live, 30)
+        if leads:
+            until(f"{name} leads", process.leads, 30)
+        return process
+
+    def end(self) -> None:
+        for process in self.started:
+            if process.popen.poll() is None:
+                process.kill()
+
+
+def writes(kube: Kube) -> list[str]:
+    """What operators wrote in the namespace by the API server's audit log: 'verb resource/subresource name'.
+
+    Leases are left out: they are the election's, and so are Events.
+    """
+    found = []
+    for line in Path(kube.info["auditLog"]).read_text().splitlines():
+        entry: dict[str, Any] = json.loads(line)
+        what = entry.get("objectRef") or {}
+        ours = entry.get("userAgent", "").startswith("kubeembed-operator/")
+        if not ours or what.get("namespace") != kube.namespace or entry["verb"] not in WRITES:
+            continue
+        if entry["stage"] == "ResponseComplete" and what["resource"] not in ("leases", "events"):
+            resource = "/".join(filter(None, (what["resource"], what.get("subresource"))))
+            found.append(f"{entry['verb']} {resource} {what.get('name')}")
+    return found
+
+
+def model(name: str, **spec: Any) -> Manifest:
+    return {
+        "apiVersion": "kubeembed.dev/v1alpha1",
+        "kind": "EmbeddingModel",
+        "metadata": {"name": name},
+        "spec": {"model": {"source": "hf://acme/minilm"}, **spec},
+    }
+
+
+def make_fetched(kube: Kube, *documents: Manifest) -> None:
+    """Applies models whose status says that their weights are there, so that no image has to run."""
+    kube.apply(*documents)
+    for document in documents:
+        request = fetch_request(parse(document))
+        status = {"weights": {"request": request, "key": "0" * 32, "bytes": 1, "progress": "100%"}}
+        change = json.dumps({"status": status})
+        name = document["metadata"]["name"]
+        kube.ctl("patch", "em", name, "--type=merge", "--subresource=status", "-p", change)
+
+
+def _free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])

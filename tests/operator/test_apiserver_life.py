@@ -1,0 +1,200 @@
+"""Operator processes against a real API server, controllers and node; no image has to run for it."""
+
+import json
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nodekit import RESTRICTED, Kube, run, until
+from operatorkit import Operators, Process, make_fetched, model, writes
+
+pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(300)]
+
+CLUSTER = "kubeembed-api"
+CHILDREN = "deploy,svc,sa,cm,job"
+SETTINGS = {
+    "images": {"runtime": "runtime.invalid/none:1", "control": "control.invalid/none:1"},
+    "profiles": {"cpu": {"resources": {"requests": {"cpu": "1m"}}}},
+    "weights": {"size": "1Gi"},
+}
+
+
+@pytest.fixture(scope="session")
+def api() -> Iterator[dict[str, Any]]:
+    """A cluster of its own, where no other operator acts on the models."""
+    run(sys.executable, "dev/cluster", "up", CLUSTER, "--audit")
+    info = dict(json.loads(run(sys.executable, "dev/cluster", "status", CLUSTER, "--json")))
+    Kube(info, "default").ctl("apply", "-f", "crds/embeddingmodels.yaml")
+    yield info
+    run(sys.executable, "dev/cluster", "down", CLUSTER)
+
+
+@pytest.fixture
+def kube(api: dict[str, Any]) -> Iterator[Kube]:
+    made = Kube(api, f"op-{uuid.uuid4().hex[:6]}")
+    made.ctl("create", "namespace", made.namespace)
+    made.ctl("label", "namespace", made.namespace, RESTRICTED)
+    until("the default account", lambda: made.get("sa", "default"), 30)
+    yield made
+    made.ctl("delete", "namespace", made.namespace, "--wait=false")
+
+
+@pytest.fixture
+def operators(kube: Kube, tmp_path: Path) -> Iterator[Operators]:
+    made = Operators(kube, tmp_path, SETTINGS)
+    yield made
+    made.end()
+
+
+def settled(process: Process, models: int) -> bool:
+    """Whether each model has had a pass and none waits for one."""
+    passes = process.metric("kubeembed_reconciles_total")
+    return passes >= models and process.metric("kubeembed_queue_depth") == 0
+
+
+def image(kube: Kube, name: str) -> str:
+    found = kube.get("deploy", name)
+    return str(found["spec"]["template"]["spec"]["containers"][0]["image"]) if found else ""
+
+
+def test_children_edited_or_deleted_by_hand_are_restored(kube: Kube, operators: Operators) -> None:
+    make_fetched(kube, model("m"))
+    operators.start()
+    until("the Deployment", lambda: kube.get("deploy", "m"), 15)
+    kube.ctl("set", "image", "deploy/m", "runtime=evil:1")
+    until("the image", lambda: image(kube, "m") == "runtime.invalid/none:1", 5)
+    kube.patch("svc", "m", {"spec": {"selector": {"another": "one"}}})
+    until("the selector", lambda: "another" not in kube.get("svc", "m")["spec"]["selector"], 5)
+    for kind in ("deploy", "svc", "sa", "cm"):
+        before = kube.get(kind, "m")["metadata"]["uid"]
+        kube.ctl("delete", kind, "m", "--wait=true")
+        until(
+            f"another {kind}",
+            lambda kind=kind, before=before: (
+                (kube.get(kind, "m") or {"metadata": {"uid": before}})["metadata"]["uid"] != before
+            ),
+            5,
+        )
+
+
+def test_replicas_that_a_scaler_changed_stay_whatever_is_restored(
+    kube: Kube, operators: Operators
+) -> None:
+    make_fetched(kube, model("m", scaling={"mode": "External", "replicas": 0}))
+    operators.start()
+    until("the Deployment", lambda: kube.get("deploy", "m"), 15)
+    assert kube.get("deploy", "m")["spec"]["replicas"] == 0
+    kube.ctl("scale", "deploy/m", "--replicas=3")
+    kube.ctl("set", "image", "deploy/m", "runtime=evil:1")
+    until("the image", lambda: image(kube, "m") == "runtime.invalid/none:1", 5)
+    assert kube.get("deploy", "m")["spec"]["replicas"] == 3
+    kube.ctl("scale", "em/m", "--replicas=2")
+    until("the new number", lambda: kube.get("deploy", "m")["spec"]["replicas"] == 2, 5)
+
+
+def test_a_restart_writes_nothing_for_settled_models(kube: Kube, operators: Operators) -> None:
+    stopped = {"mode": "External", "replicas": 0}
+    names = [f"m{number}" for number in range(20)]
+    make_fetched(kube, *(model(name, scaling=stopped) for name in names))
+    first = operators.start()
+    until(
+        "all told",
+        lambda: all(kube.condition(name).get("reason") == "ScaledToZero" for name in names),
+        60,
+    )
+    until("settled", lambda: settled(first, len(names)), 30)
+    made = writes(kube)
+    assert max(sum(each.endswith(f" {name}") for each in made) for name in names) <= 12
+    assert first.stop() == 0
+    second = operators.start("two")
+    until("settled", lambda: settled(second, len(names)), 30)
+    assert writes(kube) == made
+
+
+@pytest.mark.parametrize("passes", [1, 8, 20], ids=["at once", "midway", "late"])
+def test_killed_while_twenty_models_are_made_it_converges(
+    kube: Kube, operators: Operators, passes: int
+) -> None:
+    names = [f"m{number}" for number in range(20)]
+    process = operators.start()
+    kube.apply(*(model(name, scaling={"min": 2, "max": 2}) for name in names))
+    until("some passes", lambda: process.metric("kubeembed_reconciles_total") >= passes, 30)
+    process.kill()
+    operators.start("two")
+    until("all told", lambda: all(kube.condition(name) for name in names), 60)
+    found = [
+        f"{each['kind']} {each['metadata']['labels']['kubeembed.dev/model']}"
+        for each in kube.get(CHILDREN, "-l", "kubeembed.dev/model")["items"]
+    ]
+    kinds = ("ConfigMap", "Job", "Service", "ServiceAccount")
+    assert sorted(found) == sorted(f"{kind} {name}" for kind in kinds for name in names)
+    finalizers = [each["metadata"].get("finalizers") for each in kube.get("em")["items"]]
+    assert finalizers == [None] * len(names)
+
+
+def test_a_killed_leader_is_followed_within_twenty_seconds(
+    kube: Kube, operators: Operators
+) -> None:
+    leader = operators.start("one")
+    follower = operators.start("two", leads=False)
+    assert not follower.leads()
+    leader.kill()
+    kube.apply(model("m"))
+    until("the other acts", lambda: kube.condition("m"), 20)
+
+
+def test_a_leader_that_stops_is_followed_at_once(kube: Kube, operators: Operators) -> None:
+    leader = operators.start("one")
+    follower = operators.start("two", leads=False)
+    assert leader.stop() == 0
+    until("the other leads", follower.leads, 5)
+
+
+def test_an_object_of_somebody_else_is_never_touched(kube: Kube, operators: Operators) -> None:
+    kube.ctl("create", "configmap", "m", "--from-literal=mine=1")
+    operators.start()
+    kube.apply(model("m"))
+    kube.wait_reason("m", "Ready", "NameTaken", 15)
+    found = kube.get("cm", "m")
+    assert found["data"] == {"mine": "1"}
+    assert "labels" not in found["metadata"]
+
+
+def test_a_wrong_profile_is_told_and_cleared_with_the_document(
+    kube: Kube, operators: Operators
+) -> None:
+    process = operators.start()
+    kube.apply(model("m", resources={"profile": "huge"}))
+    told = kube.wait_reason("m", "Ready", "InvalidSpec", 15)
+    assert told["message"] == "spec.resources.profile: 'huge' is no profile here; have: cpu"
+    until("settled", lambda: settled(process, 1), 15)
+    kube.apply(model("m", resources={"profile": "cpu"}))
+    until("another reason", lambda: kube.condition("m")["reason"] != "InvalidSpec", 15)
+
+
+def test_pods_that_a_quota_forbids_are_told(kube: Kube, operators: Operators) -> None:
+    kube.ctl("create", "quota", "none", "--hard=pods=0")
+    operators.start()
+    kube.apply(model("fetching"))
+    make_fetched(kube, model("serving"))
+    for name, part in (("fetching", "WeightsReady"), ("serving", "Available")):
+        told = kube.wait_reason(name, part, "PodsForbidden", 20)
+        assert "exceeded quota" in told["message"]
+    kube.ctl("delete", "quota", "none")
+    until("cleared", lambda: kube.condition("serving")["reason"] != "PodsForbidden", 90)
+
+
+def test_a_model_that_is_deleted_without_an_operator_takes_its_children_along(
+    kube: Kube, operators: Operators
+) -> None:
+    process = operators.start()
+    make_fetched(kube, model("m"))
+    until("the Deployment", lambda: kube.get("deploy", "m"), 15)
+    process.kill()
+    kube.ctl("delete", "em", "m", "--timeout=10s")
+    everything = f"{CHILDREN},pod"
+    until("nothing left", lambda: not kube.get(everything, "-l", "kubeembed.dev/model"), 60)
