@@ -5,6 +5,7 @@
 <root>/.locks/<key>     held while a copy is fetched. Never deleted: whoever waits for it holds it open
 """
 
+import errno
 import fcntl
 import json
 import logging
@@ -128,6 +129,10 @@ def sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # SMB and some FUSE file systems can not sync a folder: then there is nothing to wait for.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(descriptor)
 
@@ -164,10 +169,20 @@ def _problem(folder: Path) -> str | None:
 def _readable(folder: Path) -> None:
     """For every user: the serving pods may run as another one. Then the folders' entries are synced."""
     for inside, _, names in os.walk(folder):
-        os.chmod(inside, 0o755)
+        _set_mode(Path(inside), 0o755)
         for name in names:
-            os.chmod(Path(inside, name), 0o644)
+            _set_mode(Path(inside, name), 0o644)
         sync(Path(inside))
+
+
+def _set_mode(path: Path, mode: int) -> None:
+    """Best effort: on SMB and the like the mount's options say who may read, and chmod is refused."""
+    if path.stat().st_mode & 0o777 == mode:
+        return
+    try:
+        path.chmod(mode)
+    except OSError as error:
+        logger.warning("%s keeps its mode: %s", path, error)
 
 
 def _missing(folder: Path, problem: str) -> FetchError:

@@ -28,7 +28,7 @@ def main() -> None:
     for ending in (signal.SIGTERM, signal.SIGINT):
         signal.signal(ending, lambda *_: stop.set())
     with hub:
-        logger.info("listening, HF_ENDPOINT=http://%s:%d", options.host, hub.port)
+        logger.info("listening, HF_ENDPOINT=%s", hub.url)
         stop.wait()
 
 

@@ -48,7 +48,7 @@ class Hub:
         self.token = token
         self._server = _Server(self, host, port)
         self._cdn = None if cdn_port is None else _Server(self, host, cdn_port)
-        self.url = f"http://{host}:{self.port}"
+        self.url = f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
 
     @property
     def port(self) -> int:

@@ -6,7 +6,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,24 +92,31 @@ class Command:
         self.running: list[subprocess.Popen[str]] = []
 
     def start(
-        self, command: str, *arguments: str | Path, told: object = None, **options: Any
+        self,
+        command: str,
+        *arguments: str | Path,
+        told: object = None,
+        before: Sequence[str] = (),
     ) -> subprocess.Popen[str]:
+        """`told` is the document, by default that of the mini model; `before` runs the command."""
         path = self._folder / "model.yaml"
         path.write_text(json.dumps(document() if told is None else told))
-        line = [sys.executable, "-m", "kubeembed_weights", command, path, *arguments]
+        python = [*before, sys.executable, "-m", "kubeembed_weights"]
+        line = [*python, command, path, *arguments]
         process = subprocess.Popen(
             [str(word) for word in line],
             env=os.environ | self._environ,
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            **options,
         )
         self.running.append(process)
         return process
 
-    def fetch(self, root: Path, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-        return self.start("fetch", "--root", root, "--admin-port", "0", *arguments, **options)
+    def fetch(
+        self, root: Path, *arguments: str, before: Sequence[str] = ()
+    ) -> subprocess.Popen[str]:
+        return self.start("fetch", "--root", root, "--admin-port", "0", *arguments, before=before)
 
     def end(self, process: subprocess.Popen[str]) -> Ended:
         out, log = process.communicate(timeout=60)

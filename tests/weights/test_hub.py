@@ -92,7 +92,7 @@ def test_faults_are_what_huggingface_hub_takes_them_for(hub: Hub) -> None:
 def test_the_hub_runs_as_a_process_and_is_controlled_over_http(
     folder: Path, tmp_path: Path
 ) -> None:
-    line = [sys.executable, HUB, "--port", "0", "--repo", f"{REPOSITORY}={folder}"]
+    line = [sys.executable, str(HUB), "--port", "0", "--repo", f"{REPOSITORY}={folder}"]
     process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stderr is not None
