@@ -1,4 +1,4 @@
-"""Where this process is in its life: loading, ready, draining, or failed. The ports answer by it.
+"""Where this process is in its life: loading, ready or draining. The ports answer by it.
 
 Readiness and liveness are kept apart: a slow load or a full queue is never a reason to be killed, a dead
 device thread is.
@@ -18,12 +18,11 @@ LOADING_RETRY_SECONDS = 2.0
 
 
 class Phase(StrEnum):
-    """Loading -> Ready -> Draining, or Loading -> Failed."""
+    """Loading -> Ready -> Draining. A load that fails ends the process."""
 
     LOADING = "Loading"
     READY = "Ready"
     DRAINING = "Draining"
-    FAILED = "Failed"
 
 
 class Lifecycle:
@@ -41,9 +40,6 @@ class Lifecycle:
 
     def drain(self) -> None:
         self._enter(Phase.DRAINING)
-
-    def fail(self) -> None:
-        self._enter(Phase.FAILED)
 
     def _enter(self, phase: Phase) -> None:
         logger.info("%s: %s", self.name, phase)
@@ -63,7 +59,7 @@ class Lifecycle:
     @property
     def alive(self) -> bool:
         """False if a restart is the only way out."""
-        return self.phase is not Phase.FAILED and (self._model is None or self._model.alive)
+        return self._model is None or self._model.alive
 
     @property
     def names(self) -> tuple[str, ...]:

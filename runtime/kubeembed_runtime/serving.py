@@ -7,6 +7,7 @@ the same time as us, and what they still send is served. Then the port closes, a
 import asyncio
 import logging
 import signal
+import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -19,6 +20,7 @@ from kubeembed_runtime.api.admin import admin_app
 from kubeembed_runtime.api.app import public_app
 from kubeembed_runtime.api.metrics import Metrics
 from kubeembed_runtime.api.server import Server, bind
+from kubeembed_runtime.errors import StartFailed
 from kubeembed_runtime.lifecycle import Lifecycle, Phase
 from kubeembed_runtime.loading import Loaded, load
 
@@ -43,8 +45,7 @@ async def serve(
     """
     lifecycle, metrics = Lifecycle(model.name), Metrics(__version__)
     metrics.show_ready(lambda: lifecycle.phase is Phase.READY)
-    public = bind(address.host, address.port)
-    admin = bind(address.host, address.admin_port)
+    public, admin = _bind(address)
     url = f"http://{_host(public.getsockname())}"
     logger.info("listening on %s, admin on %s", url, _host(admin.getsockname()))
     servers = (
@@ -54,19 +55,32 @@ async def serve(
     stop, hurry = _signals()
     for server in servers:
         server.start()
-    loading = _in_thread(lambda: load(model, cache, threads, metrics.count_batch))
-    loaded = await _first(asyncio.wrap_future(loading), stop)
-    if loaded is None:
-        return False
-    metrics.show_model(loaded.pipeline.info, lambda: loaded.batcher.waiting_tokens)
-    lifecycle.ready(loaded.pipeline)
-    logger.info("try: %s", _example(url, model.name))
-    await stop.wait()
-    lifecycle.drain()
-    await _wait(hurry, linger_seconds)
-    await asyncio.gather(*(server.stop() for server in servers))
+    try:
+        loading = _in_thread(lambda: load(model, cache, threads, metrics.count_batch))
+        loaded = await _first(asyncio.wrap_future(loading), stop)
+        if loaded is None:
+            return False
+        metrics.show_model(loaded.pipeline.info, lambda: loaded.batcher.waiting_tokens)
+        lifecycle.ready(loaded.pipeline)
+        logger.info("try: %s", _example(url, model.name))
+        await stop.wait()
+        lifecycle.drain()
+        await _wait(hurry, linger_seconds)
+    finally:
+        for server in servers:  # the admin port last: health is asked for until the end
+            await server.stop()
     loaded.pipeline.close()
     return True
+
+
+def _bind(address: Address) -> tuple[socket.socket, socket.socket]:
+    """Both ports, or none. Raises StartFailed."""
+    public = bind(address.host, address.port, "--port")
+    try:
+        return public, bind(address.host, address.admin_port, "--admin-port")
+    except StartFailed:
+        public.close()
+        raise
 
 
 def _signals() -> tuple[asyncio.Event, asyncio.Event]:

@@ -20,8 +20,13 @@ import pytest
 import yaml
 
 from kubeembed_api.report import RuntimeInfo
-from kubeembed_runtime.errors import InvalidInput, RequestFailed
 from kubeembed_runtime.requests import Encoded, EncodeRequest, Output
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_implicit_event_loop() -> None:
+    """Asked for a loop where none was ever set, asyncio makes one, which pytest-asyncio never closes."""
+    asyncio.set_event_loop(None)
 
 
 @pytest.fixture(scope="session")
@@ -105,7 +110,9 @@ class Process:
     def admin(self, path: str) -> tuple[int, str]:
         """(status, body), or (0, "") while nothing listens."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}{path}", timeout=30) as r:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{self.admin_port}{path}", timeout=30
+            ) as r:
                 return r.status, r.read().decode()
         except urllib.error.HTTPError as error:
             with error:
@@ -164,11 +171,3 @@ def free_ports(count: int) -> list[int]:
     for one in sockets:
         one.close()
     return ports
-
-
-@pytest.fixture(
-    params=[InvalidInput("inputs", "too long"), RequestFailed("whatever")], ids=["invalid", "other"]
-)
-def failure(request: pytest.FixtureRequest) -> Exception:
-    error: Exception = request.param
-    return error

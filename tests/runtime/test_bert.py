@@ -126,7 +126,9 @@ def test_a_missing_parameter_is_named(tmp_path: Path) -> None:
         native(tmp_path)
 
 
-@pytest.mark.parametrize("content", [None, b"", b"not weights at all"], ids=["none", "empty", "text"])
+@pytest.mark.parametrize(
+    "content", [None, b"", b"not weights at all"], ids=["none", "empty", "text"]
+)
 def test_weights_that_cannot_be_read_are_refused(content: bytes | None, tmp_path: Path) -> None:
     if content is not None:
         (tmp_path / "model.safetensors").write_bytes(content)

@@ -22,11 +22,12 @@ Vectors = NDArray[np.float32]
 #: 1 - 0.99999, and the rounding of a dot product of unit vectors.
 TOLERANCE = 1e-5
 
-WORDS = (
+SAMPLE = (
     "the search engine ranks passages by meaning rather than by words naïve café über Ångström"
     " поиск документов по смыслу 语义搜索引擎 検索エンジン 의미 검색 البحث الدلالي חיפוש सिमेंटिक खोज"
     " 🚀 👩‍👩‍👧 🇧🇷 e=mc² x₁ 3.14 foo_bar() <br/> https://example.org/a?b=c#d I'm l'été"
-).split(" ")
+)
+WORDS = SAMPLE.split(" ")
 
 FIXED = (
     "a",
@@ -139,7 +140,7 @@ def test_a_batch_may_mix_dimensions(sides: Side) -> None:
         for ids, dimensions in zip(sides.tokenizer(texts), wanted, strict=True)
     ]
     for output, text, dimensions in zip(sides.encoder(batch), texts, wanted, strict=True):
-        np.testing.assert_allclose(output.dense, sides.run([text], dimensions)[0], atol=1e-6)
+        np.testing.assert_allclose(output.dense, sides.run([text], dimensions)[0], atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

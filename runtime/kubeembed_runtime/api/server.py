@@ -7,6 +7,8 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
@@ -18,6 +20,10 @@ BACKLOG = 2048
 
 #: Longer than the 60 s of the usual load balancers, so that it is they who close idle connections.
 KEEP_ALIVE_SECONDS = 75
+
+
+#: How long a connection may be open without a request when the port has closed: a few round trips.
+LAST_REQUEST_SECONDS = 1.0
 
 
 class _Server(uvicorn.Server):
@@ -48,12 +54,43 @@ class Server:
 
     async def stop(self) -> None:
         """Closes the port, answers what was accepted, returns when the last answer is out."""
+        if self._server.started:
+            await self._adopt(self._close())
+            await self._last_requests()
         self._server.should_exit = True
         if self._serving is not None:
             await self._serving
 
+    def _close(self) -> list[socket.socket]:
+        """Closes the port; returns the connections that the kernel had queued, which it would reset."""
+        queued = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                queued.append(self._socket.accept()[0])
+        for server in self._server.servers:
+            server.close()
+        return queued
 
-def bind(host: str, port: int) -> socket.socket:
+    async def _adopt(self, queued: list[socket.socket]) -> None:
+        """Serves connections that did not come in by the usual way."""
+        config, loop = self._server.config, asyncio.get_running_loop()
+        made: Any = (
+            config.http_protocol_class
+        )  # a class, or by its annotation a name still to be imported
+        protocol = partial(
+            made, config=config, server_state=self._server.server_state, app_state={}
+        )
+        for connection in queued:
+            await loop.connect_accepted_socket(protocol, connection)
+
+    async def _last_requests(self) -> None:
+        """Gives connections that were opened just before the port closed the time to send."""
+        last = asyncio.get_running_loop().time() + LAST_REQUEST_SECONDS
+        while self._server.server_state.connections and asyncio.get_running_loop().time() < last:
+            await asyncio.sleep(0.02)
+
+
+def bind(host: str, port: int, flag: str) -> socket.socket:
     """A bound socket, so that a taken port is known before anything is loaded. Raises StartFailed."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
@@ -64,7 +101,7 @@ def bind(host: str, port: int) -> socket.socket:
         listening.bind((host, port))
     except OSError as error:
         listening.close()
-        problem = f"cannot listen on {host}:{port}: {error.strerror}; choose another with --port"
+        problem = f"cannot listen on {host}:{port}: {error.strerror}; choose another with {flag}"
         raise StartFailed(Reason.CRASH_LOOP, problem) from error
     listening.setblocking(False)
     return listening
