@@ -11,8 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from kubeembed_api.document import EmbeddingModel, parse
 from kubeembed_api.names import API_VERSION, KIND
+from kubeembed_weights import FetchError, Meter, fetch
 
 REPOSITORY = "acme/mini"
 SOURCE = f"hf://{REPOSITORY}"
@@ -72,6 +75,22 @@ def eventually(holds: Callable[[], bool], what: str, seconds: float = 20.0) -> N
     while not holds():
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
         time.sleep(0.01)
+
+
+def refused(
+    root: Path,
+    environ: dict[str, str],
+    document: EmbeddingModel | None = None,
+    progress: Meter | None = None,
+) -> FetchError:
+    with pytest.raises(FetchError) as failure:
+        fetch(document or model(), root, environ=environ, progress=progress)
+    return failure.value
+
+
+def weights_sent(hub: Any) -> list[tuple[str | None, int]]:
+    """(Range, bytes sent) of every request for the large file's content."""
+    return [(entry["range"], entry["sent"]) for entry in hub.log.entries(f"/_cdn/*{WEIGHTS}")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
