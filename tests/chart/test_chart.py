@@ -1,0 +1,206 @@
+"""What the chart installs, as whole values where that is what counts: rights, settings, security."""
+
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kubeembed_operator.settings import Settings
+from nodekit import ROOT
+
+pytestmark = pytest.mark.cluster
+
+Manifest = dict[str, Any]
+Only = Callable[[list[Manifest], str], Manifest]
+Render = Callable[..., list[Manifest]]
+
+CHART = ROOT / "charts" / "kubeembed"
+PROFILES = sorted(path.name for path in (CHART / "profiles").glob("*.yaml"))
+
+APPLIED = ["get", "list", "watch", "create", "patch"]
+RIGHTS = [
+    (["kubeembed.dev"], ["embeddingmodels"], ["list", "watch"]),
+    (["kubeembed.dev"], ["embeddingmodels/status"], ["patch"]),
+    (["apps"], ["deployments"], APPLIED),
+    ([""], ["configmaps", "persistentvolumeclaims", "serviceaccounts", "services"], APPLIED),
+    (["batch"], ["jobs"], [*APPLIED, "delete"]),
+    ([""], ["pods"], ["list", "watch"]),
+    (["events.k8s.io"], ["events"], ["create"]),
+    ([""], ["events"], ["list"]),
+]
+
+
+def settings(manifests: list[Manifest], only: Only) -> Settings:
+    """As the operator reads them."""
+    return Settings.parse(yaml.safe_load(only(manifests, "ConfigMap")["data"]["settings.yaml"]))
+
+
+def rules(role: Manifest) -> list[tuple[list[str], list[str], list[str]]]:
+    return [(rule["apiGroups"], rule["resources"], rule["verbs"]) for rule in role["rules"]]
+
+
+def kinds(manifests: list[Manifest]) -> list[str]:
+    return sorted(each["kind"] for each in manifests)
+
+
+@pytest.mark.parametrize("file", ["values.yaml", *(f"profiles/{name}" for name in PROFILES)])
+def test_lints(helm: Callable[..., Any], file: str) -> None:
+    done = helm("lint", "--strict", CHART, "--values", CHART / file)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_installs_these_kinds_by_default(render: Render) -> None:
+    assert kinds(render()) == [
+        "ClusterRole",
+        "ClusterRoleBinding",
+        "ConfigMap",
+        "CustomResourceDefinition",
+        "Deployment",
+        "PodDisruptionBudget",
+        "Role",
+        "RoleBinding",
+        "ServiceAccount",
+    ]
+
+
+def test_operator_may_do_what_it_does_and_nothing_else(render: Render, only: Only) -> None:
+    manifests = render()
+    assert rules(only(manifests, "ClusterRole")) == RIGHTS
+    lease = only(manifests, "Role")
+    assert lease["metadata"]["namespace"] == "system"
+    assert lease["rules"] == [
+        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"]},
+        {
+            "apiGroups": ["coordination.k8s.io"],
+            "resources": ["leases"],
+            "resourceNames": ["kubeembed-operator"],
+            "verbs": ["get", "update"],
+        },
+    ]
+
+
+def test_one_namespace_needs_no_right_of_the_cluster(render: Render, only: Only) -> None:
+    manifests = render({"watchNamespace": "search"})
+    assert not {"ClusterRole", "ClusterRoleBinding"} & set(kinds(manifests))
+    roles = {each["metadata"]["namespace"]: each for each in manifests if each["kind"] == "Role"}
+    bound = {m["metadata"]["namespace"]: m for m in manifests if m["kind"] == "RoleBinding"}
+    assert sorted(roles) == sorted(bound) == ["search", "system"]
+    assert rules(roles["search"]) == RIGHTS
+    assert bound["search"]["subjects"] == [
+        {"kind": "ServiceAccount", "name": "kubeembed-operator", "namespace": "system"}
+    ]
+    assert settings(manifests, only).namespace == "search"
+
+
+def test_operator_meets_the_restricted_pod_security_level(render: Render, only: Only) -> None:
+    pod = only(render(), "Deployment")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert pod["securityContext"] == {
+        "runAsNonRoot": True,
+        "runAsUser": 10001,
+        "runAsGroup": 10001,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": True,
+    }
+    assert {kind for volume in pod["volumes"] for kind in volume} == {
+        "name",
+        "configMap",
+        "emptyDir",
+    }
+
+
+def test_operator_reads_the_settings_that_the_values_say(render: Render, only: Only) -> None:
+    values = {
+        "images": {
+            "control": "registry.example/control:1",
+            "runtime": "registry.example/runtime:1",
+            "pullPolicy": "Always",
+            "pullSecrets": ["registry"],
+        },
+        "defaultProfile": "t4",
+        "profiles": {
+            "cpu": None,
+            "nvidia": None,
+            "t4": {"resources": {"limits": {"nvidia.com/gpu": 1}}},
+        },
+        "weights": {"size": "1Ti", "storageClassName": "nfs", "hubEndpoint": "http://mirror"},
+    }
+    manifests = render(values)
+    assert settings(manifests, only) == Settings.parse(
+        {
+            **values,
+            "profiles": {
+                "t4": {
+                    "resources": {"limits": {"nvidia.com/gpu": 1}},
+                    "image": "registry.example/runtime:1",
+                }
+            },
+        }
+    )
+    pod = only(manifests, "Deployment")["spec"]["template"]["spec"]
+    assert pod["containers"][0]["image"] == "registry.example/control:1"
+    assert pod["imagePullSecrets"] == [{"name": "registry"}]
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_ready_made_profiles_get_the_image_with_cuda(render: Render, only: Only, name: str) -> None:
+    found = settings(render({}, f"profiles/{name}"), only)
+    version = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
+    assert {"cpu", "l4", "h100"} <= set(found.profiles)
+    for profile, hardware in found.profiles.items():
+        cuda = None if profile == "cpu" else f"kubeembed/runtime:{version}-cuda"
+        assert hardware.image == cuda
+
+
+def test_changed_settings_roll_the_operator(render: Render, only: Only) -> None:
+    def annotations(values: Manifest) -> Any:
+        return only(render(values), "Deployment")["spec"]["template"]["metadata"]["annotations"]
+
+    assert annotations({}) == annotations({})
+    assert annotations({}) != annotations({"weights": {"size": "1Gi"}})
+
+
+def test_models_outlive_the_chart(render: Render, only: Only) -> None:
+    source = yaml.safe_load((ROOT / "crds" / "embeddingmodels.yaml").read_text())
+    kept = {"helm.sh/resource-policy": "keep"}
+    source["metadata"]["annotations"] = source["metadata"].get("annotations", {}) | kept
+    assert only(render(), "CustomResourceDefinition") == source
+    assert "CustomResourceDefinition" not in kinds(render({"crds": {"install": False}}))
+
+
+def test_packaged_chart_holds_the_definition_itself(
+    helm: Callable[..., Any], tmp_path: Path
+) -> None:
+    done = helm("package", CHART, "--destination", tmp_path)
+    assert done.returncode == 0, done.stderr
+    (package,) = tmp_path.glob("kubeembed-*.tgz")
+    with tarfile.open(package) as tar:
+        file = tar.extractfile("kubeembed/files/embeddingmodels.yaml")
+        assert file is not None
+        assert file.read() == (ROOT / "crds" / "embeddingmodels.yaml").read_bytes()
+
+
+def test_one_replica_can_be_evicted(render: Render) -> None:
+    assert "PodDisruptionBudget" not in kinds(render({"operator": {"replicas": 1}}))
+
+
+def test_monitors_and_policy_come_when_asked_for(render: Render) -> None:
+    values = {"networkPolicy": {"enabled": True}, "metrics": {"podMonitor": {"enabled": True}}}
+    added = [kind for kind in kinds(render(values)) if kind not in kinds(render())]
+    assert added == ["NetworkPolicy", "PodMonitor", "PodMonitor"]
+
+
+def test_notes_end_with_a_command_that_serves_a_model(helm: Callable[..., Any]) -> None:
+    done = helm(
+        "install", "kubeembed", CHART, "--dry-run=client", values={"watchNamespace": "search"}
+    )
+    assert done.returncode == 0, done.stderr
+    assert "kubectl apply -n search -f - <<EOF" in done.stdout
+    assert "http://minilm.search.svc/v1/embeddings" in done.stdout

@@ -1,0 +1,60 @@
+"""Values that are wrong are refused before anything is installed, with the place and what is wrong there."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from nodekit import ROOT
+
+pytestmark = pytest.mark.cluster
+
+WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
+    ("unknown at the top", {"replicas": 3}, ["additional properties 'replicas' not allowed"]),
+    ("unknown image", {"images": {"operator": "x"}}, ["/images", "'operator' not allowed"]),
+    ("image without a tag", {"images": {"runtime": "runtime"}}, ["/images/runtime", "pattern"]),
+    ("pull policy", {"images": {"pullPolicy": "never"}}, ["'Always', 'IfNotPresent', 'Never'"]),
+    (
+        "text for a number",
+        {"operator": {"replicas": "two"}},
+        ["/operator/replicas", "want integer"],
+    ),
+    ("too many operators", {"operator": {"replicas": 50}}, ["/operator/replicas", "maximum"]),
+    ("log level", {"operator": {"logLevel": "loud"}}, ["/operator/logLevel", "'DEBUG'"]),
+    (
+        "field of a profile",
+        {"profiles": {"cpu": {"gpu": 1}}},
+        ["/profiles/cpu", "'gpu' not allowed"],
+    ),
+    (
+        "quantity",
+        {"profiles": {"cpu": {"resources": {"limits": {"memory": "2 GB"}}}}},
+        ["/profiles/cpu/resources/limits/memory", "pattern"],
+    ),
+    (
+        "effect of a toleration",
+        {"profiles": {"cpu": {"tolerations": [{"effect": "Never"}]}}},
+        ["/profiles/cpu/tolerations/0/effect", "'NoSchedule'"],
+    ),
+    (
+        "profile that is none",
+        {"defaultProfile": "l4"},
+        ['"l4" is none of the profiles: cpu, nvidia'],
+    ),
+    (
+        "hub without a scheme",
+        {"weights": {"hubEndpoint": "hub"}},
+        ["/weights/hubEndpoint", "pattern"],
+    ),
+    ("list of namespaces", {"watchNamespace": ["a"]}, ["/watchNamespace", "want string"]),
+    ("text for a switch", {"crds": {"install": "no"}}, ["/crds/install", "want boolean"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"), [row[1:] for row in WRONG], ids=[row[0] for row in WRONG]
+)
+def test_refused(helm: Callable[..., Any], values: dict[str, Any], words: list[str]) -> None:
+    done = helm("template", "kubeembed", ROOT / "charts" / "kubeembed", values=values)
+    assert done.returncode != 0
+    assert [word for word in words if word not in done.stderr] == [], done.stderr
