@@ -23,7 +23,7 @@ from kubeembed_runtime.model.bert import Bert, shape
 from kubeembed_runtime.model.checkpoint import Checkpoint
 from kubeembed_runtime.model.encoder import read_config
 
-SMALL = {
+SMALL: dict[str, Any] = {
     "vocab_size": 100,
     "hidden_size": 32,
     "num_hidden_layers": 2,
@@ -72,7 +72,7 @@ def packed(body: Bert, given: list[torch.Tensor]) -> list[torch.Tensor]:
     positions = torch.cat([torch.arange(length) for length in lengths])
     with torch.inference_mode():
         hidden = body(torch.cat(given), positions, pack(lengths, torch.device("cpu")))
-    return list(hidden.split(lengths))
+    return list(torch.split(hidden, lengths))
 
 
 @pytest.mark.parametrize("model", CASES.values(), ids=CASES.keys())
