@@ -4,6 +4,9 @@ An archive is a docker-archive, whose layers are not compressed: a gigabyte is w
 containerd takes a layer that it already has by its digest, without unpacking it again.
 """
 
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +32,24 @@ class Built:
 
 def build(targets: tuple[Target, ...], options: Options) -> list[Built]:
     """Builds what is not there yet. Raises ImageError."""
+    with alone():
+        return build_missing(targets, options)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """One build at a time on this machine: a second waits, and then finds everything built."""
+    cache().mkdir(parents=True, exist_ok=True)
+    with (cache() / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with step("wait for another build"):
+                fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def build_missing(targets: tuple[Target, ...], options: Options) -> list[Built]:
     built = [expected(target, options) for target in targets]
     missing = [one for one in built if not one.archive.exists()]
     for one in built:
