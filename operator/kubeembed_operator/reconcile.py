@@ -35,8 +35,9 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between two looks at the progress of a fetch that runs.
 PROGRESS_POLL = 4.0
-#: Seconds after which a Job without a pod, or a pod without a node, is looked at again.
-STUCK_POLL = 5.0
+#: Seconds after which a Job without a pod, or a pod without a node, is looked at again: soon while it is
+#: young, and then only to be sure, because whatever changes makes an event.
+STUCK_POLL, STUCK_YOUNG, STUCK_POLL_SLOW = 5.0, 30.0, 120.0
 #: Seconds between two questions for a runtime's /info, and how often it is asked that fast.
 INFO_POLL, INFO_TRIES, INFO_POLL_SLOW = 2.0, 5, 30.0
 #: Seconds that a verdict waits for the Deployment controller to see what was applied.
@@ -170,7 +171,8 @@ class Reconciler:
         if weights.copy is not None or weights.job is None:
             return weights, before, None
         if weights.pod is None:
-            return await self._without_pod(weights), before, STUCK_POLL
+            weights = await self._without_pod(weights)
+            return weights, before, self._stuck_poll(weights.job)
         answer = await self._pods.progress(weights.pod)
         if answer is None:
             return weights, before, PROGRESS_POLL
@@ -179,6 +181,10 @@ class Reconciler:
         if told != before:
             memory.progress_written = now
         return with_progress(weights, answer), told, PROGRESS_POLL
+
+    def _stuck_poll(self, job: Manifest | None) -> float:
+        young = job is not None and age(job, self._clock()) < STUCK_YOUNG
+        return STUCK_POLL if young else STUCK_POLL_SLOW
 
     async def _without_pod(self, weights: Weights) -> Weights:
         """A Job does not say in its status why it has no pod; its Event does."""
