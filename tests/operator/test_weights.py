@@ -1,0 +1,79 @@
+"""How far the weights are, from the Job, its pod, status, and what serving pods say."""
+
+from collections.abc import Callable
+from typing import Any
+
+from kubeembed_api.document import EmbeddingModel
+from kubeembed_api.names import fetch_job_name
+from kubeembed_api.reasons import Reason
+from kubeembed_operator.kinds import Manifest
+from kubeembed_operator.manifests.weights import fetch_request
+from kubeembed_operator.observed import Observed
+from kubeembed_operator.weights import Recorded, weights_of
+
+Build = Callable[..., EmbeddingModel]
+
+FETCHED = '{"reason": "Fetched", "key": "k", "revision": "c0ffee", "bytes": 9, "fetchedBytes": 9}'
+
+
+def job(model: EmbeddingModel, **status: Any) -> Manifest:
+    name = fetch_job_name(model.name, fetch_request(model))
+    return {"metadata": {"name": name, "uid": "job"}, "status": status}
+
+
+def pod(message: str, code: int, at: str, owner: str = "job") -> Manifest:
+    ended = {"exitCode": code, "message": message, "finishedAt": at}
+    owners = [{"controller": True, "uid": owner, "kind": "Job"}]
+    container = {"name": "c", "state": {"terminated": ended}}
+    return {"metadata": {"ownerReferences": owners}, "status": {"containerStatuses": [container]}}
+
+
+def known(model: EmbeddingModel) -> Recorded:
+    return Recorded(request=fetch_request(model), key="k", revision="c0ffee", bytes=9)
+
+
+def done(model: EmbeddingModel) -> Manifest:
+    return job(model, conditions=[{"type": "Complete", "status": "True"}])
+
+
+def test_status_is_enough_once_the_job_is_gone(model: Build) -> None:
+    found = weights_of(model(), known(model()), Observed())
+    assert found.copy == known(model())
+
+
+def test_another_revision_is_not_what_status_remembers(model: Build) -> None:
+    other = model(model={"source": "hf://acme/minilm", "revision": "v2"})
+    assert weights_of(other, known(model()), Observed()).copy is None
+
+
+def test_the_pods_word_counts_before_the_job_is_called_complete(model: Build) -> None:
+    observed = Observed(jobs=(job(model()),), fetch_pods=(pod(FETCHED, 0, "12:00"),))
+    assert weights_of(model(), Recorded(), observed).copy == Recorded(
+        request=fetch_request(model()), key="k", revision="c0ffee", bytes=9, progress="100%"
+    )
+
+
+def test_a_finished_job_whose_pod_is_gone_has_to_begin_anew(model: Build) -> None:
+    found = weights_of(model(), Recorded(), Observed(jobs=(done(model()),)))
+    assert found.spent
+    assert found.copy is None
+
+
+def test_a_failed_attempt_tells_its_reason(model: Build) -> None:
+    denied = pod('{"reason": "SourceForbidden", "message": "no access"}', 1, "12:00")
+    observed = Observed(jobs=(job(model()),), fetch_pods=(denied,))
+    found = weights_of(model(), Recorded(), observed)
+    assert found.trouble is not None
+    assert found.trouble.reason is Reason.SOURCE_FORBIDDEN
+    assert not found.spent
+
+
+def test_a_copy_that_a_serving_pod_misses_is_fetched_again(model: Build) -> None:
+    missing = pod('{"reason": "WeightsMissing", "message": "no copy"}', 1, "13:00")
+    fetched_before, fetched_after = pod(FETCHED, 0, "12:00"), pod(FETCHED, 0, "14:00")
+    lost = Observed(jobs=(done(model()),), serving_pods=(missing,), fetch_pods=(fetched_before,))
+    assert weights_of(model(), known(model()), lost).spent
+    again = Observed(jobs=(done(model()),), serving_pods=(missing,), fetch_pods=(fetched_after,))
+    found = weights_of(model(), known(model()), again).copy
+    assert found is not None
+    assert found.key == "k"
