@@ -29,6 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The exit status: 0 after a drain, 1 if serving could not begin."""
     options = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    for chatty in ("uvicorn", "httpx", "httpx2"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         return _serve(options)
     except StartFailed as error:

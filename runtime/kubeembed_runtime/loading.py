@@ -48,8 +48,8 @@ def load(
     observe: Callable[[BatchRun], None] = lambda run: None,
 ) -> Loaded:
     """Raises StartFailed."""
-    begun = time.monotonic()
     weights = open_weights(model, cache)
+    begun = time.monotonic()
     with ThreadPoolExecutor(1) as beside:
         from kubeembed_runtime.model import fingerprint
 

@@ -2,10 +2,11 @@
 
 import asyncio
 import json
+import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import httpx
 import numpy as np
 import openai
 import pytest
+import yaml
 
 from kubeembed_api.reasons import Reason
 from kubeembed_api.report import RuntimeInfo, parse_report
@@ -21,6 +23,7 @@ pytestmark = pytest.mark.timeout(180)
 
 Document = Callable[..., dict[str, Any]]
 PATIENCE_SECONDS = 120
+ROOT = Path(__file__).parents[2]
 
 
 async def until(process: Any, path: str, status: int) -> None:
@@ -125,6 +128,38 @@ async def drained_under_load(process: Any) -> None:
     assert cut == []
     assert len(answered) > before
     assert set(answered) == {200}
+
+
+@pytest.fixture
+def hub() -> Iterator[str]:
+    """URL of a hub that has the real MiniLM."""
+    command = [sys.executable, str(ROOT / "tests" / "hub"), "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        lines = (line.partition("HF_ENDPOINT=")[2].strip() for line in process.stderr)
+        yield next(url for url in lines if url)
+        process.terminate()
+        process.stderr.read()
+
+
+async def test_the_example_is_fetched_once_and_answers_the_same_vectors(
+    start: Callable[..., Any], hub: str, tmp_path: Path
+) -> None:
+    document = yaml.safe_load((ROOT / "examples" / "minilm.yaml").read_text())
+    seen = []
+    for _ in range(2):
+        process = start(document, "--cache", str(tmp_path), HF_ENDPOINT=hub)
+        await until(process, "/readyz", 200)
+        info = RuntimeInfo.model_validate_json(process.admin("/info")[1])
+        vector = process.embed({"model": "minilm", "input": "hello world"})["data"][0]["embedding"]
+        seen.append((info, vector, process.log.read_text().count("fetched model.safetensors")))
+        process.popen.send_signal(signal.SIGINT)
+        assert await asyncio.to_thread(process.popen.wait, 30) == 0
+    (info, vector, fetched), (info_again, vector_again, fetched_again) = seen
+    assert (info_again, vector_again) == (info, vector)
+    assert (fetched, fetched_again) == (1, 0)
+    assert info.revision is not None
+    assert vector[:4] == pytest.approx([-0.034477, 0.031023, 0.006735, 0.026109], abs=1e-6)
 
 
 async def test_a_signal_while_loading_ends_the_process_at_once(
