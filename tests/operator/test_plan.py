@@ -1,0 +1,109 @@
+"""What is to be done, as a value."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from kubeembed_api.document import EmbeddingModel
+from kubeembed_operator.kinds import JOB, Manifest
+from kubeembed_operator.manifests.metadata import stamped
+from kubeembed_operator.manifests.weights import fetch_job
+from kubeembed_operator.observed import Observed
+from kubeembed_operator.plan import Plan, plan
+from kubeembed_operator.settings import Settings
+from kubeembed_operator.supported import unsupported
+from kubeembed_operator.weights import Recorded, Weights
+
+Build = Callable[..., EmbeddingModel]
+
+COMING = Weights(request="r")
+THERE = Weights(request="r", copy=Recorded(request="r", key="k", revision="c0ffee"))
+
+
+def kinds(found: Plan) -> list[str]:
+    return [each["kind"] for each in found.apply]
+
+
+def test_before_the_weights_are_there_a_job_is_wanted_and_no_deployment(
+    model: Build, settings: Settings
+) -> None:
+    found = plan(model(), settings, Observed(), COMING)
+    assert kinds(found) == [
+        "ServiceAccount",
+        "PersistentVolumeClaim",
+        "ConfigMap",
+        "Service",
+        "Job",
+    ]
+    assert found.delete == ()
+
+
+def test_once_they_are_there_a_deployment_is_wanted_and_no_job(
+    model: Build, settings: Settings
+) -> None:
+    found = plan(model(), settings, Observed(), THERE)
+    assert kinds(found)[-1] == "Deployment"
+    assert "Job" not in kinds(found)
+
+
+def test_while_another_revision_is_fetched_the_served_document_stays(
+    model: Build, settings: Settings
+) -> None:
+    live = {"metadata": {}, "data": {"model.yaml": "what is served"}}
+    found = plan(model(), settings, Observed(config_map=live), COMING)
+    data = next(each["data"] for each in found.apply if each["kind"] == "ConfigMap")
+    assert sorted(data) == ["fetch.yaml", "model.yaml"]
+    assert data["model.yaml"] == "what is served"
+
+
+def job(model: EmbeddingModel, settings: Settings, **metadata: Any) -> Manifest:
+    made = stamped(fetch_job(model, settings))
+    return {**made, "metadata": {**made["metadata"], **metadata}}
+
+
+def test_the_job_of_another_request_is_deleted(model: Build, settings: Settings) -> None:
+    other = job(model(), settings, name="minilm-fetch-00000000")
+    found = plan(model(), settings, Observed(jobs=(other,)), COMING)
+    assert found.delete == ((JOB, other),)
+    assert kinds(found)[-1] == "Job"
+
+
+def test_a_job_that_was_made_with_other_settings_begins_anew(
+    model: Build, settings: Settings
+) -> None:
+    old = job(model(), settings, annotations={"kubeembed.dev/applied": "old"})
+    found = plan(model(), settings, Observed(jobs=(old,)), COMING)
+    assert found.delete == ((JOB, old),)
+    assert "Job" not in kinds(found)
+
+
+def test_a_finished_job_is_left(model: Build, settings: Settings) -> None:
+    old = job(model(), settings, annotations={"kubeembed.dev/applied": "old"})
+    assert plan(model(), settings, Observed(jobs=(old,)), THERE).delete == ()
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        ({"model": {"source": "s3://bucket/path"}}, "spec.model.source"),
+        ({"model": {"source": "hf://a/b", "trustRemoteCode": True}}, "spec.model.trustRemoteCode"),
+        ({"recipe": {"outputs": ["dense", "sparse"]}}, "spec.recipe.outputs"),
+        ({"adapters": [{"name": "a", "source": "hf://a/b"}]}, "spec.adapters"),
+        ({"scaling": {"mode": "KEDA"}}, "spec.scaling.mode"),
+        ({"scaling": {"min": 1, "max": 2}}, "spec.scaling"),
+        ({"scaling": {"min": 0, "idleAfter": "10m"}}, "spec.scaling.idleAfter"),
+        ({"weights": {"cache": "Node"}}, "spec.weights.cache"),
+    ],
+)
+def test_what_later_versions_will_serve_is_said(
+    model: Build, spec: dict[str, Any], field: str
+) -> None:
+    problem = unsupported(model(**spec))
+    assert problem is not None
+    assert problem.message.startswith(f"{field}: ")
+    assert "is not supported yet; " in problem.message
+
+
+def test_a_plain_model_is_supported(model: Build) -> None:
+    assert unsupported(model()) is None
