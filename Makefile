@@ -8,7 +8,7 @@ CONTEXT ?=
 PYTEST ?= $(BIN)/pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-unit test-cluster cluster cluster-down demo images bench lock clean
+.PHONY: help setup check test test-all test-unit test-cluster cluster cluster-down demo images bench lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -32,9 +32,11 @@ check: setup ## Format, lint, types, imports: what must be green for each commit
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/yamllint --strict .
 
-test: check test-unit test-cluster ## All tests: units, then a real API server, then the real node
+test: test-unit ## The tests that need no cluster; CI runs these
 
-test-unit: setup ## The tests that need no cluster
+test-all: check test-unit test-cluster ## All tests: units, then a real API server, then the real node
+
+test-unit: setup
 	$(PYTEST) -m "not apiserver and not cluster and not gpu"
 
 test-cluster: setup cluster images ## The tests on a real Kubernetes
