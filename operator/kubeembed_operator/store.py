@@ -9,10 +9,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from kubeembed_api.names import MODEL_LABEL
-from kubeembed_operator.kinds import CHILDREN, CLAIM, MODEL, Key, Kind, Manifest, key_of
+from kubeembed_operator.kinds import CHILDREN, CLAIM, JOB, MODEL, POD, Key, Kind, Manifest, key_of
 
 #: Dropped from what is kept: at 300 models it is a third of the memory, and nobody reads it.
 UNREAD = ("managedFields",)
+
+#: All that is read of the spec of objects that are not compared with wanted ones.
+READ_OF_SPEC: dict[Kind, tuple[str, ...]] = {JOB: (), POD: ("nodeName",)}
 
 
 class Store:
@@ -91,4 +94,11 @@ def _trimmed(kind: Kind, manifest: Manifest) -> Manifest:
     metadata: dict[str, Any] = manifest["metadata"]
     kept = {field: value for field, value in metadata.items() if field not in UNREAD}
     head = {"apiVersion": kind.api_version, "kind": kind.name}
-    return {**manifest, **head, "metadata": kept}
+    return {**manifest, **head, "metadata": kept, **_trimmed_spec(kind, manifest)}
+
+
+def _trimmed_spec(kind: Kind, manifest: Manifest) -> Manifest:
+    fields = READ_OF_SPEC.get(kind)
+    if fields is None or "spec" not in manifest:
+        return {}
+    return {"spec": {name: manifest["spec"][name] for name in fields if name in manifest["spec"]}}

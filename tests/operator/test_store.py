@@ -37,6 +37,14 @@ def test_an_object_is_kept_without_what_nobody_reads() -> None:
     }
 
 
+def test_of_a_pods_spec_only_its_node_is_kept() -> None:
+    store = Store()
+    store.put(POD, pod("a", 5, spec={"nodeName": "node1", "containers": [{"name": "c"}]}))
+    found = store.get(POD, ("n", "a"))
+    assert found is not None
+    assert found["spec"] == {"nodeName": "node1"}
+
+
 def test_an_older_version_that_comes_late_is_not_taken() -> None:
     store = Store()
     store.put(POD, pod("a", 9, data="ours"))
