@@ -60,7 +60,7 @@ bench: setup cluster ## Measure; figures go to benchmarks/RESULTS.md by hand
 lock: ## Resolve the dependencies anew and write locks/
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	  --no-emit-index-url --no-emit-find-links --all-extras --group dev pyproject.toml -o locks/dev.txt
-	for image in control runtime; do $(MAKE) --no-print-directory locks/$$image.txt; done
+	$(PYTHON) dev/images locks
 
 clean: cluster-down ## Remove the cluster and the Python environment
 	rm -rf .venv

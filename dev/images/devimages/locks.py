@@ -9,7 +9,7 @@ from devimages.places import CHECKOUT
 from devimages.process import run
 
 COMPILE = (
-    *("uv", "pip", "compile", "--quiet", "--universal", "--generate-hashes", "--no-header"),
+    *("pip", "compile", "--quiet", "--universal", "--generate-hashes", "--no-header"),
     *("--no-emit-index-url", "--no-emit-find-links", "--constraint", "locks/dev.txt"),
 )
 
@@ -50,5 +50,11 @@ def write() -> None:
     """Brings the lock files up to date with pyproject.toml and locks/dev.txt. Needs uv."""
     for lock, arguments in LOCKS.items():
         with step(f"locks/{lock}.txt") as running:
-            words = [*COMPILE, *arguments, "--output-file", f"locks/{lock}.txt"]
+            words = [uv(), *COMPILE, *arguments, "--output-file", f"locks/{lock}.txt"]
             run(["env", "-C", CHECKOUT, *words], running)
+
+
+def uv() -> str:
+    """The project's own, as `make setup` installs it, or the machine's."""
+    own = CHECKOUT / ".venv" / "bin" / "uv"
+    return str(own) if own.exists() else "uv"
