@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from devcluster import pause, packages
+from devcluster import packages, pause
 from devcluster.console import Step, step
 from devcluster.errors import ClusterError, CommandFailed
 

@@ -66,7 +66,7 @@ def containerd(cluster: Cluster, runc: str) -> str:
     return f"""version = 3
 root = "{cluster.state}/containerd"
 state = "/run/containerd"
-disabled_plugins = ["io.containerd.nri.v1.nri"]
+disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.nri.v1.nri"]
 [grpc]
   address = "{cluster.containerd_socket}"
 [plugins."io.containerd.cri.v1.images"]

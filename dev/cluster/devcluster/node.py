@@ -3,29 +3,31 @@
 Whatever fails on the way up, everything that was started is ended again; the logs stay, to be read.
 """
 
-import json
-import os
 import shutil
-import signal
-import subprocess
-from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from devcluster import cgroups, components, configs, holder, images, network, objects, pki
+from devcluster import (
+    cgroups,
+    components,
+    configs,
+    holder,
+    images,
+    network,
+    objects,
+    pki,
+    supervision,
+)
 from devcluster.api import Api, plain_answer
 from devcluster.cluster import ROOT, Cluster, record
-from devcluster.components import Component
 from devcluster.console import step
-from devcluster.errors import ComponentFailed, TimedOut
-from devcluster.process import CLEAN_ENVIRONMENT, alive, first_child
+from devcluster.errors import TimedOut
+from devcluster.supervision import Node
 from devcluster.waiting import wait_until
 
 GPU = "nvidia.com/gpu"
 SIGTERM_GRACE_S = 2.0
-PIDS = "components.json"
 
 
 def up(cluster: Cluster, programs: Path) -> None:
@@ -72,7 +74,7 @@ def _start(cluster: Cluster, programs: Path) -> None:
     _wait_for_node(node, api, programs)
 
 
-def _wait_for_node(node: "Node", api: Api, programs: Path) -> None:
+def _wait_for_node(node: Node, api: Api, programs: Path) -> None:
     cluster = node.cluster
     path = f"/api/v1/nodes/{cluster.node}"
     with step("wait for the node to register"):
@@ -92,7 +94,6 @@ def _wait_for_node(node: "Node", api: Api, programs: Path) -> None:
         address = cluster.node_address
         node.wait("coredns", "get ready", 30, lambda: plain_answer(address, 8181, "/ready"))
         node.wait("kube-proxy", "get healthy", 30, lambda: plain_answer(address, 10256, "/healthz"))
-    node.record()
 
 
 def set_gpus(cluster: Cluster) -> None:
@@ -127,24 +128,10 @@ def down(cluster: Cluster, *, keep: bool) -> None:
 
 def _end_gently(cluster: Cluster) -> None:
     """Let writers of kept state finish; the rest is killed with the holder. The API server holds etcd's connections."""
-    pids = running(cluster)
     for name in ("kube-apiserver", "etcd"):
-        if pid := pids.get(name):
-            os.kill(pid, signal.SIGTERM)
-            with suppress(TimedOut):
-                wait_until(f"{name} to end", SIGTERM_GRACE_S, partial(_ended, pid))
-
-
-def _ended(pid: int) -> bool:
-    return not alive(pid)
-
-
-def running(cluster: Cluster) -> dict[str, int]:
-    """The components that run, with their pids on the machine; empty when the cluster is down."""
-    if holder.pid_of(cluster) is None or not (cluster.state / PIDS).exists():
-        return {}
-    recorded: dict[str, int] = json.loads((cluster.state / PIDS).read_text(encoding="utf-8"))
-    return {name: pid for name, pid in recorded.items() if alive(pid)}
+        supervision.terminate(cluster, name)
+        with suppress(TimedOut):
+            wait_until(f"{name} to end", SIGTERM_GRACE_S, partial(supervision.ended, cluster, name))
 
 
 def stop(cluster: Cluster) -> None:
@@ -152,7 +139,7 @@ def stop(cluster: Cluster) -> None:
     holder.end(cluster)
     network.disconnect(cluster)
     cgroups.remove(cluster)
-    (cluster.state / PIDS).unlink(missing_ok=True)
+    supervision.forget(cluster)
 
 
 def _forget(cluster: Cluster, but: Path | None = None) -> None:
@@ -164,48 +151,3 @@ def _forget(cluster: Cluster, but: Path | None = None) -> None:
         shutil.rmtree(cluster.state)
         with suppress(OSError):  # another cluster's state is in it
             ROOT.rmdir()
-
-
-@dataclass(kw_only=True)
-class Node:
-    """The node while it is being started: who runs on it, so that a wait ends when the awaited one has."""
-
-    cluster: Cluster
-    holder: int
-    running: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
-
-    def start(self, component: Component) -> None:
-        """Start a component on the node, its output into its log."""
-        with self._log(component.name).open("wb") as log:
-            self.running[component.name] = subprocess.Popen(
-                [*holder.enter(self.holder), *component.argv],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=CLEAN_ENVIRONMENT,
-                start_new_session=True,
-            )
-
-    def wait(self, name: str, what: str, seconds: float, true: Callable[[], bool]) -> None:
-        """Raises ComponentFailed when NAME does not do WHAT in time, or any component ends meanwhile."""
-
-        def settled() -> bool:
-            for each, process in self.running.items():
-                if process.poll() is not None:
-                    raise ComponentFailed(each, f"ended with {process.returncode}", self._log(each))
-            return true()
-
-        try:
-            wait_until(what, seconds, settled)
-        except TimedOut:
-            raise ComponentFailed(
-                name, f"did not {what} within {seconds:g} s", self._log(name)
-            ) from None
-
-    def record(self) -> None:
-        """Write down the components' own pids: each is the child of an nsenter."""
-        pids = {name: first_child(process.pid) for name, process in self.running.items()}
-        (self.cluster.state / PIDS).write_text(json.dumps(pids), encoding="utf-8")
-
-    def _log(self, name: str) -> Path:
-        return self.cluster.logs / f"{name}.log"

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from devcluster import holder, node
+from devcluster import holder, node, supervision
 from devcluster.api import Api
 from devcluster.cluster import Cluster
 from devcluster.components import NAMES
@@ -37,7 +37,7 @@ def absent(cluster: Cluster) -> list[str]:
     """Components that do not run, and `ready node` when the node is not Ready."""
     if holder.pid_of(cluster) is None:
         return list(NAMES)
-    running = node.running(cluster)
+    running = supervision.running(cluster)
     missing = [name for name in NAMES if name not in running]
     ready = not missing and node.is_ready(Api(cluster).get(f"/api/v1/nodes/{cluster.node}"))
     return missing if ready or missing else ["ready node"]

@@ -1,0 +1,103 @@
+"""Starts components on the node, and tells when one has ended.
+
+A component's parent is a shell on the node, an orphan whom pause takes in: no process of the machine has to stay. The
+shell writes down the component's pid (as the node counts) and, at its end, its exit status.
+"""
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from devcluster import holder
+from devcluster.cluster import Cluster
+from devcluster.components import NAMES, Component
+from devcluster.errors import CommandFailed, ComponentFailed, TimedOut
+from devcluster.process import CLEAN_ENVIRONMENT, run
+from devcluster.waiting import wait_until
+
+SUPERVISE = """
+record=$1; shift
+"$@" &
+echo $! >"$record.pid"
+wait $!
+echo $? >"$record.ended"
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A running holder, to start components on."""
+
+    cluster: Cluster
+    holder: int
+
+    def start(self, component: Component) -> None:
+        """Start a component, its output into its log."""
+        record = _record(self.cluster, component.name)
+        record.parent.mkdir(exist_ok=True)
+        argv = ["setsid", "--fork", "sh", "-c", SUPERVISE, component.name, str(record)]
+        with log_of(self.cluster, component.name).open("wb") as log:
+            subprocess.run(
+                [*holder.enter(self.holder), *argv, *component.argv],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=CLEAN_ENVIRONMENT,
+                check=True,
+            )
+
+    def wait(self, name: str, what: str, seconds: float, true: Callable[[], bool]) -> None:
+        """Raises ComponentFailed when NAME does not do WHAT in time, or any component ends meanwhile."""
+
+        def settled() -> bool:
+            for each in NAMES:
+                if ended(self.cluster, each):
+                    raise ComponentFailed(each, "ended", log_of(self.cluster, each))
+            return true()
+
+        try:
+            wait_until(what, seconds, settled)
+        except TimedOut:
+            log = log_of(self.cluster, name)
+            raise ComponentFailed(name, f"did not {what} within {seconds:g} s", log) from None
+
+
+def log_of(cluster: Cluster, component: str) -> Path:
+    return cluster.logs / f"{component}.log"
+
+
+def running(cluster: Cluster) -> list[str]:
+    """The components that run; none when the cluster is down."""
+    if holder.pid_of(cluster) is None:
+        return []
+    started = [name for name in NAMES if _file(cluster, name, "pid").exists()]
+    return [name for name in started if not ended(cluster, name)]
+
+
+def ended(cluster: Cluster, component: str) -> bool:
+    """Whether it was started and is no more."""
+    return _file(cluster, component, "ended").exists()
+
+
+def terminate(cluster: Cluster, component: str) -> None:
+    """Ask it to end, if it runs."""
+    if component in running(cluster):
+        pid = _file(cluster, component, "pid").read_text().strip()
+        with suppress(CommandFailed):  # it has ended meanwhile
+            run([*holder.enter(holder.require(cluster)), "kill", pid])
+
+
+def forget(cluster: Cluster) -> None:
+    """Remove the records, once nothing runs any more."""
+    shutil.rmtree(_record(cluster, "any").parent, ignore_errors=True)
+
+
+def _record(cluster: Cluster, component: str) -> Path:
+    return cluster.state / "running" / component
+
+
+def _file(cluster: Cluster, component: str, kind: str) -> Path:
+    return cluster.state / "running" / f"{component}.{kind}"
