@@ -82,7 +82,7 @@ def woken(store: Store, kind: Kind, manifest: Manifest) -> list[Key]:
 
 def _keeper(store: Store, kind: Kind) -> Callable[..., Any]:
     async def keep(body: kopf.Body, **_: Any) -> None:
-        store.put(kind, dict(body))
+        store.hear(kind, dict(body))
 
     return keep
 
@@ -91,6 +91,7 @@ def _waker(store: Store, kind: Kind, wake: Wake) -> Callable[..., Any]:
     async def look(event: Any, **_: Any) -> None:
         manifest = event["object"]
         if event["type"] == "DELETED":
+            store.heard[kind] += 1
             store.drop(kind, manifest)
         for key in woken(store, kind, manifest):
             wake(key)

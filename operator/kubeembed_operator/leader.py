@@ -1,8 +1,8 @@
 """Who of several operators acts: the holder of a Lease.
 
-A killed leader is followed after the Lease's ten seconds; one that stops gives it back and is followed at
-once. The times keep a leader that is cut off from acting longer than its Lease: 2 s between renewals, 5 s of
-trying, and 1.5 s for each of the two calls of the last try.
+A killed leader is followed after the Lease's 13 seconds; one that stops gives it back and is followed at once.
+The times keep a leader that is cut off from acting longer than its Lease: 2 s between renewals, 6 s of
+trying, and 2.25 s for each of the two calls of the last try.
 """
 
 import asyncio
@@ -20,8 +20,8 @@ from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
 logger = logging.getLogger(__name__)
 
 LEASE = "kubeembed-operator"
-LEASE_SECONDS, RENEW_SECONDS, RETRY_SECONDS = 10, 5, 2
-CALL_SECONDS = 1.5
+LEASE_SECONDS, RENEW_SECONDS, RETRY_SECONDS = 13, 6, 2
+CALL_SECONDS = 2.25
 
 #: The client library logs its election at each try that fails, with a traceback.
 logging.getLogger("kubernetes.aio.leaderelection").setLevel(logging.CRITICAL)

@@ -4,7 +4,7 @@ Reads of the operator come from here. A watch lags behind a write of our own, so
 once, and an older version that the watch brings later is not taken for a change.
 """
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,10 +22,17 @@ class Store:
     """Objects by kind and key, and children by their model."""
 
     def __init__(self) -> None:
+        #: Objects that the watch of each kind has brought.
+        self.heard: Counter[Kind] = Counter()
         self._objects: dict[Kind, dict[Key, Manifest]] = {k: {} for k in (MODEL, *CHILDREN)}
         self._children: dict[Kind, defaultdict[Key, dict[Key, Manifest]]] = {
             kind: defaultdict(dict) for kind in CHILDREN
         }
+
+    def hear(self, kind: Kind, manifest: Manifest) -> bool:
+        """`put` for what a watch brings: it shows that the watch lives."""
+        self.heard[kind] += 1
+        return self.put(kind, manifest)
 
     def get(self, kind: Kind, key: Key) -> Manifest | None:
         return self._objects[kind].get(key)

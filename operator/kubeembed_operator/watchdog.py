@@ -1,8 +1,9 @@
 """Are the watches alive? The API server's own list, compared with what the watches have brought.
 
 A watch can end without anybody noticing, and an operator that is blind looks healthy. So each kind is listed
-now and then (metadata only, from the API server's cache): an object that is newer there than here, for longer
-than a watch may lag, means that its watch is dead. An API server that does not answer means nothing.
+now and then (metadata only, from the API server's cache): an object that is newer there than here, while the
+watch has brought nothing at all for longer than it may lag, means that it is dead. A watch with a backlog is
+slow and not dead, and an API server that does not answer means nothing.
 """
 
 import asyncio
@@ -27,11 +28,14 @@ class Lag:
     def __init__(self) -> None:
         self._behind: dict[Kind, dict[str, tuple[float, int]]] = {}
         self._ghosts: dict[Kind, dict[str, int]] = {}
+        self._heard: dict[Kind, int] = {}
 
     def behind(self, kind: Kind, listed: list[Manifest], store: Store, now: float) -> float:
-        """Seconds that the store has lacked a version which a list of that time had."""
+        """Seconds that a silent watch has not brought a version which a list of that time had."""
         known = {uid: version for _, uid, version in store.versions(kind)}
-        before, after = self._behind.get(kind, {}), {}
+        silent = self._heard.get(kind) == store.heard[kind]
+        self._heard[kind] = store.heard[kind]
+        before, after = self._behind.get(kind, {}) if silent else {}, {}
         for manifest in listed:
             uid, have = manifest["metadata"]["uid"], known.get(manifest["metadata"]["uid"], 0)
             since, wanted = before.get(uid, (now, version_of(manifest)))

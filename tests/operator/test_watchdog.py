@@ -30,6 +30,13 @@ def test_a_busy_object_whose_watch_follows_is_not_behind() -> None:
         assert lag.behind(POD, [pod(10 * step + 1)], store, 30.0 * step) == 0.0
 
 
+def test_a_watch_with_a_backlog_is_slow_and_not_dead() -> None:
+    store, lag = Store(), Lag()
+    for step in range(5):
+        store.hear(POD, pod(step, uid="another"))
+        assert lag.behind(POD, [pod(100)], store, 30.0 * step) == 0.0
+
+
 def test_an_object_that_the_watch_never_brought_counts_too() -> None:
     store, lag = Store(), Lag()
     assert [lag.behind(POD, [pod(6)], store, at) for at in (0.0, 40.0)] == [0.0, 40.0]
