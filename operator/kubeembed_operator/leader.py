@@ -1,6 +1,6 @@
 """Who of several operators acts: the holder of a Lease.
 
-A killed leader is followed after the Lease's 13 seconds; one that stops gives it back and is followed at once.
+A killed leader is followed after the Lease's 13 seconds; one that stops gives it back, for the next at once.
 The times keep a leader that is cut off from acting longer than its Lease: 2 s between renewals, 6 s of
 trying, and 2.25 s for each of the two calls of the last try.
 """
