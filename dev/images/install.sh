@@ -35,6 +35,8 @@ packages() {
   install --require-hashes -r "$lock"
   if [ "$1" = runtime ] && [ "$ACCELERATOR" = cpu ]; then
     trim
+  elif [ "$1" = runtime ]; then
+    compiler
   fi
   rm -f /opt/kubeembed/.lock
 }
@@ -48,6 +50,13 @@ trim() {
       python3 "$tools/stub_cuda.py" "$site"
   fi
   "$UV_PYTHON" -c 'import torch; assert not torch.cuda.is_available()'
+}
+
+# Triton, and with it torch.compile, builds its launchers with a C compiler when a kernel is first used.
+compiler() {
+  apt-get update
+  apt-get install -y --no-install-recommends gcc libc6-dev libpython3-dev
+  rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/*
 }
 
 project() {
