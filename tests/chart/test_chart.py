@@ -20,7 +20,7 @@ Render = Callable[..., list[Manifest]]
 CHART = ROOT / "charts" / "kubeembed"
 PROFILES = sorted(path.name for path in (CHART / "profiles").glob("*.yaml"))
 
-APPLIED = ["get", "list", "watch", "create", "patch"]
+APPLIED = ["list", "watch", "create", "patch"]
 RIGHTS = [
     (["kubeembed.dev"], ["embeddingmodels"], ["list", "watch"]),
     (["kubeembed.dev"], ["embeddingmodels/status"], ["patch"]),
