@@ -3,6 +3,8 @@
 `replicas` is in none of them: how many pods there are is the scaler's, and applying it would take it back.
 """
 
+import json
+from functools import lru_cache
 from typing import Any
 
 import yaml
@@ -34,12 +36,18 @@ DRAIN_SECONDS = 60
 
 def document(model: EmbeddingModel) -> str:
     """The document as pods read it. The same text for the same model, so that it can be hashed."""
-    return yaml.safe_dump(dump(model), sort_keys=True)
+    return _yaml(json.dumps(dump(model), sort_keys=True))
 
 
 def fetch_document(model: EmbeddingModel) -> str:
     """The document as the fetch Job reads it: what is asked for, nothing resolved."""
     return document(model.model_copy(update={"resolved": Resolved()}))
+
+
+@lru_cache(4096)
+def _yaml(document: str) -> str:
+    """Remembered, because each pass over a model asks for it and YAML is the slowest part of a pass."""
+    return yaml.safe_dump(json.loads(document), sort_keys=True)
 
 
 def service_account(model: EmbeddingModel) -> Manifest:
