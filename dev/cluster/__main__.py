@@ -1,4 +1,4 @@
-"""`python3 dev/cluster COMMAND`: the package beside this file, found because Python puts this folder first on its path."""
+"""`python3 dev/cluster COMMAND`: Python puts this folder first on its path: so it finds the package."""
 
 import sys
 

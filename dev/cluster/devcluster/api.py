@@ -1,4 +1,7 @@
-"""The few requests that bringing a cluster up takes, straight over TLS: starting kubectl for each would double the time."""
+"""The few requests that bringing a cluster up takes, straight over TLS.
+
+Not by kubectl, because starting it for each would double the time.
+"""
 
 import http.client
 import json
@@ -41,7 +44,7 @@ class Api:
         return found
 
     def apply(self, manifest: Manifest) -> bool:
-        """Server-side apply. False while its namespace is not there yet; raises ClusterError on any other refusal."""
+        """Server-side apply. False while its namespace is not there; ClusterError on any other refusal."""
         query = "?fieldManager=devcluster&force=true"
         status, body = self._request(
             "PATCH", path_of(manifest) + query, manifest, "application/apply-patch+yaml"

@@ -1,7 +1,7 @@
-"""The node's programs, compiled once from Go modules and kept in the user's cache under the hash of all that went into them.
+"""The node's programs, compiled once from Go modules and kept in the user's cache by their sources' hash.
 
-Everything is one Go module and one `go build`, because Kubernetes, containerd, CoreDNS and Helm share most of their
-packages: together they compile in little more than the time of the first.
+Everything is one Go module and one `go build`, because Kubernetes, containerd, CoreDNS and Helm share
+most of their packages: together they compile in little more than the time of the first.
 """
 
 import fcntl
@@ -64,7 +64,7 @@ def folder() -> Path:
 
 
 def ensure() -> Path:
-    """The folder of programs, built if it is not there. Two callers at once: the second waits and finds it built."""
+    """The folder of programs, built if it is not there. Of two callers at once the second finds it built."""
     packages.install()
     programs = folder()
     if programs.is_dir():
@@ -88,6 +88,8 @@ def _alone(where: Path) -> Iterator[None]:
 
 def _build(programs: Path) -> None:
     go = _go()
+    for dead in programs.parent.glob(".building-*"):  # of a build that was killed
+        shutil.rmtree(dead)
     scratch = Path(tempfile.mkdtemp(prefix=".building-", dir=programs.parent))
     try:
         with step("fetch the Go modules that are not in the module cache") as running:
@@ -118,7 +120,7 @@ def _go() -> str:
 
 
 def _follow(argv: list[str], running: Step, unit: str) -> list[str]:
-    """Run a Go command and count its lines as progress. Returns the lines; raises CommandFailed with the last of them."""
+    """Run a Go command, its lines counted as progress, and return them. CommandFailed shows the last."""
     environment = os.environ | {"CGO_ENABLED": "0", "GOFLAGS": "", "GOWORK": "off"}
     lines: list[str] = []
     with subprocess.Popen(
@@ -131,10 +133,14 @@ def _follow(argv: list[str], running: Step, unit: str) -> list[str]:
     ) as child:
         arriving: queue.Queue[str | None] = queue.Queue()
         threading.Thread(target=_read, args=(child, arriving), daemon=True).start()
-        while (line := _next(arriving)) is not None:
-            if line:
-                lines.append(line)
-            running.progress(f"{len(lines)} {unit}")
+        try:
+            while (line := _next(arriving)) is not None:
+                if line:
+                    lines.append(line)
+                running.progress(f"{len(lines)} {unit}")
+        except BaseException:
+            child.terminate()
+            raise
     if child.returncode:
         raise CommandFailed(argv, child.returncode, "\n".join(lines))
     return lines

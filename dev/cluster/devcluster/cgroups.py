@@ -1,4 +1,7 @@
-"""One cgroup for each cluster, so that two kubelets do not tidy up each other's pods. Handles the v1 and the v2 layout."""
+"""One cgroup for each cluster, so that two kubelets do not tidy up each other's pods.
+
+Both layouts are handled, v1 (one folder for each hierarchy) and v2 (one folder in all).
+"""
 
 import os
 from contextlib import suppress
@@ -41,7 +44,7 @@ def create(cluster: Cluster) -> None:
 
 
 def _hand_down_controllers(hierarchy: Path) -> None:
-    """v2: a child cgroup has only the controllers that its parent hands down. What can't be handed down is left out."""
+    """v2: a child has only the controllers that its parent hands down. What can't be is left out."""
     for controller in (hierarchy / "cgroup.controllers").read_text().split():
         with suppress(OSError):
             (hierarchy / "cgroup.subtree_control").write_text(f"+{controller}")

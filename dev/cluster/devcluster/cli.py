@@ -96,29 +96,26 @@ def _up(arguments: argparse.Namespace) -> int:
         cluster = find(arguments.name)
         if cluster is not None and holder.pid_of(cluster) is not None:
             return _stays_up(cluster, arguments)
-        kept = cluster or Cluster(name=arguments.name, number=-1)
+        kept = cluster or _numbered(arguments.name)
         wanted = replace(
             kept,
             gpus=kept.gpus if arguments.gpus is None else arguments.gpus,
             audit=arguments.audit or kept.audit,
             flags=flags,
         )
-        if cluster is None:
-            wanted = _numbered(wanted)
-        else:
-            node.stop(cluster)  # what an unclean end may have left
+        node.stop(kept)  # what an unclean end may have left
         node.up(wanted, programs)
     print(status.as_text(status.of(wanted, programs)))
     return 0
 
 
-def _numbered(cluster: Cluster) -> Cluster:
-    """The cluster with a number of its own; recorded at once, so that another start does not take the same."""
+def _numbered(name: str) -> Cluster:
+    """A new cluster with a number of its own; recorded at once, so that no other start takes the same."""
     with _alone(ROOT):
         number = network.free_number({each.number for each in every()})
-        numbered = replace(cluster, number=number)
-        record(numbered)
-    return numbered
+        cluster = Cluster(name=name, number=number)
+        record(cluster)
+    return cluster
 
 
 def _stays_up(cluster: Cluster, arguments: argparse.Namespace) -> int:
@@ -146,7 +143,7 @@ def _flag(text: str) -> tuple[str, str]:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Lock a state folder, made if need be. It may be removed while we wait: then the lock is taken on the new one."""
+    """Lock a folder, made if need be. If it is removed while we wait, the lock is taken on the new one."""
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
@@ -164,12 +161,16 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _down(arguments: argparse.Namespace) -> int:
-    cluster = find(arguments.name)
-    if cluster is None and not (ROOT / arguments.name).exists():
+    find(arguments.name)  # refuses a bad name
+    if not (ROOT / arguments.name).exists():
         say(f"no cluster {arguments.name}")
         return 0
     with _alone(ROOT / arguments.name):
-        node.down(cluster or Cluster(name=arguments.name, number=-1), keep=arguments.keep)
+        cluster = find(arguments.name)
+        if cluster is not None:
+            node.down(cluster, keep=arguments.keep)
+        else:
+            node.remove(ROOT / arguments.name)  # the logs of a start that failed
     return 0
 
 
@@ -198,7 +199,7 @@ def _kubeconfig(arguments: argparse.Namespace) -> int:
 def _kubectl(arguments: argparse.Namespace) -> int:
     cluster, programs = require(arguments.name), build.ensure()
     kubectl = str(programs / "kubectl")
-    environment = os.environ | {"KUBECONFIG": str(cluster.kubeconfig())}
+    environment = os.environ | {"KUBECONFIG": str(cluster.kubeconfig()), "NO_PROXY": "*"}
     os.execve(kubectl, [kubectl, *arguments.words], environment)
 
 

@@ -1,7 +1,7 @@
-"""One cluster as a value: its name, its number, its options, and every address and path that follow from them.
+"""One cluster as a value: its name, number and options, and every address and path that follow from them.
 
-The number keeps clusters apart: with I = 0 to 49 the node is 10.250.I.1, the machine's end of its cable 10.250.I.254,
-pods live in 10.(100+I).0.0/16 and services in 10.(200+I).0.0/16.
+The number keeps clusters apart: with I = 0 to 49 the node is 10.250.I.1, the machine's end of its cable
+10.250.I.254; pods live in 10.(100+I).0.0/16 and services in 10.(200+I).0.0/16.
 """
 
 import json

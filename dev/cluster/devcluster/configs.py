@@ -1,4 +1,4 @@
-"""The files that components read, as text and plain values; `write` puts them into the cluster's state folder."""
+"""The files that components read, as text and plain values; `write` puts them into the state folder."""
 
 import base64
 import json
@@ -89,7 +89,7 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.nri.v1.nri"]
 
 
 def pod_network(cluster: Cluster) -> Document:
-    """`ptp`, not `bridge`: on a bridge two pods answer each other directly, past the address translation of a Service."""
+    """`ptp`, not `bridge`: on a bridge pods answer each other directly, past a Service's translation."""
     return {
         "cniVersion": "1.0.0",
         "name": "pods",
@@ -144,7 +144,7 @@ def kubelet(cluster: Cluster) -> Document:
 
 
 def corefile(cluster: Cluster) -> str:
-    """Two blocks, because `template` answers before `kubernetes` within one. Nothing is asked of other name servers."""
+    """Two blocks, as `template` answers before `kubernetes` within one. No other name server is asked."""
     return f"""cluster.local in-addr.arpa {{
   bind {cluster.node_address}
   errors

@@ -1,7 +1,7 @@
 """Says what is being done while it is done: one line for each step, with the seconds it took.
 
-Lines go to stderr, so that stdout carries only what was asked for. On a terminal the line of the running step is
-rewritten in place; elsewhere (a CI log) a step that takes long writes a new line now and then.
+Lines go to stderr, so that stdout carries only what was asked for. On a terminal the running step's line
+is rewritten in place; elsewhere (a CI log) a step that takes long writes a new line now and then.
 """
 
 import sys

@@ -24,7 +24,8 @@ KUBELET_SETTINGS = (
     "kernel/keys/root_maxkeys",
     "kernel/keys/root_maxbytes",
 )
-# Run inside with the state folder as $1 and the settings as the rest. Sharing comes last: the mounts above it stay the node's own.
+# Run inside, with the state folder as $1 and the settings as the rest. Sharing comes last, so that the mounts
+# before it stay the node's own.
 FURNISH = """
 state=$1; shift
 mount -t tmpfs -o mode=755 tmpfs /run
@@ -90,7 +91,7 @@ def enter(pid: int) -> list[str]:
 
 
 def pid_of(cluster: Cluster) -> int | None:
-    """The running holder; None when the cluster is down. The start time guards against a pid that was used again."""
+    """The running holder; None when the cluster is down. The start time tells a pid that was used again."""
     try:
         known = json.loads(_record(cluster).read_text(encoding="utf-8"))
     except FileNotFoundError:

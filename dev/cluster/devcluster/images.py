@@ -1,7 +1,7 @@
 """Brings image archives (OCI or docker) into the node, and skips those whose very images are there already.
 
-What an archive holds is read from its index, and remembered as a label on the image in containerd: the digest that
-containerd gives an image of a docker archive can't be known beforehand.
+What an archive holds is read from its index, and remembered as a label on the image in containerd: the
+digest that containerd gives an image of a docker archive can't be known beforehand.
 """
 
 import json
@@ -25,7 +25,7 @@ NAME_ANNOTATIONS = ("io.containerd.image.name", "org.opencontainers.image.ref.na
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Archived:
-    """One image of an archive: its full name, and the digest of its manifest (OCI) or configuration (docker)."""
+    """One image: its full name, and the digest of its manifest (OCI) or configuration (docker)."""
 
     name: str
     digest: str

@@ -1,4 +1,4 @@
-"""The cable between machine and node: a veth pair, and the routes by which the machine reaches API, pods and services."""
+"""The cable between machine and node: a veth pair, and the routes to API, pods and services."""
 
 import ipaddress
 import json
@@ -14,7 +14,7 @@ NODE_LINK = "node0"
 
 
 def free_number(taken: Collection[int]) -> int:
-    """The first number whose networks no route of the machine touches. Raises ClusterError when there is none."""
+    """The first number whose networks no route of the machine touches. ClusterError when there is none."""
     routes = [ipaddress.ip_network(each["dst"]) for each in _routes() if each["dst"] != "default"]
     for number in NUMBERS:
         wanted = [ipaddress.ip_network(net) for net in Cluster(name="any", number=number).networks]

@@ -4,6 +4,7 @@ Whatever fails on the way up, everything that was started is ended again; the lo
 """
 
 import shutil
+import socket
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -39,7 +40,7 @@ def up(cluster: Cluster, programs: Path) -> None:
         with step(f"clean up after the failure (logs stay in {cluster.logs})"):
             stop(cluster)
             if fresh:
-                _forget(cluster, but=cluster.logs)
+                _forget_all_but_logs(cluster)
         raise
 
 
@@ -59,7 +60,7 @@ def _start(cluster: Cluster, programs: Path) -> None:
         node.start(components.etcd(cluster, programs))
         node.start(components.containerd(cluster, programs))
         node.start(components.apiserver(cluster, programs))
-        node.wait("containerd", "listen", 30, cluster.containerd_socket.exists)
+        node.wait("containerd", "listen", 30, partial(listens, cluster.containerd_socket))
     images.load(cluster, programs, programs / "pause.tar")
     with step("wait for the API server"):
         node.wait("kube-apiserver", "get ready", 90, api.ready)
@@ -72,6 +73,16 @@ def _start(cluster: Cluster, programs: Path) -> None:
         node.start(components.coredns(cluster, programs))
         node.start(components.volumes(cluster, programs))
     _wait_for_node(node, api, programs)
+
+
+def listens(path: Path) -> bool:
+    """Whether a server accepts connections; a socket's file may be that of an earlier one."""
+    with socket.socket(socket.AF_UNIX) as client:
+        try:
+            client.connect(str(path))
+        except OSError:
+            return False
+    return True
 
 
 def _wait_for_node(node: Node, api: Api, programs: Path) -> None:
@@ -123,11 +134,11 @@ def down(cluster: Cluster, *, keep: bool) -> None:
         stop(cluster)
     if not keep:
         with step("remove its state"):
-            _forget(cluster)
+            remove(cluster.state)
 
 
 def _end_gently(cluster: Cluster) -> None:
-    """Let writers of kept state finish; the rest is killed with the holder. The API server holds etcd's connections."""
+    """Let the writers of kept state finish: the API server first, as it holds etcd's connections."""
     for name in ("kube-apiserver", "etcd"):
         supervision.terminate(cluster, name)
         with suppress(TimedOut):
@@ -142,12 +153,15 @@ def stop(cluster: Cluster) -> None:
     supervision.forget(cluster)
 
 
-def _forget(cluster: Cluster, but: Path | None = None) -> None:
-    for path in sorted(cluster.state.iterdir()) if but else ():
-        if path == but:
+def _forget_all_but_logs(cluster: Cluster) -> None:
+    for path in sorted(cluster.state.iterdir()):
+        if path == cluster.logs:
             continue
-        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-    if but is None:
-        shutil.rmtree(cluster.state)
-        with suppress(OSError):  # another cluster's state is in it
-            ROOT.rmdir()
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def remove(state: Path) -> None:
+    """Remove a cluster's state folder, and the folder of all once it is empty."""
+    shutil.rmtree(state)
+    with suppress(OSError):  # another cluster's state is in it
+        ROOT.rmdir()

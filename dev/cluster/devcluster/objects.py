@@ -1,4 +1,4 @@
-"""What a cluster has before its first user: DNS as a Service, storage classes, and the rights of our two own components."""
+"""What a cluster has before its first user: DNS as a Service, storage classes, our components' rights."""
 
 from typing import Any
 

@@ -24,19 +24,19 @@ def build(source: Path, into: Path) -> None:
     (into / "pause.tar").write_bytes(archive(program.read_bytes()))
 
 
-def archive(program: bytes) -> bytes:
-    """A docker archive whose image runs PROGRAM as /pause."""
-    layer = _tar({"pause": program}, mode=0o755)
+def archive(program: bytes, *, image: str = IMAGE, file: str = "pause") -> bytes:
+    """A docker archive with one IMAGE, whose only content is PROGRAM as /FILE, and runs it."""
+    layer = _tar({file: program}, mode=0o755)
     config = json.dumps(
         {
             "architecture": ARCHITECTURE,
             "os": "linux",
-            "config": {"Entrypoint": ["/pause"], "User": "65535:65535"},
+            "config": {"Entrypoint": [f"/{file}"], "User": "65535:65535"},
             "rootfs": {"type": "layers", "diff_ids": [f"sha256:{_sha256(layer)}"]},
         }
     ).encode()
     config_name = f"{_sha256(config)}.json"
-    manifest = [{"Config": config_name, "RepoTags": [IMAGE], "Layers": ["layer.tar"]}]
+    manifest = [{"Config": config_name, "RepoTags": [image], "Layers": ["layer.tar"]}]
     return _tar(
         {"layer.tar": layer, config_name: config, "manifest.json": json.dumps(manifest).encode()}
     )

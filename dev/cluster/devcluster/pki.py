@@ -1,7 +1,8 @@
 """Certificates of one cluster: two authorities, and a key pair for each component, all P-256.
 
-The second authority signs only the API server's own client certificate for aggregated APIs, so that no ordinary client
-certificate can pass for it. Authorities carry the CA bit: without it the bundle publisher of the controller-manager fails.
+The second authority signs only the API server's own client certificate for aggregated APIs, so that no
+ordinary client certificate can pass for it. Authorities carry the CA bit: without it the controller-manager's
+publisher of trust bundles fails.
 """
 
 from dataclasses import dataclass

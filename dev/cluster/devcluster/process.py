@@ -16,7 +16,7 @@ CLEAN_ENVIRONMENT = {"PATH": PATH, "HOME": "/root", "LANG": "C.UTF-8"}
 
 
 def run(argv: Sequence[str | Path], *, stdin: bytes | None = None) -> str:
-    """Standard output of a program. Raises CommandFailed if it answers with an error, ClusterError if it is absent."""
+    """Standard output of a program. CommandFailed if it answers with an error, ClusterError if absent."""
     words = [str(word) for word in argv]
     try:
         done = subprocess.run(
@@ -34,7 +34,7 @@ def run(argv: Sequence[str | Path], *, stdin: bytes | None = None) -> str:
 
 
 def stat_fields(pid: int) -> list[str]:
-    """Fields of /proc/PID/stat from the state on (so [0] state, [1] parent, [19] start time); empty when it is gone."""
+    """Fields of /proc/PID/stat from the state on: [0] state, [1] parent, [19] start time. Empty: gone."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, ProcessLookupError):

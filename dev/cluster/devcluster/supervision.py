@@ -1,7 +1,7 @@
 """Starts components on the node, and tells when one has ended.
 
-A component's parent is a shell on the node, an orphan whom pause takes in: no process of the machine has to stay. The
-shell writes down the component's pid (as the node counts) and, at its end, its exit status.
+A component's parent is a shell on the node, an orphan that pause takes in: no process of the machine has to
+stay. The shell writes down the component's pid (as the node counts) and, at its end, its exit status.
 """
 
 import shutil

@@ -1,0 +1,3 @@
+module kubeembed.dev/probe
+
+go 1.26.0
