@@ -71,7 +71,7 @@ def local(name: str) -> Target:
     return Target(
         kubectl=(info["kubectl"], *access),
         helm=(info["helm"], *access),
-        host=info["host"],
+        host=info["hostAddress"],
         name=name,
     )
 
@@ -113,7 +113,7 @@ def hub(target: Target) -> Iterator[str | None]:
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert process.stdout is not None
     try:
-        yield next(word for word in process.stdout.readline().split() if word.startswith("http"))
+        yield process.stdout.readline().strip()
     finally:
         process.terminate()
         process.wait()

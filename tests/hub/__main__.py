@@ -29,6 +29,7 @@ def main() -> None:
         signal.signal(ending, lambda *_: stop.set())
     with hub:
         logger.info("listening, HF_ENDPOINT=%s", hub.url)
+        print(hub.url, flush=True)  # for whoever started this process
         stop.wait()
 
 

@@ -39,13 +39,12 @@ def weights() -> Path:
 
 @pytest.fixture(scope="session")
 def hub(info: dict[str, Any], weights: Path) -> Iterator[Hub]:
-    host = info["host"]
+    host = info["hostAddress"]
     command = [sys.executable, "tests/hub", "--host", host, "--port", "0"]
     command += ["--repo", f"{MINILM}={weights}", "--repo", f"acme/other={weights}"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert process.stdout is not None
-    url = next(word for word in process.stdout.readline().split() if word.startswith("http"))
-    yield Hub(url.rstrip("/"))
+    yield Hub(process.stdout.readline().strip())
     process.terminate()
     process.wait(10)
     process.stdout.close()
@@ -100,7 +99,7 @@ def audit(info: dict[str, Any]) -> Callable[[], list[dict[str, Any]]]:
     user = f"system:serviceaccount:{SYSTEM}:kubeembed-operator"
 
     def requests() -> list[dict[str, Any]]:
-        rows = map(json.loads, Path(info["audit_log"]).read_text().splitlines())
+        rows = map(json.loads, Path(info["auditLog"]).read_text().splitlines())
         return [row for row in rows if row["user"]["username"] == user]
 
     return requests
