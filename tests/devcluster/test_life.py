@@ -59,7 +59,7 @@ def traces(info: dict[str, Any], namespaces: set[str]) -> Traces:
 
 
 def processes() -> Iterator[tuple[str, set[str]]]:
-    """Every live process of the machine: its pid, and the namespaces that it is in and not the machine's own."""
+    """Every live process of the machine: its pid, and those of its namespaces that are not ours."""
     own = namespaces_of("self")
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():

@@ -67,7 +67,11 @@ def start(cluster: Cluster, pause: Path) -> int:
         env=CLEAN_ENVIRONMENT,
         start_new_session=True,
     )
-    wait_until("the namespaces", 5, lambda: _is_pause(first_child(unshare.pid), pause))
+    try:
+        wait_until("the namespaces", 10, lambda: _is_pause(first_child(unshare.pid), pause))
+    except BaseException:
+        unshare.kill()  # and with it the child
+        raise
     pid = first_child(unshare.pid)
     assert pid is not None
     _record(cluster).write_text(
