@@ -10,7 +10,7 @@ import logging
 from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.errors import KubeEmbedError
 from kubeembed_api.names import KIND, REPLICAS_ANNOTATION
-from kubeembed_operator.cluster import Cluster
+from kubeembed_operator.cluster import Cluster, Refused
 from kubeembed_operator.drift import difference, differs
 from kubeembed_operator.kinds import CLAIM, DEPLOYMENT, JOB, Key, Kind, Manifest, key_of, kind_of
 from kubeembed_operator.manifests.metadata import stamp
@@ -20,6 +20,9 @@ from kubeembed_operator.plan import Plan
 from kubeembed_operator.store import Store, version_of
 
 logger = logging.getLogger(__name__)
+
+#: Kinds whose immutable fields (selector, template) make an apply over a stranger's object fail by itself.
+GUARDED = (DEPLOYMENT, JOB)
 
 #: A claim without our label is not watched, so it is looked at again after so many seconds.
 FOREIGN_SECONDS = 60.0
@@ -81,16 +84,25 @@ class Applier:
     async def _make(
         self, model: EmbeddingModel, kind: Kind, manifest: Manifest, replicas: int | None
     ) -> None:
-        stranger = await self._cluster.peek(kind, key_of(manifest))
-        if stranger is not None:
-            _check_owner(model, {**stranger, "kind": kind.name})
+        if kind not in GUARDED:
+            await self._check_name(model, kind, manifest)
         if kind == DEPLOYMENT and replicas not in (None, 1):
             # Applied once with the number, so that no pod is started that is not asked for.
             manifest = {**manifest, "spec": {**manifest["spec"], "replicas": replicas}}
-        live = await self._cluster.apply(manifest)
+        try:
+            live = await self._cluster.apply(manifest)
+        except Refused:
+            await self._check_name(model, kind, manifest)
+            raise
         self._store.put(kind, live)
         if kind == DEPLOYMENT:
             await self._scale(model, live, replicas)
+
+    async def _check_name(self, model: EmbeddingModel, kind: Kind, manifest: Manifest) -> None:
+        """Raises NameTaken or BeingCollected where the store knows of no such object, but there is one."""
+        stranger = await self._cluster.peek(kind, key_of(manifest))
+        if stranger is not None:
+            _check_owner(model, {**stranger, "kind": kind.name})
 
     async def _keep(
         self,

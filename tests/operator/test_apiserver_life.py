@@ -164,6 +164,17 @@ def test_an_object_of_somebody_else_is_never_touched(kube: Kube, operators: Oper
     assert "labels" not in found["metadata"]
 
 
+def test_a_deployment_of_somebody_else_is_never_touched(kube: Kube, operators: Operators) -> None:
+    kube.ctl("create", "deployment", "m", "--image=mine.invalid/none:1", "--replicas=0")
+    operators.start()
+    make_fetched(kube, model("m"))
+    told = kube.wait_reason("m", "Ready", "NameTaken", 15)
+    assert told["message"].startswith("Deployment m exists and does not belong to this model")
+    assert image(kube, "m") == "mine.invalid/none:1"
+    kube.ctl("delete", "deploy", "m")
+    until("ours", lambda: image(kube, "m") == "runtime.invalid/none:1", 40)
+
+
 def test_a_wrong_profile_is_told_and_cleared_with_the_document(
     kube: Kube, operators: Operators
 ) -> None:
