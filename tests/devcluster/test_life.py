@@ -197,3 +197,24 @@ def restarts(kube: Kube) -> int:
     status = kube.get("pod", "pause")["status"]
     running_now = [each for each in status["containerStatuses"] if "running" in each["state"]]
     return running_now[0]["restartCount"] if running_now else -1
+
+
+def test_status_and_up_name_the_component_that_is_no_more(
+    cluster: Callable[..., dict[str, Any]], tool: Tool
+) -> None:
+    info = cluster("broken")
+    pid = (Path(info["kubeconfig"]).parent / "running" / "kube-scheduler.pid").read_text().strip()
+    tool("exec", "broken", "kill", "-9", pid)
+    until("it is gone", lambda: broken(tool) == ["kube-scheduler"], 10)
+    assert "broken is broken: no kube-scheduler" in tool("up", "broken", check=False)
+
+
+def broken(tool: Tool) -> list[str]:
+    """Status answers 3 for a cluster that is not up: what it says is on stdout all the same."""
+    done = subprocess.run(
+        [sys.executable, "dev/cluster", "status", "broken", "--json"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+    return list(json.loads(done.stdout)["missing"])

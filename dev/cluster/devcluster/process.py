@@ -11,6 +11,7 @@ from devcluster.errors import ClusterError, CommandFailed
 PATH = os.pathsep.join(
     [os.environ.get("PATH", ""), "/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"]
 )
+PROC = Path("/proc")
 # Components get no more than this: a proxy named in the caller's environment must not reach them.
 CLEAN_ENVIRONMENT = {"PATH": PATH, "HOME": "/root", "LANG": "C.UTF-8"}
 
@@ -33,17 +34,18 @@ def run(argv: Sequence[str | Path], *, stdin: bytes | None = None) -> str:
     return done.stdout.decode()
 
 
-def stat_fields(pid: int) -> list[str]:
+def stat_fields(pid: int, proc: Path = PROC) -> list[str]:
     """Fields of /proc/PID/stat from the state on: [0] state, [1] parent, [19] start time. Empty: gone."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        text = (proc / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return []
     return text[text.rindex(")") + 2 :].split()
 
 
-def alive(pid: int) -> bool:
-    fields = stat_fields(pid)
+def alive(pid: int, proc: Path = PROC) -> bool:
+    """PROC may be that of another process namespace."""
+    fields = stat_fields(pid, proc)
     return bool(fields) and fields[0] not in "ZX"
 
 

@@ -1,7 +1,7 @@
 """Starts components on the node, and tells when one has ended.
 
-A component's parent is a shell on the node, an orphan that pause takes in: no process of the machine has to
-stay. The shell writes down the component's pid (as the node counts) and, at its end, its exit status.
+A component is an orphan that pause takes in: no process of the machine has to stay. It begins as a shell that
+writes down its pid, as the node counts; the node's own /proc tells whether that process is still there.
 """
 
 import shutil
@@ -15,16 +15,10 @@ from devcluster import holder
 from devcluster.cluster import Cluster
 from devcluster.components import NAMES, Component
 from devcluster.errors import CommandFailed, ComponentFailed, TimedOut
-from devcluster.process import CLEAN_ENVIRONMENT, run
+from devcluster.process import CLEAN_ENVIRONMENT, alive, run
 from devcluster.waiting import wait_until
 
-SUPERVISE = """
-record=$1; shift
-"$@" &
-echo $! >"$record.pid"
-wait $!
-echo $? >"$record.ended"
-"""
+BEGIN = 'echo $$ >"$0"; exec "$@"'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +32,8 @@ class Node:
         """Start a component, its output into its log."""
         record = _record(self.cluster, component.name)
         record.parent.mkdir(exist_ok=True)
-        argv = ["setsid", "--fork", "sh", "-c", SUPERVISE, component.name, str(record)]
+        record.unlink(missing_ok=True)
+        argv = ["setsid", "--fork", "sh", "-c", BEGIN, str(record)]
         with log_of(self.cluster, component.name).open("wb") as log:
             subprocess.run(
                 [*holder.enter(self.holder), *argv, *component.argv],
@@ -71,23 +66,22 @@ def log_of(cluster: Cluster, component: str) -> Path:
 
 def running(cluster: Cluster) -> list[str]:
     """The components that run; none when the cluster is down."""
-    if holder.pid_of(cluster) is None:
-        return []
-    started = [name for name in NAMES if _file(cluster, name, "pid").exists()]
+    started = [name for name in NAMES if _pid(cluster, name)]
     return [name for name in started if not ended(cluster, name)]
 
 
 def ended(cluster: Cluster, component: str) -> bool:
     """Whether it was started and is no more."""
-    return _file(cluster, component, "ended").exists()
+    pid, node = _pid(cluster, component), holder.pid_of(cluster)
+    return bool(pid) and (node is None or not alive(pid, Path(f"/proc/{node}/root/proc")))
 
 
 def terminate(cluster: Cluster, component: str) -> None:
     """Ask it to end, if it runs."""
     if component in running(cluster):
-        pid = _file(cluster, component, "pid").read_text().strip()
+        pid = _pid(cluster, component)
         with suppress(CommandFailed):  # it has ended meanwhile
-            run([*holder.enter(holder.require(cluster)), "kill", pid])
+            run([*holder.enter(holder.require(cluster)), "kill", str(pid)])
 
 
 def forget(cluster: Cluster) -> None:
@@ -96,8 +90,12 @@ def forget(cluster: Cluster) -> None:
 
 
 def _record(cluster: Cluster, component: str) -> Path:
-    return cluster.state / "running" / component
+    return cluster.state / "running" / f"{component}.pid"
 
 
-def _file(cluster: Cluster, component: str, kind: str) -> Path:
-    return cluster.state / "running" / f"{component}.{kind}"
+def _pid(cluster: Cluster, component: str) -> int:
+    """As the node counts; 0 while it was not started."""
+    try:
+        return int(_record(cluster, component).read_text())
+    except (FileNotFoundError, ValueError):  # the shell has not written it yet
+        return 0
