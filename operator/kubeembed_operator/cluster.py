@@ -148,6 +148,7 @@ class Cluster:
             namespace=namespace,
             header_params={"Accept": METADATA_LIST},
             field_selector=f"metadata.name={name}",
+            resource_version="0",  # from the API server's cache
         )
         return next(iter(found["items"] or ()), None)
 

@@ -42,6 +42,8 @@ STUCK_POLL, STUCK_YOUNG, STUCK_POLL_SLOW = 5.0, 30.0, 120.0
 INFO_POLL, INFO_TRIES, INFO_POLL_SLOW = 2.0, 5, 30.0
 #: Seconds that a verdict waits for the Deployment controller to see what was applied.
 UNSEEN_POLL, UNSEEN_SECONDS = 0.5, 3.0
+#: Seconds that the first word about a fetch waits for its pod.
+JUST_MADE = 1.5
 #: Seconds until a name that was taken is looked at again: other objects are not watched.
 TAKEN_POLL = 30.0
 
@@ -135,7 +137,7 @@ class Reconciler:
             model, plan(model, self._settings, observe(self._store, model), weights)
         )
         observed = observe(self._store, model)
-        if self._must_wait(observed, memory):
+        if self._must_wait(observed, memory) or self._just_made(weights, observed):
             return UNSEEN_POLL
         weights, progress, poll = await self._fetch(weights, raw, memory)
         info, ask = await self._info(observed, memory)
@@ -162,6 +164,13 @@ class Reconciler:
         now = asyncio.get_running_loop().time()
         memory.unseen_since = memory.unseen_since if memory.unseen_since is not None else now
         return now - memory.unseen_since < UNSEEN_SECONDS
+
+    def _just_made(self, weights: Weights, observed: Observed) -> bool:
+        """Whether a fetch has begun this moment: its first pod mostly has more to tell, in one write."""
+        jobs = () if weights.copy else observed.jobs
+        return any(
+            age(job, self._clock()) < JUST_MADE and not observed.pods_of(job) for job in jobs
+        )
 
     async def _fetch(
         self, weights: Weights, raw: Manifest, memory: Memory

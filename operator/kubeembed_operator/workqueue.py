@@ -23,7 +23,7 @@ class TryAgain(Exception):
 
 
 #: Seconds that events of one key are gathered.
-GATHER = 0.1
+GATHER = 0.25
 #: Seconds before the first repeat of a failed pass; doubled for each further one, up to the cap.
 BACKOFF = 0.5
 BACKOFF_CAP = 60.0
