@@ -54,6 +54,10 @@ class Kube:
         text = self.ctl("get", *words, "-o", "json", "--ignore-not-found")
         return json.loads(text) if text else None
 
+    def list(self, kinds: str) -> list[Manifest]:
+        """The objects of these kinds; none is an empty list."""
+        return list((self.get(kinds) or {}).get("items", ()))
+
     def apply(self, *manifests: Manifest, check: bool = True) -> str:
         return self.ctl("apply", "-f", "-", stdin=yaml.safe_dump_all(manifests), check=check)
 

@@ -25,13 +25,13 @@ def leader(system: Kube) -> str:
 
 
 def children(kube: Kube) -> list[str]:
-    found = kube.get(KINDS)["items"]
+    found = kube.list(KINDS)
     ours = [o for o in found if "kubeembed.dev/model" in o["metadata"].get("labels", {})]
     return sorted(f"{o['kind']}/{o['metadata']['name']}" for o in ours)
 
 
 def fetched(kube: Kube) -> int:
-    models = kube.get("em")["items"]
+    models = kube.list("em")
     conditions = [c for m in models for c in m.get("status", {}).get("conditions", ())]
     return len([c for c in conditions if (c["type"], c["reason"]) == ("WeightsReady", "Fetched")])
 
@@ -51,7 +51,7 @@ def test_killed_while_twenty_models_are_made(
         lambda: children(kube) == sorted(f"{k}/{n}" for k in kinds for n in names),
         60,
     )
-    assert len(kube.get("jobs")["items"]) == 20
+    assert len(kube.list("jobs")) == 20
 
 
 def test_settled_models_cost_no_writes(
@@ -59,7 +59,7 @@ def test_settled_models_cost_no_writes(
 ) -> None:
     kube.apply(*(model(f"m{i:02}", **ASLEEP) for i in range(50)))
     until("fifty fetched", lambda: fetched(kube) == 50, 400)
-    until("fifty Deployments", lambda: len(kube.get("deployments")["items"]) == 50, 60)
+    until("fifty Deployments", lambda: len(kube.list("deployments")) == 50, 60)
     time.sleep(10)
     before = len(writes(kube.namespace))
     kill_operators(installed)
@@ -78,7 +78,7 @@ def test_a_model_deleted_while_the_operator_is_down_is_gone(
         until("no operator", lambda: not installed.ctl(*pods), 60)
         kube.ctl("delete", "em", "minilm", "--timeout=10s")
         until("children gone", lambda: children(kube) == [], 30)
-        assert kube.get("em")["items"] == []
+        assert kube.list("em") == []
     finally:
         installed.ctl("scale", "deployment/kubeembed-operator", "--replicas=2")
         installed.ctl("rollout", "status", "deployment/kubeembed-operator", "--timeout=60s")
@@ -98,6 +98,6 @@ def test_another_leads_within_twenty_seconds(kube: Kube, model: Model, installed
 def test_no_finalizer_anywhere(kube: Kube, model: Model) -> None:
     kube.apply(model(**ASLEEP))
     kube.wait_reason("minilm", "WeightsReady", "Fetched", 90)
-    for thing in kube.get(f"em,jobs,{KINDS}")["items"]:
+    for thing in kube.list(f"em,jobs,{KINDS}"):
         ours = [f for f in thing["metadata"].get("finalizers", ()) if "kubernetes" not in f]
         assert ours == [], thing["metadata"]["name"]

@@ -77,14 +77,15 @@ def test_what_belongs_to_someone_else_is_never_touched(kube: Kube, model: Model)
     assert "Service" in taken["message"]
     assert kube.get("service", "minilm")["metadata"]["resourceVersion"] == before
     kube.ctl("delete", "service", "minilm")
-    until("our Service", lambda: kube.get("service", "minilm"), 10)
+    # what is not ours is not watched, so its end is found at the next look
+    until("our Service", lambda: kube.get("service", "minilm"), 45)
 
 
 def test_nothing_of_a_deleted_model_stays_but_the_copy(settled: Kube) -> None:
     settled.ctl("delete", "em", "minilm")
 
     def gone() -> bool:
-        left = settled.get("deployments,services,configmaps,serviceaccounts,jobs,pods")["items"]
+        left = settled.list("deployments,services,configmaps,serviceaccounts,jobs,pods")
         return not [o for o in left if o["metadata"].get("labels", {}).get("kubeembed.dev/model")]
 
     until("children gone", gone, 30)
