@@ -1,5 +1,6 @@
-"""The running cluster of dev/cluster, for the tests that need one."""
+"""What all tests share: no event loop before a test makes one, and the cluster of dev/cluster."""
 
+import asyncio
 import json
 import os
 import sys
@@ -10,6 +11,12 @@ import pytest
 from nodekit import run
 
 CLUSTER = os.environ.get("KUBEEMBED_CLUSTER", "kubeembed")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_implicit_event_loop() -> None:
+    """Asked for a loop where none was ever set, asyncio makes one, which pytest-asyncio never closes."""
+    asyncio.set_event_loop(None)
 
 
 @pytest.fixture(scope="session")

@@ -104,7 +104,7 @@ class Hub:
     url: str
 
     def faults(self, *faults: Manifest) -> None:
-        """These and no others: {"path": glob, "status": 429, "headers": {}} or {"truncate": bytes} and so on."""
+        """These and no others: {"path": glob, "status": 429, "headers": {}}, {"truncate": bytes}, ..."""
         self._send("DELETE", "/_faults", None)
         for fault in faults:
             self._send("POST", "/_faults", fault)
@@ -115,7 +115,7 @@ class Hub:
 
     def bytes_sent(self) -> int:
         """Of files; listings are not counted."""
-        return sum(row["bytes"] for row in self.log() if "/resolve/" in row["path"])
+        return sum(row["sent"] for row in self.log() if "/resolve/" in row["path"])
 
     def reset(self) -> None:
         self._send("DELETE", "/_log", None)

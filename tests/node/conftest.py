@@ -119,3 +119,22 @@ def writes(audit: Callable[[], list[dict[str, Any]]]) -> Callable[[str], list[st
         ]
 
     return found
+
+
+@pytest.fixture
+def small_volume(kube: Kube, info: dict[str, Any]) -> Callable[[str], None]:
+    """A claim `small` of too few MiB, on a tmpfs; call it with a size to make room, as in "200M"."""
+    spec = {
+        "accessModes": ["ReadWriteMany"],
+        "storageClassName": "small",
+        "resources": {"requests": {"storage": "40Mi"}},
+    }
+    claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "small"}}
+    kube.apply({**claim, "spec": spec})
+
+    def resize(size: str) -> None:
+        folder = Path(info["volumes"]) / kube.get("pvc", "small")["spec"]["volumeName"]
+        mount = ("mount", "-o", f"remount,size={size}", str(folder))
+        run(sys.executable, "dev/cluster", "exec", info["name"], *mount)
+
+    return resize

@@ -23,12 +23,6 @@ from kubeembed_api.report import RuntimeInfo
 from kubeembed_runtime.requests import Encoded, EncodeRequest, Output
 
 
-@pytest.fixture(scope="session", autouse=True)
-def no_implicit_event_loop() -> None:
-    """Asked for a loop where none was ever set, asyncio makes one, which pytest-asyncio never closes."""
-    asyncio.set_event_loop(None)
-
-
 @pytest.fixture(scope="session")
 def minilm() -> Path:
     """all-MiniLM-L6-v2 as its authors publish it."""
