@@ -115,7 +115,7 @@ class Hub:
 
     def bytes_sent(self) -> int:
         """Of files; listings are not counted."""
-        return sum(row["sent"] for row in self.log() if "/resolve/" in row["path"])
+        return sum(row["sent"] for row in self.log() if not row["path"].startswith("/api/"))
 
     def reset(self) -> None:
         self._send("DELETE", "/_log", None)

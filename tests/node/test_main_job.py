@@ -4,6 +4,7 @@ import json
 import random
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -79,12 +80,12 @@ def served(
     info: dict[str, Any], installed: Kube, hub: Hub
 ) -> Iterator[tuple[Kube, dict[str, Any]]]:
     """examples/minilm.yaml applied to a namespace of its own, Ready."""
-    kube = Kube(info, "t-main")
-    kube.ctl("create", "namespace", "t-main")
-    kube.ctl("label", "namespace", "t-main", RESTRICTED)
+    kube = Kube(info, f"t-{uuid.uuid4().hex[:8]}")
+    kube.ctl("create", "namespace", kube.namespace)
+    kube.ctl("label", "namespace", kube.namespace, RESTRICTED)
     kube.ctl("apply", "-f", "examples/minilm.yaml")
     yield kube, kube.wait_ready("minilm")
-    kube.ctl("delete", "namespace", "t-main", "--wait=false")
+    kube.ctl("delete", "namespace", kube.namespace, "--wait=false")
 
 
 def cluster_ip(kube: Kube) -> str:
@@ -115,9 +116,9 @@ def test_a_vector_does_not_depend_on_its_batch(served: tuple[Kube, dict[str, Any
 
 
 def test_status_tells_what_is_served(served: tuple[Kube, dict[str, Any]]) -> None:
-    model = served[1]
+    kube, model = served
     status = model["status"]
-    assert status["endpoint"] == "http://minilm.t-main.svc"
+    assert status["endpoint"] == f"http://minilm.{kube.namespace}.svc"
     assert status["model"]["dimensions"] == 384
     assert status["model"]["maxTokens"] == 256
     assert len(status["model"]["revision"]) == 40
@@ -149,7 +150,7 @@ def test_an_unknown_adapter_is_an_error_and_never_base_vectors(
 def test_it_takes_at_most_twelve_writes(
     served: tuple[Kube, dict[str, Any]], writes: Callable[[str], list[str]]
 ) -> None:
-    found = writes("t-main")
+    found = writes(served[0].namespace)
     assert 0 < len(found) <= 12, found
 
 
