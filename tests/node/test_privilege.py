@@ -36,7 +36,11 @@ def used(rows: list[dict[str, Any]]) -> set[Rule]:
         target = row.get("objectRef")
         if target and "resource" in target:
             sub = f"/{target['subresource']}" if "subresource" in target else ""
-            found.add((target.get("apiGroup", ""), target["resource"] + sub, row["verb"]))
+            thing = (target.get("apiGroup", ""), target["resource"] + sub)
+            found.add((*thing, row["verb"]))
+            # server-side apply of an object that does not exist yet needs the right to create it
+            if row.get("responseStatus", {}).get("code") == 201:
+                found.add((*thing, "create"))
     return found
 
 

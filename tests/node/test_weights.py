@@ -67,6 +67,22 @@ def test_one_source_is_fetched_once(kube: Kube, model: Model, hub: Hub) -> None:
     assert hub.bytes_sent() == 0
 
 
+def test_another_source_is_fetched_beside_what_serves(kube: Kube, model: Model, hub: Hub) -> None:
+    kube.apply(model(**ASLEEP))
+    kube.wait_reason("minilm", "WeightsReady", "Fetched", 90)
+    [before] = kube.list("jobs")
+    served = kube.get("deployment", "minilm")["metadata"]["generation"]
+    hub.faults({"path": "*acme/other*", "status": 500})
+    kube.apply(model(source="hf://acme/other", **ASLEEP))
+    kube.wait_reason("minilm", "WeightsReady", "SourceUnavailable", 60)
+    assert kube.get("deployment", "minilm")["metadata"]["generation"] == served
+    hub.faults()
+    kube.wait_reason("minilm", "WeightsReady", "Fetched", 120)
+    [after] = kube.list("jobs")
+    assert after["metadata"]["name"] != before["metadata"]["name"]
+    assert kube.get("deployment", "minilm")["metadata"]["generation"] > served
+
+
 def test_a_full_disk_is_named_and_heals_when_there_is_room(
     kube: Kube, model: Model, small_volume: Callable[[str], None]
 ) -> None:
