@@ -60,8 +60,11 @@ def installed(info: dict[str, Any], images: dict[str, str], hub: Hub) -> Kube:
     values["images"] = {**images, "pullPolicy": "Never"}
     values["weights"]["hubEndpoint"] = hub.url
     helm = (info["helm"], "--kubeconfig", info["kubeconfig"])
-    command = (*helm, "upgrade", "--install", "kubeembed", "charts/kubeembed", "-n", SYSTEM)
-    run(*command, "--wait", "--timeout", "3m", "-f", "-", stdin=yaml.safe_dump(values))
+    # other tests may have applied the CRD before, which Helm would not touch without being told
+    command = (*helm, "upgrade", "--install", "--take-ownership", "kubeembed", "charts/kubeembed")
+    run(
+        *command, "-n", SYSTEM, "--wait", "--timeout", "3m", "-f", "-", stdin=yaml.safe_dump(values)
+    )
     return kube
 
 
