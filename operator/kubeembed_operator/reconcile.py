@@ -7,56 +7,37 @@ ends in a condition where it has one, and is tried again with back-off.
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from datetime import datetime
 
 from kubeembed_api.document import EmbeddingModel, parse
 from kubeembed_api.errors import InvalidSpec
 from kubeembed_api.reasons import Reason
-from kubeembed_api.report import RuntimeInfo
 from kubeembed_operator.applying import Applier, BeingCollected, NameTaken
 from kubeembed_operator.cluster import Cluster, ClusterError, Conflict, Missing, Refused
 from kubeembed_operator.conditions import Condition, age, conditions, unseen
 from kubeembed_operator.events import Recorder
+from kubeembed_operator.inquiry import Inquiry, Memory
 from kubeembed_operator.kinds import MODEL, Key, Manifest
 from kubeembed_operator.metrics import Metrics
 from kubeembed_operator.observed import Observed, observe
 from kubeembed_operator.plan import plan
-from kubeembed_operator.podreasons import Trouble, ready, shortened
+from kubeembed_operator.podreasons import shortened
 from kubeembed_operator.pods import Pods
 from kubeembed_operator.settings import Settings
-from kubeembed_operator.status import Status, coarse, status, status_of_problem
+from kubeembed_operator.status import Status, status, status_of_problem
 from kubeembed_operator.store import Store
 from kubeembed_operator.supported import Problem, check_profile, unsupported
-from kubeembed_operator.weights import Weights, recorded, weights_of, with_progress
+from kubeembed_operator.weights import Weights, recorded, weights_of
 from kubeembed_operator.workqueue import TryAgain
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two looks at the progress of a fetch that runs.
-PROGRESS_POLL = 4.0
-#: Seconds after which a Job without a pod, or a pod without a node, is looked at again: soon while it is
-#: young, and then only to be sure, because whatever changes makes an event.
-STUCK_POLL, STUCK_YOUNG, STUCK_POLL_SLOW = 5.0, 30.0, 120.0
-#: Seconds between two questions for a runtime's /info, and how often it is asked that fast.
-INFO_POLL, INFO_TRIES, INFO_POLL_SLOW = 2.0, 5, 30.0
 #: Seconds that a verdict waits for the Deployment controller to see what was applied.
 UNSEEN_POLL, UNSEEN_SECONDS = 0.5, 3.0
 #: Seconds that the first word about a fetch waits for its pod.
 JUST_MADE = 1.5
 #: Seconds until a name that was taken is looked at again: other objects are not watched.
 TAKEN_POLL = 30.0
-
-
-@dataclass(slots=True)
-class Memory:
-    """What is remembered of a model between passes; all of it can be lost at any time."""
-
-    progress_written: float = float("-inf")
-    unseen_since: float | None = None
-    info: RuntimeInfo | None = None
-    info_template: str | None = None
-    info_tries: int = 0
 
 
 class Reconciler:
@@ -76,7 +57,7 @@ class Reconciler:
         self._store = store
         self._cluster = cluster
         self._settings = settings
-        self._pods = pods
+        self._inquiry = Inquiry(pods, cluster, clock)
         self._recorder = recorder
         self._metrics = metrics
         self._clock = clock
@@ -139,8 +120,8 @@ class Reconciler:
         observed = observe(self._store, model)
         if self._must_wait(observed, memory) or self._just_made(weights, observed):
             return UNSEEN_POLL
-        weights, progress, poll = await self._fetch(weights, raw, memory)
-        info, ask = await self._info(observed, memory)
+        weights, progress, poll = await self._inquiry.fetch(weights, raw, memory)
+        info, ask = await self._inquiry.info(observed, memory)
         now = self._clock()
         found = conditions(model, weights, observed, now)
         wanted = status(
@@ -172,59 +153,6 @@ class Reconciler:
             age(job, self._clock()) < JUST_MADE and not observed.pods_of(job) for job in jobs
         )
 
-    async def _fetch(
-        self, weights: Weights, raw: Manifest, memory: Memory
-    ) -> tuple[Weights, str | None, float | None]:
-        """What only the pod or an Event knows of a fetch: (weights, progress, seconds to the next look)."""
-        before = recorded(raw).progress
-        if weights.copy is not None or weights.job is None:
-            return weights, before, None
-        if weights.pod is None:
-            weights = await self._without_pod(weights)
-            return weights, before, self._stuck_poll(weights.job)
-        answer = await self._pods.progress(weights.pod)
-        if answer is None:
-            return weights, before, PROGRESS_POLL
-        now = asyncio.get_running_loop().time()
-        told = coarse(before, answer, now - memory.progress_written)
-        if told != before:
-            memory.progress_written = now
-        return with_progress(weights, answer), told, PROGRESS_POLL
-
-    def _stuck_poll(self, job: Manifest | None) -> float:
-        young = job is not None and age(job, self._clock()) < STUCK_YOUNG
-        return STUCK_POLL if young else STUCK_POLL_SLOW
-
-    async def _without_pod(self, weights: Weights) -> Weights:
-        """A Job does not say in its status why it has no pod; its Event does."""
-        job = weights.job
-        if job is None or weights.trouble is not None or self._has_pods(job):
-            return weights
-        if age(job, self._clock()) < STUCK_POLL:
-            return weights
-        message = await self._cluster.last_event(job, "FailedCreate")
-        if message is None:
-            return weights
-        return replace(weights, trouble=Trouble(Reason.PODS_FORBIDDEN, shortened(message)))
-
-    async def _info(
-        self, observed: Observed, memory: Memory
-    ) -> tuple[RuntimeInfo | None, float | None]:
-        """The recipe as it is served, asked of one ready pod for each template: (info, next look)."""
-        pods = [pod for pod in observed.serving_pods if ready(pod)]
-        if not pods:
-            return memory.info, None
-        pod = max(pods, key=lambda each: str(each["metadata"].get("creationTimestamp")))
-        template = pod["metadata"]["labels"].get("pod-template-hash")
-        if template == memory.info_template:
-            return memory.info, None
-        info = await self._pods.info(pod)
-        if info is None:
-            memory.info_tries += 1
-            return memory.info, INFO_POLL if memory.info_tries <= INFO_TRIES else INFO_POLL_SLOW
-        memory.info, memory.info_template, memory.info_tries = info, template, 0
-        return info, None
-
     async def _tell_problem(self, raw: Manifest, problem: Problem) -> None:
         before, metadata = raw.get("status") or {}, raw["metadata"]
         now, generation = self._clock(), metadata.get("generation", 0)
@@ -248,9 +176,6 @@ class Reconciler:
             name = f"{raw['metadata']['namespace']}/{raw['metadata']['name']}"
             logger.info("%s: Ready is %s, %s", name, found.status, found.reason)
             self._recorder.record(raw, found, self._clock())
-
-    def _has_pods(self, job: Manifest) -> bool:
-        return bool((job.get("status") or {}).get("active"))
 
     def _failed(self, key: Key, error: Exception) -> TryAgain:
         logger.warning("%s: %s", "/".join(key), error)
