@@ -3,12 +3,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 CLUSTER ?= kubeembed
+TEST_CLUSTER := kubeembed-test
 # A cluster of your own for `make demo CONTEXT=...`; none: dev/cluster makes one on this machine.
 CONTEXT ?=
 PYTEST ?= $(BIN)/pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-all test-unit test-cluster cluster cluster-down demo images bench lock clean
+.PHONY: help setup check test test-unit test-cluster cluster cluster-down demo images bench lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -32,15 +33,16 @@ check: setup ## Format, lint, types, imports: what must be green for each commit
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/yamllint --strict .
 
-test: test-unit ## The tests that need no cluster; CI runs these
+test: check test-unit test-cluster ## All tests: units, then a real API server, then the real node
 
-test-all: check test-unit test-cluster ## All tests: units, then a real API server, then the real node
-
-test-unit: setup
+test-unit: setup ## The tests that need no cluster, in a few minutes
 	$(PYTEST) -m "not apiserver and not cluster and not gpu"
 
-test-cluster: setup cluster images ## The tests on a real Kubernetes
-	$(PYTEST) -m "apiserver or cluster"
+test-cluster: setup images ## The tests on a real Kubernetes, which is made for them and removed
+	$(PYTHON) dev/cluster down $(TEST_CLUSTER)
+	$(PYTHON) dev/cluster up $(TEST_CLUSTER) --audit --gpus 4
+	KUBEEMBED_CLUSTER=$(TEST_CLUSTER) $(PYTEST) -m "apiserver or cluster" --durations=15; \
+	  result=$$?; $(PYTHON) dev/cluster down $(TEST_CLUSTER); exit $$result
 
 cluster: ## Start a real single-node Kubernetes on this machine (root, Linux)
 	$(PYTHON) dev/cluster up $(CLUSTER) --audit --gpus 4
@@ -54,8 +56,9 @@ images: ## Build the control and runtime images from the Dockerfile
 demo: setup ## The main job, end to end: one document becomes an embedding service
 	$(BIN)/python dev/demo.py $(if $(CONTEXT),--context $(CONTEXT),--cluster $(CLUSTER))
 
-bench: setup cluster ## Measure; figures go to benchmarks/RESULTS.md by hand
-	$(BIN)/python benchmarks/reconcile.py --cluster $(CLUSTER)
+bench: setup ## Measure; figures go to benchmarks/RESULTS.md by hand
+	$(BIN)/python benchmarks/reconcile.py --cluster kubeembed-bench
+	$(PYTHON) dev/cluster down kubeembed-bench
 
 lock: ## Resolve the dependencies anew and write locks/
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \

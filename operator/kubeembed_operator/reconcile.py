@@ -37,7 +37,7 @@ UNSEEN_POLL, UNSEEN_SECONDS = 0.5, 3.0
 #: Seconds that the first word about a fetch waits for its pod.
 JUST_MADE = 1.5
 #: Seconds until a name that was taken is looked at again: other objects are not watched.
-TAKEN_POLL = 30.0
+TAKEN_POLL = 10.0
 
 
 class Reconciler:

@@ -103,7 +103,7 @@ def audit(info: dict[str, Any]) -> Callable[[], list[dict[str, Any]]]:
 
     def requests() -> list[dict[str, Any]]:
         rows = map(json.loads, Path(info["auditLog"]).read_text().splitlines())
-        return [row for row in rows if row["user"]["username"] == user]
+        return [row for row in rows if row["user"].get("username") == user]
 
     return requests
 

@@ -36,13 +36,12 @@ def fetched(kube: Kube) -> int:
     return len([c for c in conditions if (c["type"], c["reason"]) == ("WeightsReady", "Fetched")])
 
 
-@pytest.mark.parametrize("after", [0.2, 1.0, 3.0], ids=lambda s: f"{s} s")
-def test_killed_while_twenty_models_are_made(
-    kube: Kube, model: Model, installed: Kube, after: float
-) -> None:
+def test_killed_while_twenty_models_are_made(kube: Kube, model: Model, installed: Kube) -> None:
+    # tests/operator kills it at other moments; here the fetch Jobs are real
+
     names = [f"m{i:02}" for i in range(20)]
     kube.apply(*(model(name, **ASLEEP) for name in names))
-    time.sleep(after)
+    time.sleep(1)
     kill_operators(installed)
     until("twenty fetched", lambda: fetched(kube) == 20, 240)
     kinds = ("ConfigMap", "Deployment", "Service", "ServiceAccount")
@@ -88,11 +87,10 @@ def test_another_leads_within_twenty_seconds(kube: Kube, model: Model, installed
     old = until("a leader", lambda: leader(installed), 30)
     pod = old.split("_")[0]
     installed.ctl("delete", "pod", pod, "--force")
-    start = time.monotonic()
+    end = time.monotonic() + 20
+    until("another leader", lambda: leader(installed) not in ("", old), 20)
     kube.apply(model(**ASLEEP))
-    until("a condition", lambda: kube.condition("minilm"), 20)
-    assert time.monotonic() - start < 20
-    assert leader(installed) != old
+    until("a condition", lambda: kube.condition("minilm"), end - time.monotonic())
 
 
 def test_no_finalizer_anywhere(kube: Kube, model: Model) -> None:

@@ -78,7 +78,7 @@ def test_what_belongs_to_someone_else_is_never_touched(kube: Kube, model: Model)
     assert kube.get("service", "minilm")["metadata"]["resourceVersion"] == before
     kube.ctl("delete", "service", "minilm")
     # what is not ours is not watched, so its end is found at the next look
-    until("our Service", lambda: kube.get("service", "minilm"), 45)
+    until("our Service", lambda: kube.get("service", "minilm"), 20)
 
 
 def test_nothing_of_a_deleted_model_stays_but_the_copy(settled: Kube) -> None:
