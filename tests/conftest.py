@@ -13,6 +13,11 @@ from nodekit import run
 CLUSTER = os.environ.get("KUBEEMBED_CLUSTER", "kubeembed")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests marked `last` read what all others made the cluster do."""
+    items.sort(key=lambda item: item.get_closest_marker("last") is not None)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def no_implicit_event_loop() -> None:
     """Asked for a loop where none was ever set, asyncio makes one, which pytest-asyncio never closes."""

@@ -8,7 +8,7 @@ import pytest
 
 from nodekit import SYSTEM, Kube
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.last, pytest.mark.timeout(600)]
 
 Rule = tuple[str, str, str]  # API group, resource, verb
 
