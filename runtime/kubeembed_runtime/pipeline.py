@@ -78,6 +78,4 @@ class Pipeline:
             found = await loop.run_in_executor(self._threads, self._tokenize, request.inputs)
         finally:
             self._tokenizing -= 1
-        return [
-            Item(ids=ids, dimensions=request.dimensions, adapter=request.adapter) for ids in found
-        ]
+        return [Item(ids=ids, dimensions=request.dimensions) for ids in found]

@@ -6,24 +6,70 @@ scheduling and model know each other through these values alone.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from kubeembed_api import document
 from kubeembed_api.report import RuntimeInfo
 
-#: A text, or token ids of the model's own vocabulary without its special tokens.
-Input = str | Sequence[int]
+#: What a model gives for a text; "score" is for a pair of texts as well.
+Kind = document.Output
+
+#: Which of the model's prompts stands before a text, where the caller names no other.
+Side = Literal["query", "document"]
+
+#: Which end of a text that is too long goes; or that the request is refused.
+Truncate = Literal["right", "left", "refuse"]
 
 Vector = NDArray[np.float32]
 
 
+class Pair(NamedTuple):
+    """Two texts that a cross-encoder reads together."""
+
+    first: str
+    second: str
+
+
+#: A text, a pair of them, or token ids of the model's own vocabulary without its special tokens.
+Input = str | Pair | Sequence[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompting:
+    """What stands before the texts. At most one of prompt_name and instruction; neither means the side's own.
+
+    `instruction` fills the model's template; a model without one has it before the text.
+    """
+
+    side: Side | None = None
+    prompt_name: str | None = None
+    instruction: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunking:
+    """Overlapping windows over a long text, in tokens without special ones. pooled: their mean alone."""
+
+    tokens: int
+    overlap: int = 0
+    pooled: bool = False
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodeRequest:
-    """What a contract asks for. `deadline` is a time of time.monotonic(); None waits for ever."""
+    """What a contract asks for. `deadline` is a time of time.monotonic(); None waits for ever.
+
+    None for outputs or truncate means: as the model's recipe says.
+    """
 
     inputs: Sequence[Input]
+    outputs: tuple[Kind, ...] | None = None
+    prompting: Prompting = Prompting()
+    truncate: Truncate | None = None
+    chunking: Chunking | None = None
     adapter: str | None = None
     dimensions: int | None = None
     deadline: float | None = None
@@ -31,12 +77,40 @@ class EncodeRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreRequest:
+    """How well each document answers the query: by a cross-encoder, or by MaxSim of a multi-vector model."""
+
+    query: str
+    documents: Sequence[str]
+    instruction: str | None = None
+    truncate: Truncate | None = None
+    adapter: str | None = None
+    deadline: float | None = None
+    token_limit: int | None = None
+
+
+class Adapter(Protocol):
+    """A loaded LoRA adapter. Whoever holds the value can use it, also after it was replaced or removed."""
+
+    @property
+    def name(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """One tokenised input and what is wanted of it. `ids` has the special tokens and fits the model."""
+    """One tokenised input and what is wanted of it. `ids` has the special tokens and fits the model.
+
+    second: where the second text of a pair begins, for models that tell the two apart.
+    attended: the other tokens see only so many, the rest are expansion (ColBERT's masks); None means all.
+    """
 
     ids: Sequence[int]
+    outputs: tuple[Kind, ...] = ("dense",)
     dimensions: int | None = None
-    adapter: str | None = None
+    adapter: Adapter | None = None
+    side: Side | None = None
+    second: int | None = None
+    attended: int | None = None
 
     @property
     def tokens(self) -> int:
@@ -44,17 +118,51 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Output:
-    """What one forward pass gave for one item. dense: (dimensions,) float32."""
+class Sparse:
+    """Weights of vocabulary entries. indices: (n,) int32, ascending; values: (n,) float32, above 0."""
 
-    dense: Vector
+    indices: NDArray[np.int32]
+    values: Vector
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Output:
+    """What one forward pass gave for one item; None is what was not asked for.
+
+    dense: (dimensions,) float32. multivector: (tokens, dimensions) float32. score: (labels,) float32.
+    """
+
+    dense: Vector | None = None
+    sparse: Sparse | None = None
+    multivector: Vector | None = None
+    score: Vector | None = None
+
+
+class Chunk(NamedTuple):
+    """Where an output comes from: which input, and its characters from start to before end."""
+
+    input: int
+    start: int
+    end: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoded:
-    """The outputs in the order of the inputs, and how many tokens were really read."""
+    """The outputs in the order of the inputs, and how many tokens were really read.
+
+    With chunking that is not pooled there is an output per chunk; `chunks` says which is which.
+    """
 
     outputs: Sequence[Output]
+    tokens: int
+    chunks: Sequence[Chunk] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scored:
+    """scores: (documents,) float32, in the order of the documents."""
+
+    scores: Vector
     tokens: int
 
 

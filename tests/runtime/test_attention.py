@@ -2,8 +2,9 @@ import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention
 
-from kubeembed_runtime.model.attention import Run, attention, by_runs, pack
+from kubeembed_runtime.model.attention import attention, by_runs
 from kubeembed_runtime.model.heads import POOLINGS, Pooling, dense
+from kubeembed_runtime.model.packing import Run, pack
 
 CPU = torch.device("cpu")
 LENGTHS = [1, 3, 3, 2, 5, 1]
@@ -13,11 +14,11 @@ STARTS = [0, 1, 4, 7, 9, 14, 15]
 def test_runs_are_neighbours_of_one_length() -> None:
     packing = pack(LENGTHS, CPU)
     assert packing.runs == (
-        Run(start=0, count=1, length=1),
-        Run(start=1, count=2, length=3),
-        Run(start=7, count=1, length=2),
-        Run(start=9, count=1, length=5),
-        Run(start=14, count=1, length=1),
+        Run(start=0, count=1, length=1, attended=1),
+        Run(start=1, count=2, length=3, attended=3),
+        Run(start=7, count=1, length=2, attended=2),
+        Run(start=9, count=1, length=5, attended=5),
+        Run(start=14, count=1, length=1, attended=1),
     )
     assert packing.cumulative.tolist() == STARTS
     assert packing.longest == 5

@@ -18,10 +18,11 @@ from transformers import (
 
 from kubeembed_api.reasons import Reason
 from kubeembed_runtime.errors import StartFailed
-from kubeembed_runtime.model.attention import pack
 from kubeembed_runtime.model.bert import Bert, shape
 from kubeembed_runtime.model.checkpoint import Checkpoint
 from kubeembed_runtime.model.encoder import read_config
+from kubeembed_runtime.model.packing import batch
+from kubeembed_runtime.requests import Item
 
 SMALL: dict[str, Any] = {
     "vocab_size": 100,
@@ -68,11 +69,11 @@ def sequences() -> list[torch.Tensor]:
 
 
 def packed(body: Bert, given: list[torch.Tensor]) -> list[torch.Tensor]:
-    lengths = [len(ids) for ids in given]
-    positions = torch.cat([torch.arange(length) for length in lengths])
+    """The hidden states of each sequence, from one batch of all."""
+    items = [Item(ids=ids.tolist()) for ids in given]
     with torch.inference_mode():
-        hidden = body(torch.cat(given), positions, pack(lengths, torch.device("cpu")))
-    return list(torch.split(hidden, lengths))
+        hidden = body(batch(items, torch.device("cpu")))
+    return list(hidden.split([item.tokens for item in items]))
 
 
 @pytest.mark.parametrize("model", CASES.values(), ids=CASES.keys())

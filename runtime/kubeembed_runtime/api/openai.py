@@ -188,10 +188,8 @@ def reply(encoded: Encoded, body: EmbeddingsBody) -> Response:
     """The vectors in the order of the inputs, in the format that was asked for."""
     write: Callable[[Vector], str | list[float]]
     write = _base64 if body.encoding_format == "base64" else _floats
-    data = [
-        Embedding(embedding=write(output.dense), index=index)
-        for index, output in enumerate(encoded.outputs)
-    ]
+    vectors = [output.dense for output in encoded.outputs if output.dense is not None]
+    data = [Embedding(embedding=write(vector), index=index) for index, vector in enumerate(vectors)]
     usage = Usage(prompt_tokens=encoded.tokens, total_tokens=encoded.tokens)
     return _json(Embeddings(data=data, model=body.model, usage=usage))
 

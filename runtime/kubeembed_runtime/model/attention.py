@@ -5,55 +5,16 @@ lengths, which is one call for a batch of like queries; the encoder sorts a batc
 runs long.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from itertools import groupby
-
 import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """`count` neighbouring sequences of `length` tokens each, the first at token `start`."""
-
-    start: int
-    count: int
-    length: int
-
-    @property
-    def end(self) -> int:
-        return self.start + self.count * self.length
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Packing:
-    """Where each sequence lies in the packed tokens. cumulative: (n + 1,) int32, on the device."""
-
-    lengths: tuple[int, ...]
-    runs: tuple[Run, ...]
-    cumulative: Tensor
-
-    @property
-    def longest(self) -> int:
-        return max(self.lengths)
-
-
-def pack(lengths: Sequence[int], device: torch.device) -> Packing:
-    """The packing of sequences of these lengths, in this order."""
-    runs, start = [], 0
-    for length, group in groupby(lengths):
-        run = Run(start=start, count=len(list(group)), length=length)
-        runs.append(run)
-        start = run.end
-    ends = torch.tensor([0, *lengths], dtype=torch.int32).cumsum(0, dtype=torch.int32)
-    return Packing(lengths=tuple(lengths), runs=tuple(runs), cumulative=ends.to(device))
+from kubeembed_runtime.model.packing import Packing
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, packing: Packing) -> Tensor:
     """Full attention within each sequence. query, key, value: (t, heads, d); returns (t, heads * d)."""
-    if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16):
+    if query.is_cuda and query.dtype in (torch.float16, torch.bfloat16) and packing.whole:
         return varlen(query, key, value, packing)
     return by_runs(query, key, value, packing)
 
@@ -66,6 +27,7 @@ def by_runs(query: Tensor, key: Tensor, value: Tensor, packing: Packing) -> Tens
         shape = (run.count, run.length, heads, width)
         part = slice(run.start, run.end)
         q, k, v = (x[part].view(shape).transpose(1, 2) for x in (query, key, value))  # (n, h, l, d)
+        k, v = k[:, :, : run.attended], v[:, :, : run.attended]
         mixed[part].view(shape).copy_(scaled_dot_product_attention(q, k, v).transpose(1, 2))
     return mixed.view(tokens, heads * width)
 

@@ -14,8 +14,9 @@ from torch.nn import functional
 
 from kubeembed_api.reasons import Reason
 from kubeembed_runtime.errors import StartFailed
-from kubeembed_runtime.model.attention import Packing, attention
+from kubeembed_runtime.model.attention import attention
 from kubeembed_runtime.model.checkpoint import Checkpoint
+from kubeembed_runtime.model.packing import Batch, Packing
 
 #: model_type -> does it count positions from its padding index + 1, as fairseq did?
 FAMILY: Mapping[str, bool] = {
@@ -129,17 +130,21 @@ class Bert:
         self.shape = shape
         self.words = weights.take(f"{embeddings}.word_embeddings.weight")
         kinds = weights.take(f"{embeddings}.token_type_embeddings.weight")
-        # Every token is of kind 0 here, so that its embedding is added to the positions' once, at load.
+        # Nearly every token is of kind 0: its embedding is added to the positions' once, at load.
         places = weights.take(f"{embeddings}.position_embeddings.weight")[shape.first_position :]
         self.places = places + kinds[0]
+        self.kinds = kinds - kinds[0]
         self.norm = _norm(weights, f"{embeddings}.LayerNorm", shape)
         self.layers = [Layer(weights, f"encoder.layer.{i}", shape) for i in range(shape.layers)]
 
-    def __call__(self, ids: Tensor, positions: Tensor, packing: Packing) -> Tensor:
-        """ids, positions (counted from 0): (t,) int64; returns (t, h)."""
-        x = self.norm(self.words[ids] + self.places[positions])
+    def __call__(self, batch: Batch) -> Tensor:
+        """Returns (t, h)."""
+        x = self.words[batch.ids] + self.places[batch.positions]
+        if batch.kinds is not None:
+            x = x + self.kinds[batch.kinds]
+        x = self.norm(x)
         for layer in self.layers:
-            x = layer(x, packing)
+            x = layer(x, batch.packing)
         return x
 
 

@@ -1,7 +1,7 @@
 """A folder of weights -> a callable that turns a batch of items into outputs, in the items' order.
 
-Inside, a batch is sorted by length: packed sequences need no padding, but equal lengths side by side share
-one attention call.
+A body gives the hidden states of a packed batch, and each head makes one kind of output of them: one forward
+pass, however many kinds its items ask for.
 """
 
 import json
@@ -9,68 +9,61 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.reasons import Reason
 from kubeembed_runtime.errors import StartFailed
 from kubeembed_runtime.model import bert
-from kubeembed_runtime.model.attention import Packing, pack
 from kubeembed_runtime.model.checkpoint import Checkpoint
-from kubeembed_runtime.model.heads import POOLINGS, dense
+from kubeembed_runtime.model.heads import Dense
+from kubeembed_runtime.model.packing import Batch, batch
 from kubeembed_runtime.model.recipes import Limits, Recipe, resolve
-from kubeembed_runtime.requests import Item, Output, Vector
+from kubeembed_runtime.requests import Item, Kind, Output
 
-#: Packed ids and positions of one batch -> hidden states.
-Body = Callable[[Tensor, Tensor, Packing], Tensor]
+#: A packed batch -> hidden states (t, h).
+Body = Callable[[Batch], Tensor]
+
+#: (hidden states (t, h), the batch, its items, the places of those that ask) -> a value for each place.
+Head = Callable[[Tensor, Batch, Sequence[Item], Sequence[int]], Sequence[Any]]
 
 
 class Encoder:
     """Called by the device thread alone."""
 
-    def __init__(self, body: Body, recipe: Recipe, *, dtype: str, device: torch.device) -> None:
-        self.body, self.recipe, self.dtype, self.device = body, recipe, dtype, device
+    def __init__(
+        self,
+        body: Body,
+        heads: Mapping[Kind, Head],
+        *,
+        recipe: Recipe,
+        dtype: str,
+        device: torch.device,
+    ) -> None:
+        self.body, self.heads, self.recipe = body, heads, recipe
+        self.dtype, self.device = dtype, device
 
     @torch.inference_mode()
     def __call__(self, items: Sequence[Item]) -> list[Output]:
-        """One forward pass. Each output's vector is its own (dimensions,) float32."""
-        order = sorted(range(len(items)), key=lambda index: items[index].tokens)
-        pooled = self._pooled([items[index].ids for index in order])
-        rows: list[Vector | None] = [None] * len(items)
-        for dimensions, places in _by_dimensions(items, order, self.recipe.dimensions.value):
-            vectors = self._vectors(pooled[places], dimensions)
-            for place, vector in zip(places, vectors, strict=True):
-                rows[order[place]] = vector
-        return [Output(dense=row) for row in rows if row is not None]
-
-    def _pooled(self, sequences: Sequence[Sequence[int]]) -> Tensor:
-        """(n, h) of sequences in this order."""
-        lengths = [len(ids) for ids in sequences]
-        ids = np.concatenate([np.asarray(ids, dtype=np.int64) for ids in sequences])
-        positions = np.concatenate([np.arange(length) for length in lengths])
-        packing = pack(lengths, self.device)
-        hidden = self.body(self._put(ids), self._put(positions), packing)  # (t, h)
-        return POOLINGS[self.recipe.pooling.value](hidden, packing)
-
-    def _put(self, values: NDArray[np.int64]) -> Tensor:
-        return torch.from_numpy(values).to(self.device)
-
-    def _vectors(self, pooled: Tensor, dimensions: int) -> Vector:
-        vectors: Vector = dense(pooled, dimensions, self.recipe.normalize.value).cpu().numpy()
-        return vectors
+        """One forward pass."""
+        order = sorted(range(len(items)), key=lambda index: _rank(items[index]))
+        arranged = [items[index] for index in order]
+        packed = batch(arranged, self.device)
+        hidden = self.body(packed)  # (t, h)
+        made: list[dict[Kind, Any]] = [{} for _ in items]
+        for kind, head in self.heads.items():
+            places = [place for place, item in enumerate(arranged) if kind in item.outputs]
+            values = head(hidden, packed, arranged, places) if places else ()
+            for place, value in zip(places, values, strict=True):
+                made[order[place]][kind] = value
+        return [Output(**parts) for parts in made]
 
 
-def _by_dimensions(
-    items: Sequence[Item], order: Sequence[int], default: int
-) -> list[tuple[int, list[int]]]:
-    """The places in the sorted batch of the items that want each number of dimensions."""
-    places: dict[int, list[int]] = {}
-    for place, index in enumerate(order):
-        places.setdefault(items[index].dimensions or default, []).append(place)
-    return list(places.items())
+def _rank(item: Item) -> tuple[int, int, int]:
+    """Rows of one adapter lie together, and within them equal lengths."""
+    adapter = 0 if item.adapter is None else id(item.adapter)
+    return adapter, item.tokens, item.attended or item.tokens
 
 
 def load(folder: Path, model: EmbeddingModel, threads: int) -> Encoder:
@@ -87,7 +80,14 @@ def load(folder: Path, model: EmbeddingModel, threads: int) -> Encoder:
     dtype = _dtype(model.spec.recipe.dtype, device)
     with torch.inference_mode(), Checkpoint(folder, dtype, device) as weights:
         body = bert.Bert(weights, shape)
-    return Encoder(body, recipe, dtype=str(dtype).removeprefix("torch."), device=device)
+    dense = Dense(
+        pooling=recipe.pooling.value,
+        normalize=recipe.normalize.value,
+        dimensions=recipe.dimensions.value,
+    )
+    heads: dict[Kind, Head] = {"dense": dense}
+    name = str(dtype).removeprefix("torch.")
+    return Encoder(body, heads, recipe=recipe, dtype=name, device=device)
 
 
 def read_config(folder: Path) -> Mapping[str, Any]:

@@ -3,14 +3,15 @@
 The cut comes before normalising, so that a short vector has length 1 too.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from kubeembed_runtime.model.attention import Packing
+from kubeembed_runtime.model.packing import Batch, Packing
+from kubeembed_runtime.requests import Item, Vector
 
 Pooling = Literal["cls", "mean", "lastToken"]
 
@@ -38,6 +39,30 @@ POOLINGS: Mapping[Pooling, Callable[[Tensor, Packing], Tensor]] = {
     "mean": mean,
     "lastToken": last_token,
 }
+
+
+class Dense:
+    """One vector per sequence, `dimensions` wide unless an item asks for fewer."""
+
+    def __init__(self, *, pooling: Pooling, normalize: bool, dimensions: int) -> None:
+        self.pooling, self.normalize, self.dimensions = pooling, normalize, dimensions
+
+    def __call__(
+        self, hidden: Tensor, batch: Batch, items: Sequence[Item], places: Sequence[int]
+    ) -> list[Vector]:
+        """hidden: (t, h); returns (dimensions,) float32 for each place."""
+        pooled = POOLINGS[self.pooling](hidden, batch.packing)
+        rows: dict[int, Vector] = {}
+        for width, group in self._by_width(items, places).items():
+            vectors = dense(pooled[group], width, self.normalize).cpu().numpy()
+            rows.update(zip(group, vectors, strict=True))
+        return [rows[place] for place in places]
+
+    def _by_width(self, items: Sequence[Item], places: Sequence[int]) -> dict[int, list[int]]:
+        groups: dict[int, list[int]] = {}
+        for place in places:
+            groups.setdefault(items[place].dimensions or self.dimensions, []).append(place)
+        return groups
 
 
 def dense(pooled: Tensor, dimensions: int, normalize: bool) -> Tensor:

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer as Fast
 
 from kubeembed_api.reasons import Reason
 from kubeembed_runtime.errors import InvalidInput, StartFailed
-from kubeembed_runtime.requests import Input
+from kubeembed_runtime.requests import Input, Pair
 
 
 class Tokenizer:
@@ -48,6 +48,7 @@ class Tokenizer:
         return [
             next(read).ids if isinstance(given, str) else self._framed(given, index)
             for index, given in enumerate(inputs)
+            if not isinstance(given, Pair)
         ]
 
     def _text(self, text: str) -> str:

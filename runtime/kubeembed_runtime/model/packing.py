@@ -1,0 +1,128 @@
+"""Items -> one packed batch: sequences end to end, no padding, no mask, and where each of them lies.
+
+Items come in the order in which they lie; the encoder sorts them by adapter and length, so that rows of one
+adapter are one slice and equal lengths share one attention call.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from kubeembed_runtime.requests import Adapter, Item
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """`count` neighbouring sequences of `length` tokens each, the first at token `start`.
+
+    attended: how many of each one's tokens the others see.
+    """
+
+    start: int
+    count: int
+    length: int
+    attended: int
+
+    @property
+    def end(self) -> int:
+        return self.start + self.count * self.length
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Span:
+    """Tokens from `start` to before `end` that one adapter, or none, changes."""
+
+    adapter: Adapter | None
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packing:
+    """Where each sequence lies in the packed tokens. cumulative: (n + 1,) int32, on the device."""
+
+    lengths: tuple[int, ...]
+    runs: tuple[Run, ...]
+    cumulative: Tensor
+
+    @property
+    def longest(self) -> int:
+        return max(self.lengths)
+
+    @property
+    def whole(self) -> bool:
+        """Every token is seen by its whole sequence."""
+        return all(run.attended == run.length for run in self.runs)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """What a body reads. ids, positions (from 0 in each sequence), kinds (token types): (t,) int64.
+
+    kinds is None where all are 0; spans is empty where no item has an adapter.
+    """
+
+    ids: Tensor
+    positions: Tensor
+    kinds: Tensor | None
+    packing: Packing
+    spans: tuple[Span, ...]
+
+
+def batch(items: Sequence[Item], device: torch.device) -> Batch:
+    """The items in this order."""
+    lengths = [item.tokens for item in items]
+    ids = np.concatenate([np.asarray(item.ids, dtype=np.int64) for item in items])
+    positions = np.concatenate([np.arange(length) for length in lengths])
+    kinds = _kinds(items) if any(item.second is not None for item in items) else None
+    return Batch(
+        ids=_put(ids, device),
+        positions=_put(positions, device),
+        kinds=None if kinds is None else _put(kinds, device),
+        packing=pack(lengths, device, [item.attended for item in items]),
+        spans=_spans(items) if any(item.adapter is not None for item in items) else (),
+    )
+
+
+def pack(
+    lengths: Sequence[int], device: torch.device, attended: Sequence[int | None] | None = None
+) -> Packing:
+    """The packing of sequences of these lengths, in this order."""
+    seen = attended or [None] * len(lengths)
+    runs, start = [], 0
+    for (length, part), group in groupby(zip(lengths, seen, strict=True)):
+        count = len(list(group))
+        run = Run(start=start, count=count, length=length, attended=part or length)
+        runs.append(run)
+        start = run.end
+    ends = torch.tensor([0, *lengths], dtype=torch.int32).cumsum(0, dtype=torch.int32)
+    return Packing(lengths=tuple(lengths), runs=tuple(runs), cumulative=ends.to(device))
+
+
+def _kinds(items: Sequence[Item]) -> NDArray[np.int64]:
+    kinds = []
+    for item in items:
+        row = np.zeros(item.tokens, dtype=np.int64)
+        if item.second is not None:
+            row[item.second :] = 1
+        kinds.append(row)
+    return np.concatenate(kinds)
+
+
+def _spans(items: Sequence[Item]) -> tuple[Span, ...]:
+    spans, start = [], 0
+    for _, group in groupby(items, key=lambda item: id(item.adapter)):
+        members = list(group)
+        end = start + sum(item.tokens for item in members)
+        spans.append(Span(adapter=members[0].adapter, start=start, end=end))
+        start = end
+    return tuple(spans)
+
+
+def _put(values: NDArray[np.int64], device: torch.device) -> Tensor:
+    return torch.from_numpy(values).to(device)
