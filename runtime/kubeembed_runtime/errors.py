@@ -8,6 +8,7 @@ KubeEmbedError
     ├── Loading          not ready yet; come back in `retry_after` seconds
     ├── QueueFull        too much is waiting; come back in `retry_after` seconds
     ├── DeadlineExceeded the caller's time ran out before the device had any
+    ├── OutOfMemory      the device has not the memory for it, however it is batched
     └── DeviceFailed     the device failed under this request, or is gone
 """
 
@@ -72,6 +73,10 @@ class QueueFull(RequestFailed):
 
 class DeadlineExceeded(RequestFailed):
     """Dropped unrun: its deadline passed in the queue."""
+
+
+class OutOfMemory(RequestFailed):
+    """A forward pass found no memory: raised by the encoder for a batch, by the batcher for a request."""
 
 
 class DeviceFailed(RequestFailed):
