@@ -28,13 +28,13 @@ class Checkpoint:
 
     def __init__(self, folder: Path, dtype: torch.dtype, device: torch.device) -> None:
         """Raises StartFailed where the folder has no safetensors, or one that cannot be read."""
-        self._dtype, self._device, self._folder = dtype, device, folder
+        self.dtype, self.device, self._folder = dtype, device, folder
         self._open = ExitStack()
         self._files: dict[str, Any] = {}
         self._stored: dict[str, str] = {}
         for file in _files(folder):
             self._read(file)
-        self._prefix = _prefix(self._files)
+        self.prefix = _prefix(self._files)
 
     def __enter__(self) -> "Checkpoint":
         return self
@@ -56,15 +56,21 @@ class Checkpoint:
             self._stored[name] = stored
 
     def take(self, name: str) -> Tensor:
-        """Raises StartFailed naming the parameter that is missing."""
-        full = self._prefix + name
+        """A parameter of the base model. Raises StartFailed naming the one that is missing."""
+        return self.whole(self.prefix + name)
+
+    def whole(self, full: str) -> Tensor:
+        """A parameter by its whole name, as those of heads have it. Raises StartFailed."""
         if full not in self._files:
             problem = (
                 f"{self._folder} has no parameter {full!r}; is it an encoder of this model_type?"
             )
             raise StartFailed(Reason.UNSUPPORTED_MODEL, problem)
         tensor: Tensor = self._files[full].get_tensor(self._stored[full])
-        return tensor.to(device=self._device, dtype=self._dtype)
+        return tensor.to(device=self.device, dtype=self.dtype)
+
+    def __contains__(self, full: str) -> bool:
+        return full in self._files
 
 
 def _files(folder: Path) -> list[str]:
