@@ -6,9 +6,10 @@ operator reads it with no network and no permission beyond Pods. At most 4,096 b
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
+from kubeembed_api.document import Output
 from kubeembed_api.reasons import Reason
 
 MESSAGE_LIMIT = 2000
@@ -57,13 +58,20 @@ class Progress(_Value):
 
 
 class RuntimeInfo(_Value):
-    """Answer of the runtime's admin port to GET /info: the resolved recipe, as it is served."""
+    """Answer of the runtime's admin port to GET /info: the resolved recipe, as it is served.
+
+    outputs: the kinds the model gives, the first where nobody asks for another. dimensions: of the first;
+    output_dimensions: of each (sparse: the vocabulary, score: the labels). prompts: the names of them.
+    """
 
     name: str
     dimensions: int
     max_tokens: int
-    pooling: str
-    normalize: bool
+    outputs: tuple[Output, ...] = ("dense",)
+    output_dimensions: dict[Output, int] = Field(default_factory=dict)
+    prompts: tuple[str, ...] = ()
+    pooling: str | None = None  # of dense vectors
+    normalize: bool = False
     dtype: str
     device: str
     fingerprint: str

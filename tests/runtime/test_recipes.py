@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 
+from kubeembed_api.document import EmbeddingModel, Metadata, ModelSource, Spec
 from kubeembed_api.document import Recipe as Wanted
 from kubeembed_api.reasons import Reason
 from kubeembed_runtime.errors import StartFailed
-from kubeembed_runtime.model.recipes import Limits, Recipe, Told, resolve
+from kubeembed_runtime.model import resolving
+from kubeembed_runtime.model.recipes import Recipe, Told
 
-LIMITS = Limits(width=384, positions=512)
+CONFIG = {"model_type": "bert", "hidden_size": 384, "max_position_embeddings": 512}
 CLASSES = "sentence_transformers.models"
 NEW_CLASSES = {
     "Transformer": "sentence_transformers.base.modules.transformer",
@@ -38,12 +40,18 @@ USUAL: dict[str, Any] = {
 }
 
 
+def resolve(folder: Path, wanted: Wanted, source: str | None = None) -> Recipe:
+    """The recipe as a document says that has `wanted` for its recipe."""
+    spec = Spec(model=ModelSource(source=source or f"file://{folder}"), recipe=wanted)
+    return resolving.resolve(folder, EmbeddingModel(metadata=Metadata(name="m"), spec=spec))
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
     """({file: what is in it}) -> a folder that holds them."""
 
     def write(files: dict[str, Any]) -> Path:
-        for name, content in files.items():
+        for name, content in {"config.json": CONFIG, **files}.items():
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).write_text(json.dumps(content))
         return tmp_path
@@ -51,48 +59,19 @@ def folder(tmp_path: Path) -> Folder:
     return write
 
 
-def test_minilm_says_all_of_its_recipe(minilm: Path) -> None:
-    assert resolve(minilm, Wanted(), LIMITS) == Recipe(
-        pooling=Told(value="mean", origin="1_Pooling/config.json"),
-        normalize=Told(value=True, origin="modules.json"),
-        max_tokens=Told(value=256, origin="sentence_bert_config.json"),
-        dimensions=Told(value=384, origin="config.json"),
-        lower=Told(value=False, origin="sentence_bert_config.json"),
-        prompts=Told(value={}, origin="config_sentence_transformers.json"),
-        default_prompt=Told(value="", origin="config_sentence_transformers.json"),
-    )
-
-
-def test_the_files_of_a_new_release_say_the_same(folder: Folder) -> None:
-    files = {
-        "modules.json": modules("Transformer", "Pooling", "Normalize", new=True),
-        "1_Pooling/config.json": {"pooling_mode": "lasttoken", "include_prompt": True},
-        "sentence_bert_config.json": {"transformer_task": "feature-extraction"},
-        "tokenizer_config.json": {"model_max_length": 128},
-        "config_sentence_transformers.json": {
-            "model_type": "SentenceTransformer",
-            "prompts": {"query": "query: ", "document": ""},
-            "default_prompt_name": "query",
-        },
-    }
-    recipe = resolve(folder(files), Wanted(), LIMITS)
-    assert recipe.plain() == {
-        "pooling": "lastToken",
-        "normalize": True,
-        "max_tokens": 128,
-        "dimensions": 384,
-        "lower": False,
-        "prompts": {"query": "query: ", "document": ""},
-        "default_prompt": "query: ",
-    }
-    assert recipe.max_tokens.origin == "tokenizer_config.json"
+def test_minilm_says_its_recipe(minilm: Path) -> None:
+    recipe = resolve(minilm, Wanted())
+    assert recipe.pooling == Told(value="mean", origin="1_Pooling/config.json")
+    assert recipe.normalize == Told(value=True, origin="modules.json")
+    assert recipe.max_tokens == Told(value=256, origin="sentence_bert_config.json")
+    assert recipe.dimensions == Told(value=384, origin="config.json")
 
 
 def test_fields_of_the_document_override_the_files(minilm: Path) -> None:
     wanted = Wanted(
         pooling="cls", normalize=False, max_tokens=64, dimensions=32, prompts={"query": "Q: "}
     )
-    recipe = resolve(minilm, wanted, LIMITS)
+    recipe = resolve(minilm, wanted)
     told = {name: getattr(recipe, name) for name in ("pooling", "normalize", "max_tokens")}
     assert told == {
         "pooling": Told(value="cls", origin="spec.recipe.pooling"),
@@ -105,7 +84,7 @@ def test_fields_of_the_document_override_the_files(minilm: Path) -> None:
 
 def test_a_document_can_say_what_the_files_do_not(folder: Folder) -> None:
     wanted = Wanted(pooling="lastToken", normalize=True)
-    recipe = resolve(folder({}), wanted, LIMITS)
+    recipe = resolve(folder({}), wanted)
     assert recipe.pooling.value == "lastToken"
     assert recipe.max_tokens == Told(value=512, origin="config.json")
 
@@ -127,7 +106,7 @@ def test_a_document_can_say_what_the_files_do_not(folder: Folder) -> None:
 def test_the_length_is_the_first_that_a_file_tells(
     folder: Folder, files: dict[str, Any], tokens: int, origin: str
 ) -> None:
-    recipe = resolve(folder({**USUAL, **files}), Wanted(), LIMITS)
+    recipe = resolve(folder({**USUAL, **files}), Wanted())
     assert recipe.max_tokens == Told(value=tokens, origin=origin)
 
 
@@ -215,7 +194,7 @@ def test_what_cannot_be_served_rightly_is_refused(
     folder: Folder, files: dict[str, Any], wanted: Wanted, reason: Reason, said: str
 ) -> None:
     with pytest.raises(StartFailed, match=said) as refused:
-        resolve(folder(files), wanted, LIMITS)
+        resolve(folder(files), wanted)
     assert refused.value.reason is reason
 
 
@@ -223,5 +202,5 @@ def test_a_file_that_is_no_json_is_named(folder: Folder) -> None:
     where = folder({})
     (where / "modules.json").write_text("[")
     with pytest.raises(StartFailed, match=r"modules\.json is not JSON") as refused:
-        resolve(where, Wanted(), LIMITS)
+        resolve(where, Wanted())
     assert refused.value.reason is Reason.NO_USABLE_FILES

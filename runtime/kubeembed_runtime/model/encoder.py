@@ -19,7 +19,8 @@ from kubeembed_runtime.model import bert
 from kubeembed_runtime.model.checkpoint import Checkpoint
 from kubeembed_runtime.model.heads import Dense
 from kubeembed_runtime.model.packing import Batch, batch
-from kubeembed_runtime.model.recipes import Limits, Recipe, resolve
+from kubeembed_runtime.model.recipes import Recipe
+from kubeembed_runtime.model.resolving import resolve
 from kubeembed_runtime.requests import Item, Kind, Output
 
 #: A packed batch -> hidden states (t, h).
@@ -74,18 +75,18 @@ def load(folder: Path, model: EmbeddingModel, threads: int) -> Encoder:
     torch.set_num_threads(threads)
     config = read_config(folder)
     shape = bert.shape(config)
-    limits = Limits(width=shape.hidden, positions=shape.positions)
-    recipe = resolve(folder, model.spec.recipe, limits)
+    recipe = resolve(folder, model)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = _dtype(model.spec.recipe.dtype, device)
     with torch.inference_mode(), Checkpoint(folder, dtype, device) as weights:
         body = bert.Bert(weights, shape)
-    dense = Dense(
-        pooling=recipe.pooling.value,
-        normalize=recipe.normalize.value,
-        dimensions=recipe.dimensions.value,
-    )
-    heads: dict[Kind, Head] = {"dense": dense}
+    heads: dict[Kind, Head] = {}
+    if recipe.pooling.value is not None:
+        heads["dense"] = Dense(
+            pooling=recipe.pooling.value,
+            normalize=recipe.normalize.value,
+            dimensions=recipe.dimensions.value,
+        )
     name = str(dtype).removeprefix("torch.")
     return Encoder(body, heads, recipe=recipe, dtype=name, device=device)
 

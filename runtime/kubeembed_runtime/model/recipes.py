@@ -1,237 +1,118 @@
-"""How a model turns texts into vectors: read from its own files, overridden by the document, never guessed.
+"""How a model turns texts into vectors: the values, each with who told it. `resolving` fills them in.
 
-The wrong pooling or prompt ruins retrieval without any error. So every value says where it comes from, and
-what no file tells has to stand in the document.
+Nothing here needs torch, so that `kubeembed-runtime recipe` answers at once.
 """
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Generic, TypeVar, get_args
+from dataclasses import asdict, dataclass, is_dataclass
+from typing import Generic, Literal, TypeVar
 
-from kubeembed_api.document import Recipe as Wanted
-from kubeembed_api.reasons import Reason
-from kubeembed_runtime.errors import StartFailed
-from kubeembed_runtime.model.heads import Pooling
+from kubeembed_runtime.requests import Kind, Truncate
 
-T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
-#: What sentence-transformers' modules are called, by the last part of their class name.
-KNOWN_MODULES = ("Transformer", "Pooling", "Normalize")
-
-#: Old pooling configurations have one flag per mode; new ones name the mode.
-_OLD_POOLINGS = {
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_lasttoken": "lasttoken",
-    "pooling_mode_max_tokens": "max",
-    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
-    "pooling_mode_weightedmean_tokens": "weightedmean",
-}
-_POOLINGS: Mapping[str, Pooling] = {"cls": "cls", "mean": "mean", "lasttoken": "lastToken"}
-
-#: The file beside the weights was named after the architecture in the library's first years.
-_TRANSFORMER_FILES = tuple(
-    f"sentence_{kind}_config.json"
-    for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
-)
-
-#: Tokenisers without a limit say 10^30, which is no limit either.
-_NO_LIMIT = 10_000_000
+Pooling = Literal["cls", "mean", "lastToken"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Told(Generic[T]):
-    """A value and who said so: a file of the model, or a field of the document."""
+class Told(Generic[T_co]):
+    """A value and who said so: a file of the model, the catalogue, or a field of the document."""
 
-    value: T
+    value: T_co
     origin: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """Everything between a text and its vector that is not a weight. max_tokens counts special tokens."""
+class SparseRecipe:
+    """Weights over the vocabulary.
 
-    pooling: Told[Pooling]
+    mlm: the masked-language-model head's logits, the largest over the tokens (SPLADE).
+    linear: one number per token, the largest over equal ids (BGE-M3), from `file`.
+    skip: tokens by name whose weights are left out.
+    """
+
+    kind: Literal["mlm", "linear"]
+    activation: Literal["relu", "log1p_relu", "log1p_log1p_relu"]
+    skip: tuple[str, ...] = ()
+    file: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MultivectorRecipe:
+    """A vector per token, and how a text is dressed for it.
+
+    file: the projection's weights, beside the model's own or among them; None means no projection.
+    query_tokens, document_tokens: how long a text may be on each side, markers and special tokens included;
+    None means as long as the model allows. expand: a query is filled up with [MASK] to query_tokens;
+    attend_expansion: the query's own tokens see those masks. skip: tokens by name that give no vector in a
+    document (ColBERT's punctuation). skip_first: nor does the first token of any text (BGE-M3's CLS).
+    """
+
+    dimensions: int
+    query_tokens: int | None = None
+    document_tokens: int | None = None
+    expand: bool = False
+    attend_expansion: bool = False
+    query_marker: str | None = None
+    document_marker: str | None = None
+    skip: tuple[str, ...] = ()
+    skip_first: bool = False
+    normalize: bool = True
+    file: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreRecipe:
+    """A cross-encoder's answer for a pair: `labels` numbers."""
+
+    labels: int
+    activation: Literal["sigmoid", "identity"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """Everything between a text and its vector that is not a weight.
+
+    outputs: the kinds the model gives, the first where nobody asks for another. pooling, normalize and
+    dimensions are of dense vectors; without those pooling is None, normalize False and dimensions 0.
+    max_tokens counts special tokens. prompts: what stands before a text, by name, literally; default,
+    query and document prompt: what stands there when no name is given. instruction: the template that a
+    caller's instruction fills, with {instruction} in it. include_prompt: whether pooling by mean counts
+    the prompt's tokens. causal: a token does not see later ones. projections: folders of
+    sentence-transformers' Dense modules after pooling, in their order.
+    """
+
+    outputs: Told[tuple[Kind, ...]]
+    pooling: Told[Pooling | None]
     normalize: Told[bool]
     max_tokens: Told[int]
     dimensions: Told[int]
     lower: Told[bool]
+    truncation: Told[Truncate]
     prompts: Told[Mapping[str, str]]
     default_prompt: Told[str]
+    query_prompt: Told[str]
+    document_prompt: Told[str]
+    instruction: Told[str | None]
+    default_instruction: Told[str | None]
+    include_prompt: Told[bool]
+    causal: Told[bool]
+    append_eos: Told[bool]
+    projections: Told[tuple[str, ...]]
+    sparse: Told[SparseRecipe | None]
+    multivector: Told[MultivectorRecipe | None]
+    score: Told[ScoreRecipe | None]
 
     def plain(self) -> dict[str, object]:
         """The values alone, as the fingerprint hashes them."""
-        return {name: getattr(self, name).value for name in self.__dataclass_fields__}
+        return {name: _plain(getattr(self, name).value) for name in self.__dataclass_fields__}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """What the architecture itself allows: vector width, and tokens with a position."""
-
-    width: int
-    positions: int
-
-
-def resolve(folder: Path, wanted: Wanted, limits: Limits) -> Recipe:
-    """The recipe of the model in `folder`. Raises StartFailed: InvalidRecipe or UnsupportedModel."""
-    files = _Files(folder)
-    _refuse_other_outputs(wanted, files)
-    prompts = _prompts(wanted, files)
-    return Recipe(
-        pooling=_pooling(wanted, files),
-        normalize=_normalize(wanted, files),
-        max_tokens=_max_tokens(wanted, files, limits),
-        dimensions=_dimensions(wanted, limits),
-        lower=_lower(files),
-        prompts=prompts,
-        default_prompt=_default_prompt(files, prompts),
-    )
-
-
-class _Files:
-    """The files that sentence-transformers leaves beside the weights, as far as they exist."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.modules: list[Mapping[str, Any]] | None = self.read("modules.json")
-        self.settings: Mapping[str, Any] = self.read("config_sentence_transformers.json") or {}
-        self.transformer_file = next(
-            (name for name in _TRANSFORMER_FILES if (folder / name).exists()), _TRANSFORMER_FILES[0]
-        )
-        self.transformer: Mapping[str, Any] = self.read(self.transformer_file) or {}
-        self.tokenizer: Mapping[str, Any] = self.read("tokenizer_config.json") or {}
-        for module in self.modules or ():
-            if kind(module) not in KNOWN_MODULES:
-                problem = f"modules.json has a {kind(module)} module ({module['type']})"
-                known = ", ".join(KNOWN_MODULES)
-                raise StartFailed(Reason.UNSUPPORTED_MODEL, f"{problem}; supported: {known}")
-
-    def read(self, name: str) -> Any:
-        """Raises StartFailed for what is no JSON; None where there is no such file."""
-        path = self.folder / name
-        if not path.exists():
-            return None
-        try:
-            return json.loads(path.read_text())
-        except ValueError as error:
-            problem = f"{path} is not JSON: {error}"
-            raise StartFailed(Reason.NO_USABLE_FILES, problem) from error
-
-    def module(self, name: str) -> Mapping[str, Any] | None:
-        return next((module for module in self.modules or () if kind(module) == name), None)
-
-
-def kind(module: Mapping[str, Any]) -> str:
-    """The class name of a module, whatever package its release had it in."""
-    return str(module["type"]).rpartition(".")[2]
-
-
-def _missing(what: str, field: str, choices: str) -> StartFailed:
-    problem = f"the model's files do not tell its {what}; set spec.recipe.{field} ({choices})"
-    return StartFailed(Reason.INVALID_RECIPE, f"{problem} as the model's card says")
-
-
-def _refuse_other_outputs(wanted: Wanted, files: _Files) -> None:
-    if wanted.outputs not in (None, ("dense",)):
-        problem = f"spec.recipe.outputs is {list(wanted.outputs)}; write [dense]"
-        raise StartFailed(Reason.NOT_SUPPORTED_YET, problem)
-    model_type = files.settings.get("model_type", "SentenceTransformer")
-    if model_type != "SentenceTransformer":
-        problem = (
-            f"config_sentence_transformers.json says {model_type}; supported: SentenceTransformer"
-        )
-        raise StartFailed(Reason.UNSUPPORTED_MODEL, problem)
-
-
-def _pooling(wanted: Wanted, files: _Files) -> Told[Pooling]:
-    if wanted.pooling is not None:
-        return Told(value=wanted.pooling, origin="spec.recipe.pooling")
-    module = files.module("Pooling")
-    if module is None:
-        raise _missing("pooling", "pooling", ", ".join(get_args(Pooling)))
-    name = f"{module['path']}/config.json"
-    config = files.read(name)
-    if config is None:
-        raise _missing("pooling", "pooling", ", ".join(get_args(Pooling)))
-    modes = _modes(config)
-    if len(modes) != 1 or modes[0] not in _POOLINGS:
-        problem = (
-            f"{name} pools by {' + '.join(modes) or 'nothing'}; supported: {', '.join(_POOLINGS)}"
-        )
-        raise StartFailed(Reason.UNSUPPORTED_MODEL, problem)
-    if not config.get("include_prompt", True):
-        problem = f"{name} leaves the prompt out of the pooling (include_prompt: false)"
-        raise StartFailed(Reason.UNSUPPORTED_MODEL, problem)
-    return Told(value=_POOLINGS[modes[0]], origin=name)
-
-
-def _modes(config: Mapping[str, Any]) -> list[str]:
-    named = config.get("pooling_mode")
-    if named is not None:
-        return [named] if isinstance(named, str) else list(named)
-    return [mode for flag, mode in _OLD_POOLINGS.items() if config.get(flag)]
-
-
-def _normalize(wanted: Wanted, files: _Files) -> Told[bool]:
-    if wanted.normalize is not None:
-        return Told(value=wanted.normalize, origin="spec.recipe.normalize")
-    if files.modules is None:
-        raise _missing("normalisation", "normalize", "true or false")
-    return Told(value=files.module("Normalize") is not None, origin="modules.json")
-
-
-def _max_tokens(wanted: Wanted, files: _Files, limits: Limits) -> Told[int]:
-    if wanted.max_tokens is not None:
-        if wanted.max_tokens > limits.positions:
-            problem = f"spec.recipe.maxTokens is {wanted.max_tokens}; at most {limits.positions}"
-            raise StartFailed(Reason.INVALID_RECIPE, f"{problem}, the model has no more positions")
-        return Told(value=wanted.max_tokens, origin="spec.recipe.maxTokens")
-    told = (
-        (files.transformer.get("max_seq_length"), files.transformer_file),
-        (files.tokenizer.get("model_max_length"), "tokenizer_config.json"),
-    )
-    for value, origin in told:
-        if value is not None and value < _NO_LIMIT:
-            return _at_most(int(value), origin, limits.positions)
-    return Told(value=limits.positions, origin="config.json")
-
-
-def _at_most(value: int, origin: str, positions: int) -> Told[int]:
-    if value > positions:
-        return Told(value=positions, origin="config.json")
-    return Told(value=value, origin=origin)
-
-
-def _dimensions(wanted: Wanted, limits: Limits) -> Told[int]:
-    if wanted.dimensions is None:
-        return Told(value=limits.width, origin="config.json")
-    if wanted.dimensions > limits.width:
-        problem = f"spec.recipe.dimensions is {wanted.dimensions}; the model has {limits.width}"
-        raise StartFailed(Reason.INVALID_RECIPE, problem)
-    return Told(value=wanted.dimensions, origin="spec.recipe.dimensions")
-
-
-def _lower(files: _Files) -> Told[bool]:
-    value = bool(files.transformer.get("do_lower_case", False))
-    return Told(value=value, origin=files.transformer_file)
-
-
-def _prompts(wanted: Wanted, files: _Files) -> Told[Mapping[str, str]]:
-    if wanted.prompts is not None:
-        return Told(value=wanted.prompts, origin="spec.recipe.prompts")
-    name = "config_sentence_transformers.json"
-    return Told(value=files.settings.get("prompts") or {}, origin=name)
-
-
-def _default_prompt(files: _Files, prompts: Told[Mapping[str, str]]) -> Told[str]:
-    """What stands before a text that names no side: nothing, unless the model's author chose a prompt."""
-    chosen = files.settings.get("default_prompt_name")
-    name = "config_sentence_transformers.json"
-    if chosen is None:
-        return Told(value="", origin=name)
-    if chosen not in prompts.value:
-        problem = f"{name} names the default prompt {chosen!r}, which {prompts.origin} lacks"
-        raise StartFailed(Reason.INVALID_RECIPE, f"{problem}; have: {sorted(prompts.value)}")
-    return Told(value=prompts.value[chosen], origin=name)
+def _plain(value: object) -> object:
+    if is_dataclass(value) and not isinstance(value, type):
+        return _plain(asdict(value))
+    if isinstance(value, tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, Mapping):
+        return {name: _plain(part) for name, part in value.items()}
+    return value

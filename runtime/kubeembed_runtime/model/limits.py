@@ -1,0 +1,50 @@
+"""config.json -> what an architecture itself allows: how wide it is, and how many tokens have a position.
+
+Read here and not from a built model, so that a recipe can be printed without torch.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kubeembed_api.reasons import Reason
+from kubeembed_runtime.errors import StartFailed
+
+#: Model types that count positions from their padding index + 1, as fairseq did.
+OFFSET_POSITIONS = ("camembert", "mpnet", "roberta", "xlm-roberta", "xlm-roberta-xl")
+
+_WIDTHS = ("hidden_size", "n_embd", "d_model", "dim")
+_POSITIONS = ("max_position_embeddings", "n_positions", "max_trained_positions")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """width: of a hidden state. positions: tokens with one; None where any number has (T5)."""
+
+    width: int
+    positions: int | None
+
+
+def read_config(folder: Path) -> Mapping[str, Any]:
+    """config.json. Raises StartFailed."""
+    try:
+        config: Mapping[str, Any] = json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError) as error:
+        problem = f"{folder / 'config.json'} cannot be read: {error}"
+        raise StartFailed(Reason.NO_USABLE_FILES, problem) from error
+    return config
+
+
+def limits(config: Mapping[str, Any]) -> Limits:
+    """Raises StartFailed where config.json tells no width."""
+    text = config.get("text_config") or config
+    width = next((text[key] for key in _WIDTHS if text.get(key)), None)
+    if width is None:
+        problem = f"config.json tells no width: none of {', '.join(_WIDTHS)}"
+        raise StartFailed(Reason.UNSUPPORTED_MODEL, problem)
+    positions = next((text[key] for key in _POSITIONS if text.get(key)), None)
+    if positions is not None and config.get("model_type") in OFFSET_POSITIONS:
+        positions -= text.get("pad_token_id", 1) + 1
+    return Limits(width=width, positions=positions)
