@@ -3,7 +3,6 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 
 from kubeembed_runtime.model.attention import attention, by_runs
-from kubeembed_runtime.model.heads import POOLINGS, Pooling, dense
 from kubeembed_runtime.model.packing import Run, pack
 
 CPU = torch.device("cpu")
@@ -43,24 +42,3 @@ def test_the_kernel_of_the_gpu_says_the_same(dtype: torch.dtype) -> None:
     packing = pack(LENGTHS, query.device)
     wanted = by_runs(query, key, value, packing)
     torch.testing.assert_close(attention(query, key, value, packing), wanted, atol=2e-2, rtol=0)
-
-
-@pytest.mark.parametrize(
-    ("pooling", "wanted"),
-    [
-        ("cls", [0, 1, 4, 7, 9, 14]),
-        ("lastToken", [0, 3, 6, 8, 13, 14]),
-        ("mean", [0, 2, 5, 7.5, 11, 14]),
-    ],
-)
-def test_pooling_takes_each_sequence_s_own_tokens(pooling: Pooling, wanted: list[float]) -> None:
-    hidden = torch.arange(15.0)[:, None].expand(15, 2)
-    pooled = POOLINGS[pooling](hidden, pack(LENGTHS, CPU))
-    assert pooled.tolist() == [[number, number] for number in wanted]
-
-
-def test_dense_cuts_then_normalises() -> None:
-    pooled = torch.tensor([[3.0, 4.0, 12.0], [0.0, 0.0, 5.0]], dtype=torch.float64)
-    assert dense(pooled, 3, normalize=False).tolist() == [[3, 4, 12], [0, 0, 5]]
-    wanted = torch.tensor([[0.6, 0.8], [0.0, 0.0]])  # float32
-    torch.testing.assert_close(dense(pooled, 2, normalize=True), wanted)

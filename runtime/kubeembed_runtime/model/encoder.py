@@ -17,7 +17,7 @@ from kubeembed_api.reasons import Reason
 from kubeembed_runtime.errors import StartFailed
 from kubeembed_runtime.model import bert
 from kubeembed_runtime.model.checkpoint import Checkpoint
-from kubeembed_runtime.model.heads import Dense
+from kubeembed_runtime.model.heads import Head, Parts, build
 from kubeembed_runtime.model.packing import Batch, batch
 from kubeembed_runtime.model.recipes import Recipe
 from kubeembed_runtime.model.resolving import resolve
@@ -25,9 +25,6 @@ from kubeembed_runtime.requests import Item, Kind, Output
 
 #: A packed batch -> hidden states (t, h).
 Body = Callable[[Batch], Tensor]
-
-#: (hidden states (t, h), the batch, its items, the places of those that ask) -> a value for each place.
-Head = Callable[[Tensor, Batch, Sequence[Item], Sequence[int]], Sequence[Any]]
 
 
 class Encoder:
@@ -80,13 +77,10 @@ def load(folder: Path, model: EmbeddingModel, threads: int) -> Encoder:
     dtype = _dtype(model.spec.recipe.dtype, device)
     with torch.inference_mode(), Checkpoint(folder, dtype, device) as weights:
         body = bert.Bert(weights, shape)
-    heads: dict[Kind, Head] = {}
-    if recipe.pooling.value is not None:
-        heads["dense"] = Dense(
-            pooling=recipe.pooling.value,
-            normalize=recipe.normalize.value,
-            dimensions=recipe.dimensions.value,
+        parts = Parts(
+            weights=weights, folder=folder, config=config, recipe=recipe, words=body.words
         )
+        heads = build(parts)
     name = str(dtype).removeprefix("torch.")
     return Encoder(body, heads, recipe=recipe, dtype=name, device=device)
 

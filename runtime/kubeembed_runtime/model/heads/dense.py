@@ -1,19 +1,18 @@
-"""Hidden states of packed sequences -> vectors: pooling, Matryoshka cut, normalising, in that order.
+"""Hidden states of packed sequences -> one vector each: pooling, projections, Matryoshka cut, normalising.
 
 The cut comes before normalising, so that a short vector has length 1 too.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from kubeembed_runtime.model.heads.layers import Layer, apply
 from kubeembed_runtime.model.packing import Batch, Packing
+from kubeembed_runtime.model.recipes import Pooling
 from kubeembed_runtime.requests import Item, Vector
-
-Pooling = Literal["cls", "mean", "lastToken"]
 
 
 def cls(hidden: Tensor, packing: Packing) -> Tensor:
@@ -42,19 +41,31 @@ POOLINGS: Mapping[Pooling, Callable[[Tensor, Packing], Tensor]] = {
 
 
 class Dense:
-    """One vector per sequence, `dimensions` wide unless an item asks for fewer."""
+    """One vector per sequence, `dimensions` wide unless an item asks for fewer.
 
-    def __init__(self, *, pooling: Pooling, normalize: bool, dimensions: int) -> None:
+    projections: sentence-transformers' Dense modules after the pooling, in float32.
+    """
+
+    def __init__(
+        self,
+        *,
+        pooling: Pooling,
+        normalize: bool,
+        dimensions: int,
+        projections: Sequence[Layer] = (),
+    ) -> None:
         self.pooling, self.normalize, self.dimensions = pooling, normalize, dimensions
+        self.projections = projections
 
     def __call__(
         self, hidden: Tensor, batch: Batch, items: Sequence[Item], places: Sequence[int]
     ) -> list[Vector]:
         """hidden: (t, h); returns (dimensions,) float32 for each place."""
-        pooled = POOLINGS[self.pooling](hidden, batch.packing)
+        pooled = POOLINGS[self.pooling](hidden, batch.packing).float()
+        pooled = apply(self.projections, pooled)
         rows: dict[int, Vector] = {}
         for width, group in self._by_width(items, places).items():
-            vectors = dense(pooled[group], width, self.normalize).cpu().numpy()
+            vectors = finished(pooled[group], width, self.normalize).cpu().numpy()
             rows.update(zip(group, vectors, strict=True))
         return [rows[place] for place in places]
 
@@ -65,7 +76,7 @@ class Dense:
         return groups
 
 
-def dense(pooled: Tensor, dimensions: int, normalize: bool) -> Tensor:
+def finished(pooled: Tensor, dimensions: int, normalize: bool) -> Tensor:
     """pooled: (n, h); returns (n, dimensions) float32, of length 1 each if `normalize`."""
     cut = pooled[:, :dimensions].float()
     return functional.normalize(cut, dim=-1) if normalize else cut

@@ -1,0 +1,150 @@
+"""A checkpoint and its recipe -> the heads: what makes one kind of output each of a batch's hidden states."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from kubeembed_api.reasons import Reason
+from kubeembed_runtime.errors import StartFailed
+from kubeembed_runtime.model.checkpoint import Checkpoint
+from kubeembed_runtime.model.heads.dense import Dense
+from kubeembed_runtime.model.heads.layers import Layer, module, stored, taken
+from kubeembed_runtime.model.heads.mlm import mlm
+from kubeembed_runtime.model.heads.multivector import Multivector
+from kubeembed_runtime.model.heads.score import Score, classifier
+from kubeembed_runtime.model.heads.sparse import Linear, Mlm
+from kubeembed_runtime.model.packing import Batch
+from kubeembed_runtime.model.recipes import Recipe
+from kubeembed_runtime.requests import Item, Kind
+
+#: (hidden states (t, h), the batch, its items, the places of those that ask) -> a value for each place.
+Head = Callable[[Tensor, Batch, Sequence[Item], Sequence[int]], Sequence[Any]]
+
+
+#: Names of tokens -> the ids of those that the vocabulary has.
+TokenIds = Callable[[Sequence[str]], list[int]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What heads are built of.
+
+    token_ids: None reads the folder's tokenizer.json, should the recipe name tokens. words: the body's word
+    embeddings (vocabulary, h), which a tied decoder shares; None reads them from the checkpoint.
+    """
+
+    weights: Checkpoint
+    folder: Path
+    config: Mapping[str, Any]
+    recipe: Recipe
+    token_ids: TokenIds | None = None
+    words: Tensor | None = None
+
+
+def build(parts: Parts) -> dict[Kind, Head]:
+    """A head for each output of the recipe. Raises StartFailed."""
+    return {kind: _BUILDERS[kind](parts) for kind in parts.recipe.outputs.value}
+
+
+def _dense(parts: Parts) -> Head:
+    recipe = parts.recipe
+    if recipe.pooling.value is None:
+        raise _lacks("pooling", "dense")
+    device = parts.weights.device
+    return Dense(
+        pooling=recipe.pooling.value,
+        normalize=recipe.normalize.value,
+        dimensions=recipe.dimensions.value,
+        projections=[
+            module(parts.folder / name, torch.float32, device) for name in recipe.projections.value
+        ],
+    )
+
+
+def _sparse(parts: Parts) -> Head:
+    recipe = parts.recipe.sparse.value
+    if recipe is None:
+        raise _lacks("sparse", "sparse")
+    if recipe.kind == "mlm":
+        transform, decoder = mlm(parts.weights, parts.config, parts.words)
+        return Mlm(
+            transform=transform,
+            decoder=decoder,
+            activation=recipe.activation,
+            skip=_ids(parts, recipe.skip),
+        )
+    layer = _beside(parts, recipe.file or "sparse_linear.pt")
+    return Linear(layer=layer, activation=recipe.activation, skip=_ids(parts, recipe.skip))
+
+
+def _multivector(parts: Parts) -> Head:
+    recipe = parts.recipe.multivector.value
+    if recipe is None:
+        raise _lacks("multivector", "multivector")
+    return Multivector(
+        projections=_projections(parts, recipe.file),
+        normalize=recipe.normalize,
+        skip=_ids(parts, recipe.skip),
+        skip_first=recipe.skip_first,
+    )
+
+
+def _projections(parts: Parts, file: str | None) -> list[Layer]:
+    """Of tokens: the file that the recipe names, else the Dense modules of a model that pools nothing."""
+    if file is not None:
+        return [_beside(parts, file)]
+    names = parts.recipe.projections.value if parts.recipe.pooling.value is None else ()
+    weights = parts.weights
+    return [module(parts.folder / name, weights.dtype, weights.device) for name in names]
+
+
+def _beside(parts: Parts, name: str) -> Layer:
+    """A Dense module's folder, a parameter of the main weights, or a state dict beside them."""
+    weights = parts.weights
+    if name in weights:
+        return taken(weights, name.removesuffix(".weight"))
+    if (parts.folder / name).is_dir():
+        return module(parts.folder / name, weights.dtype, weights.device)
+    tensors = {
+        key: tensor.to(device=weights.device, dtype=weights.dtype)
+        for key, tensor in stored(parts.folder / name).items()
+    }
+    if "weight" not in tensors:
+        problem = f"{parts.folder / name} has {sorted(tensors)}; needed: weight, and bias if any"
+        raise StartFailed(Reason.UNSUPPORTED_MODEL, problem)
+    return Layer(weight=tensors["weight"], bias=tensors.get("bias"))
+
+
+def _score(parts: Parts) -> Head:
+    recipe = parts.recipe.score.value
+    if recipe is None:
+        raise _lacks("score", "score")
+    return Score(classifier=classifier(parts.weights, parts.config), activation=recipe.activation)
+
+
+def _ids(parts: Parts, names: Sequence[str]) -> list[int]:
+    if not names:
+        return []
+    if parts.token_ids is not None:
+        return parts.token_ids(names)
+    vocabulary = Tokenizer.from_file(str(parts.folder / "tokenizer.json"))
+    found = [vocabulary.token_to_id(name) for name in names]
+    return [token for token in found if token is not None]
+
+
+def _lacks(part: str, kind: Kind) -> StartFailed:
+    problem = f"the recipe has {kind} among its outputs and does not tell its {part}"
+    return StartFailed(Reason.INVALID_RECIPE, problem)
+
+
+_BUILDERS: Mapping[Kind, Callable[[Parts], Head]] = {
+    "dense": _dense,
+    "sparse": _sparse,
+    "multivector": _multivector,
+    "score": _score,
+}
