@@ -36,9 +36,30 @@ _FAMILIES = (
         bias="cls.predictions.bias",
         activation="hidden_act",
     ),
-    _Names(  # RoBERTa, XLM-R, CamemBERT, MPNet, GTE
+    _Names(  # Nomic's BERT
+        dense="cls.predictions.transform.dense",
+        norm="cls.predictions.transform.layer_norm",
+        decoder="cls.predictions.decoder",
+        bias="cls.predictions.bias",
+        activation="hidden_act",
+    ),
+    _Names(  # ALBERT
+        dense="predictions.dense",
+        norm="predictions.LayerNorm",
+        decoder="predictions.decoder",
+        bias="predictions.bias",
+        activation="hidden_act",
+    ),
+    _Names(  # RoBERTa, XLM-R, CamemBERT, MPNet
         dense="lm_head.dense",
         norm="lm_head.layer_norm",
+        decoder="lm_head.decoder",
+        bias="lm_head.bias",
+        activation="gelu",
+    ),
+    _Names(  # GTE
+        dense="lm_head.dense",
+        norm="lm_head.norm",
         decoder="lm_head.decoder",
         bias="lm_head.bias",
         activation="gelu",
@@ -74,9 +95,9 @@ def mlm(
 ) -> tuple[Layer, Layer]:
     """(transform, decoder). words: the word embeddings (vocabulary, h). Raises StartFailed."""
     for names in _FAMILIES:
-        if f"{names.dense}.weight" in weights:
+        if f"{names.dense}.weight" in weights and f"{names.norm}.weight" in weights:
             return _transform(weights, config, names), _decoder(weights, names, words)
-    known = ", ".join(f"{names.dense}.weight" for names in _FAMILIES)
+    known = ", ".join(sorted({f"{names.dense}.weight" for names in _FAMILIES}))
     problem = "the weights have no masked-language-model head, which sparse vectors come from"
     raise StartFailed(Reason.UNSUPPORTED_MODEL, f"{problem}; looked for {known}")
 
