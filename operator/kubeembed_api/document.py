@@ -49,6 +49,12 @@ class Recipe(_Value):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     outputs: tuple[Output, ...] | None = Field(default=None, min_length=1, max_length=4)
     prompts: dict[str, str] | None = None
+    default_prompt: str | None = None
+    instruction: str | None = None
+    default_instruction: str | None = None
+    truncation: Literal["right", "left", "refuse"] | None = None
+    append_eos: bool | None = None
+    causal: bool | None = None
 
 
 class Adapter(_Value):
@@ -237,8 +243,15 @@ def _check(spec: Spec) -> None:
         raise InvalidSpec("spec.adapters", f"each name once; found {names}")
     if source.scheme in ("pvc", "oci", "file"):
         _check_mounted(spec.model, source)
+    _check_recipe(spec.recipe)
     _check_cache(spec, source)
     _check_scaling(spec.scaling)
+
+
+def _check_recipe(recipe: Recipe) -> None:
+    if recipe.instruction is not None and "{instruction}" not in recipe.instruction:
+        problem = "is a template: write {instruction} where the instruction of a request goes"
+        raise InvalidSpec("spec.recipe.instruction", problem)
 
 
 def _check_mounted(model: ModelSource, source: Source) -> None:

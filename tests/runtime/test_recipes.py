@@ -1,7 +1,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -10,8 +10,9 @@ from kubeembed_api.document import Recipe as Wanted
 from kubeembed_api.reasons import Reason
 from kubeembed_runtime.errors import StartFailed
 from kubeembed_runtime.model import resolving
-from kubeembed_runtime.model.recipes import Recipe, Told
+from kubeembed_runtime.model.recipes import Recipe, SparseRecipe, Told
 
+T = TypeVar("T")
 CONFIG = {"model_type": "bert", "hidden_size": 384, "max_position_embeddings": 512}
 CLASSES = "sentence_transformers.models"
 NEW_CLASSES = {
@@ -59,12 +60,52 @@ def folder(tmp_path: Path) -> Folder:
     return write
 
 
+def nobody(value: T) -> Told[T]:
+    return Told(value=value, origin="nobody tells any")
+
+
 def test_minilm_says_its_recipe(minilm: Path) -> None:
-    recipe = resolve(minilm, Wanted())
-    assert recipe.pooling == Told(value="mean", origin="1_Pooling/config.json")
-    assert recipe.normalize == Told(value=True, origin="modules.json")
-    assert recipe.max_tokens == Told(value=256, origin="sentence_bert_config.json")
-    assert recipe.dimensions == Told(value=384, origin="config.json")
+    assert resolve(minilm, Wanted()) == Recipe(
+        outputs=Told(value=("dense",), origin="modules.json"),
+        pooling=Told(value="mean", origin="1_Pooling/config.json"),
+        normalize=Told(value=True, origin="modules.json"),
+        max_tokens=Told(value=256, origin="sentence_bert_config.json"),
+        dimensions=Told(value=384, origin="config.json"),
+        lower=Told(value=False, origin="sentence_bert_config.json"),
+        truncation=nobody("right"),
+        prompts=nobody({}),
+        default_prompt=nobody(""),
+        query_prompt=nobody(""),
+        document_prompt=nobody(""),
+        instruction=nobody(None),
+        default_instruction=nobody(None),
+        include_prompt=Told(value=True, origin="1_Pooling/config.json"),
+        causal=Told(value=False, origin="config.json, model_type bert"),
+        append_eos=nobody(False),
+        projections=nobody(()),
+        sparse=Told(value=None, origin="no sparse output"),
+        multivector=Told(value=None, origin="no multivector output"),
+        score=Told(value=None, origin="no score output"),
+    )
+
+
+def test_the_files_of_a_new_release_say_the_same(folder: Folder) -> None:
+    files = {
+        "modules.json": modules("Transformer", "Pooling", "Normalize", new=True),
+        "1_Pooling/config.json": {"pooling_mode": "lasttoken", "include_prompt": True},
+        "sentence_bert_config.json": {"transformer_task": "feature-extraction"},
+        "tokenizer_config.json": {"model_max_length": 128},
+        "config_sentence_transformers.json": {
+            "model_type": "SentenceTransformer",
+            "prompts": {"query": "query: ", "document": ""},
+            "default_prompt_name": "query",
+        },
+    }
+    recipe = resolve(folder(files), Wanted())
+    assert (recipe.pooling.value, recipe.normalize.value) == ("lastToken", True)
+    assert recipe.max_tokens == Told(value=128, origin="tokenizer_config.json")
+    assert recipe.prompts.value == {"query": "query: ", "document": ""}
+    assert recipe.default_prompt.value == recipe.query_prompt.value == "query: "
 
 
 def test_fields_of_the_document_override_the_files(minilm: Path) -> None:
@@ -130,11 +171,17 @@ REFUSED: dict[str, tuple[dict[str, Any], Wanted, Reason, str]] = {
         Reason.INVALID_RECIPE,
         "pooling",
     ),
-    "dense layer": (
-        {"modules.json": modules("Transformer", "Pooling", "Dense")},
+    "unknown module": (
+        {"modules.json": modules("Transformer", "Pooling", "LSTM")},
         Wanted(),
         Reason.UNSUPPORTED_MODEL,
-        r"a Dense module \(sentence_transformers\.models\.Dense\); supported: Transformer, Pool",
+        "has a LSTM module; supported here: Transformer, Pooling, Dense, Normalize",
+    ),
+    "modules in another order": (
+        {"modules.json": modules("Transformer", "Normalize", "Pooling")},
+        Wanted(),
+        Reason.UNSUPPORTED_MODEL,
+        "has Transformer, Normalize, Pooling; supported: Transformer, Pooling",
     ),
     "max pooling": (
         {**USUAL, "1_Pooling/config.json": {"pooling_mode_max_tokens": True}},
@@ -148,23 +195,17 @@ REFUSED: dict[str, tuple[dict[str, Any], Wanted, Reason, str]] = {
         Reason.UNSUPPORTED_MODEL,
         r"pools by cls \+ mean",
     ),
-    "prompt not pooled": (
-        {**USUAL, "1_Pooling/config.json": {"pooling_mode": "cls", "include_prompt": False}},
+    "another kind of model": (
+        {**USUAL, SETTINGS: {"model_type": "ImageEncoder"}},
         Wanted(),
         Reason.UNSUPPORTED_MODEL,
-        "leaves the prompt out",
-    ),
-    "sparse": (
-        {**USUAL, SETTINGS: {"model_type": "SparseEncoder"}},
-        Wanted(),
-        Reason.UNSUPPORTED_MODEL,
-        "says SparseEncoder",
+        "says model_type ImageEncoder",
     ),
     "lost prompt": (
         {**USUAL, SETTINGS: {"default_prompt_name": "query", "prompts": {"doc": ""}}},
         Wanted(),
         Reason.INVALID_RECIPE,
-        r"the default prompt 'query', which .* lacks; have: \['doc'\]",
+        r"the default prompt 'query', which .* lacks; have: doc",
     ),
     "too long": (
         USUAL,
@@ -178,11 +219,35 @@ REFUSED: dict[str, tuple[dict[str, Any], Wanted, Reason, str]] = {
         Reason.INVALID_RECIPE,
         r"spec\.recipe\.dimensions is 385; the model has 384",
     ),
-    "other outputs": (
+    "outputs of another model": (
         USUAL,
-        Wanted(outputs=("dense", "sparse")),
-        Reason.NOT_SUPPORTED_YET,
-        r"write \[dense\]",
+        Wanted(outputs=("dense", "score")),
+        Reason.INVALID_RECIPE,
+        r"spec\.recipe\.outputs has score; the model is known to give dense",
+    ),
+    "prompt with a placeholder": (
+        USUAL,
+        Wanted(prompts={"query": "query: {text}"}),
+        Reason.INVALID_RECIPE,
+        r"spec\.recipe\.prompts\.query has a placeholder",
+    ),
+    "instruction without a placeholder": (
+        USUAL,
+        Wanted(instruction="Instruct: "),
+        Reason.INVALID_RECIPE,
+        r"spec\.recipe\.instruction is 'Instruct: ', a template without \{instruction\}",
+    ),
+    "default prompt of another model": (
+        USUAL,
+        Wanted(prompts={"query": "q"}, default_prompt="doc"),
+        Reason.INVALID_RECIPE,
+        r"spec\.recipe\.defaultPrompt names the default prompt 'doc'",
+    ),
+    "decoder with code of its own": (
+        {**USUAL, "config.json": {**CONFIG, "model_type": "qwen2", "auto_map": {"AutoModel": "m"}}},
+        Wanted(),
+        Reason.INVALID_RECIPE,
+        r"direction of attention; set spec\.recipe\.causal",
     ),
 }
 
@@ -204,3 +269,75 @@ def test_a_file_that_is_no_json_is_named(folder: Folder) -> None:
     with pytest.raises(StartFailed, match=r"modules\.json is not JSON") as refused:
         resolve(where, Wanted())
     assert refused.value.reason is Reason.NO_USABLE_FILES
+
+
+@pytest.mark.parametrize(
+    ("config", "causal", "origin"),
+    [
+        ({"model_type": "qwen2"}, True, "config.json, model_type qwen2"),
+        ({"model_type": "qwen2", "is_causal": False}, False, "config.json, is_causal"),
+        ({"model_type": "bert"}, False, "config.json, model_type bert"),
+        (
+            {"model_type": "gemma3_text", "use_bidirectional_attention": True},
+            False,
+            "config.json, use_bidirectional_attention",
+        ),
+    ],
+    ids=["decoder", "decoder without causality", "encoder", "gemma"],
+)
+def test_the_direction_of_attention_is_told_by_the_configuration(
+    folder: Folder, config: dict[str, Any], causal: bool, origin: str
+) -> None:
+    recipe = resolve(folder({**USUAL, "config.json": {**CONFIG, **config}}), Wanted())
+    assert recipe.causal == Told(value=causal, origin=origin)
+
+
+def test_positions_are_counted_as_the_architecture_does(folder: Folder) -> None:
+    """XLM-R's begin at its padding index + 1: of 8,194 there are 8,192 for tokens."""
+    config = {"model_type": "xlm-roberta", "hidden_size": 8, "max_position_embeddings": 8194}
+    recipe = resolve(folder({**USUAL, "config.json": {**config, "pad_token_id": 1}}), Wanted())
+    assert recipe.max_tokens == Told(value=8192, origin="config.json")
+
+
+def test_a_model_without_positions_must_be_told_its_length(folder: Folder) -> None:
+    where = folder({**USUAL, "config.json": {"model_type": "t5", "d_model": 8}})
+    with pytest.raises(StartFailed, match=r"length; set spec\.recipe\.maxTokens"):
+        resolve(where, Wanted())
+    assert resolve(where, Wanted(max_tokens=77)).max_tokens.value == 77
+
+
+@pytest.mark.parametrize(
+    ("wanted", "field", "value"),
+    [
+        (Wanted(truncation="refuse"), "truncation", "refuse"),
+        (Wanted(append_eos=True), "append_eos", True),
+        (Wanted(causal=True), "causal", True),
+        (Wanted(default_instruction="Do"), "default_instruction", "Do"),
+        (Wanted(instruction="I: {instruction} Q: "), "instruction", "I: {instruction} Q: "),
+        (Wanted(prompts={"a": "A: "}, default_prompt="a"), "default_prompt", "A: "),
+        (Wanted(prompts={"passage": "P: "}), "document_prompt", "P: "),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_the_document_has_a_say_in(
+    folder: Folder, wanted: Wanted, field: str, value: object
+) -> None:
+    assert getattr(resolve(folder(USUAL), wanted), field).value == value
+
+
+def test_projections_after_the_pooling_are_named_and_decide_over_the_width(folder: Folder) -> None:
+    files = {
+        **USUAL,
+        "modules.json": modules("Transformer", "Pooling", "Dense", "Normalize"),
+        "2_Dense/config.json": {"in_features": 384, "out_features": 1024},
+    }
+    recipe = resolve(folder(files), Wanted())
+    assert recipe.projections == Told(value=("2_Dense",), origin="modules.json")
+    assert recipe.dimensions == Told(value=1024, origin="2_Dense/config.json")
+
+
+def test_sparse_vectors_of_a_masked_language_model_are_splades(folder: Folder) -> None:
+    recipe = resolve(folder({}), Wanted(outputs=("sparse",)))
+    assert recipe.outputs == Told(value=("sparse",), origin="spec.recipe.outputs")
+    assert recipe.sparse.value == SparseRecipe(kind="mlm", activation="log1p_relu")
+    assert recipe.pooling == Told(value=None, origin="no dense output")

@@ -15,6 +15,12 @@ from kubeembed_runtime.errors import StartFailed
 #: Model types that count positions from their padding index + 1, as fairseq did.
 OFFSET_POSITIONS = ("camembert", "mpnet", "roberta", "xlm-roberta", "xlm-roberta-xl")
 
+#: Model types whose attention is causal as transformers has it.
+DECODERS = (
+    "gemma", "gemma2", "gemma3_text", "gpt2", "gpt_neox", "granite", "llama", "mistral", "olmo2",
+    "phi", "phi3", "qwen2", "qwen3", "smollm3",
+)  # fmt: skip
+
 _WIDTHS = ("hidden_size", "n_embd", "d_model", "dim")
 _POSITIONS = ("max_position_embeddings", "n_positions", "max_trained_positions")
 
@@ -48,3 +54,11 @@ def limits(config: Mapping[str, Any]) -> Limits:
     if positions is not None and config.get("model_type") in OFFSET_POSITIONS:
         positions -= text.get("pad_token_id", 1) + 1
     return Limits(width=width, positions=positions)
+
+
+def causal(config: Mapping[str, Any]) -> bool:
+    """Does the architecture, unless told otherwise, keep a token from seeing later ones?"""
+    text = config.get("text_config") or config
+    if text.get("model_type") in DECODERS:
+        return True
+    return any(name.endswith("ForCausalLM") for name in config.get("architectures") or ())

@@ -12,6 +12,7 @@ from kubeembed_runtime.requests import Kind, Truncate
 T_co = TypeVar("T_co", covariant=True)
 
 Pooling = Literal["cls", "mean", "lastToken"]
+SparseActivation = Literal["relu", "log1p_relu", "log1p_log1p_relu"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,12 +29,14 @@ class SparseRecipe:
 
     mlm: the masked-language-model head's logits, the largest over the tokens (SPLADE).
     linear: one number per token, the largest over equal ids (BGE-M3), from `file`.
-    skip: tokens by name whose weights are left out.
+    skip: tokens by name whose weights are left out. documents_only: a query is not encoded by the model, it
+    has a fixed weight per token (OpenSearch's doc models).
     """
 
     kind: Literal["mlm", "linear"]
-    activation: Literal["relu", "log1p_relu", "log1p_log1p_relu"]
+    activation: SparseActivation
     skip: tuple[str, ...] = ()
+    documents_only: bool = False
     file: str | None = None
 
 
@@ -46,6 +49,7 @@ class MultivectorRecipe:
     None means as long as the model allows. expand: a query is filled up with [MASK] to query_tokens;
     attend_expansion: the query's own tokens see those masks. skip: tokens by name that give no vector in a
     document (ColBERT's punctuation). skip_first: nor does the first token of any text (BGE-M3's CLS).
+    mean: the score is the mean over the query's tokens (BGE-M3), not the sum (ColBERT).
     """
 
     dimensions: int
@@ -58,6 +62,7 @@ class MultivectorRecipe:
     skip: tuple[str, ...] = ()
     skip_first: bool = False
     normalize: bool = True
+    mean: bool = False
     file: str | None = None
 
 

@@ -1,218 +1,279 @@
-"""How a model turns texts into vectors: read from its own files, overridden by the document, never guessed.
+"""What the document, the model's files and the catalogue tell -> one recipe. Nothing is guessed.
 
-The wrong pooling or prompt ruins retrieval without any error. So every value says where it comes from, and
-what no file tells has to stand in the document.
+The wrong pooling or prompt ruins retrieval without any error. So, field by field:
+
+1. What spec.recipe says is taken.
+2. Else what the model's own files say: vectors are then what the library that wrote them gives. Except for
+   the fields that a catalogue entry lists as `overFiles`, because the model's card contradicts its files.
+3. Else what the catalogue says, which reads model cards: of E5's prompts no file tells.
+4. Else it is an error that names the field to write, where a guess could ruin vectors (pooling, normalize,
+   maxTokens); or nothing, where nothing is what libraries do as well (prompts, an appended EOS).
+
+Two fields are joined and not chosen. Outputs: files tell what their own library reads, so all kinds count
+that the catalogue has and the folder has the weights for. Prompts: a prompt that the files name and fill
+is theirs, the others are the catalogue's.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
+
+from pydantic.alias_generators import to_camel
 
 from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.document import Recipe as Wanted
 from kubeembed_api.reasons import Reason
 from kubeembed_runtime.errors import StartFailed
-from kubeembed_runtime.model.limits import Limits, limits, read_config
-from kubeembed_runtime.model.recipes import Pooling, Recipe, Told
+from kubeembed_runtime.model import catalogue
+from kubeembed_runtime.model.files import Files
+from kubeembed_runtime.model.layouts import Facts, told_by_files
+from kubeembed_runtime.model.limits import Limits, causal, limits, read_config
+from kubeembed_runtime.model.recipes import Pooling, Recipe, SparseRecipe, Told
+from kubeembed_runtime.requests import Kind
 
-#: What sentence-transformers' modules are called, by the last part of their class name.
-KNOWN_MODULES = ("Transformer", "Pooling", "Normalize")
+T = TypeVar("T")
 
-#: Old pooling configurations have one flag per mode; new ones name the mode.
-_OLD_POOLINGS = {
-    "pooling_mode_cls_token": "cls",
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_lasttoken": "lasttoken",
-    "pooling_mode_max_tokens": "max",
-    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
-    "pooling_mode_weightedmean_tokens": "weightedmean",
-}
-_POOLINGS: Mapping[str, Pooling] = {"cls": "cls", "mean": "mean", "lasttoken": "lastToken"}
+#: Who told what nobody told.
+NOBODY = "nobody tells any"
 
-#: The file beside the weights was named after the architecture in the library's first years.
-_TRANSFORMER_FILES = tuple(
-    f"sentence_{kind}_config.json"
-    for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
-)
+#: As sentence-transformers' encode_document looks for one.
+DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 
-#: Tokenisers without a limit say 10^30, which is no limit either.
-_NO_LIMIT = 10_000_000
+INSTRUCTION = "{instruction}"
 
 
 def resolve(folder: Path, model: EmbeddingModel) -> Recipe:
     """The recipe of the model in `folder`. Raises StartFailed: InvalidRecipe or UnsupportedModel."""
-    files, wanted, allowed = _Files(folder), model.spec.recipe, limits(read_config(folder))
-    _refuse_other_outputs(wanted, files)
-    prompts = _prompts(wanted, files)
-    return Recipe(
-        outputs=Told(value=("dense",), origin="modules.json"),
-        pooling=_pooling(wanted, files),
-        normalize=_normalize(wanted, files),
-        max_tokens=_max_tokens(wanted, files, allowed),
-        dimensions=_dimensions(wanted, allowed),
-        lower=_lower(files),
-        truncation=Told(value="right", origin="tokenizer_config.json"),
-        prompts=prompts,
-        default_prompt=_default_prompt(files, prompts),
-        query_prompt=Told(value="", origin="config_sentence_transformers.json"),
-        document_prompt=Told(value="", origin="config_sentence_transformers.json"),
-        instruction=Told(value=None, origin="config_sentence_transformers.json"),
-        default_instruction=Told(value=None, origin="config_sentence_transformers.json"),
-        include_prompt=Told(value=True, origin="modules.json"),
-        causal=Told(value=False, origin="config.json"),
-        append_eos=Told(value=False, origin="tokenizer_config.json"),
-        projections=Told(value=(), origin="modules.json"),
-        sparse=Told(value=None, origin="modules.json"),
-        multivector=Told(value=None, origin="modules.json"),
-        score=Told(value=None, origin="modules.json"),
+    config = read_config(folder)
+    files = Files(folder)
+    known = _known(model)
+    joined = _joined(told_by_files(files), known, files)
+    return _Resolution(model.spec.recipe, {**_attention(config), **joined}, limits(config)).recipe()
+
+
+def resolve_from_catalogue(model: EmbeddingModel) -> Recipe:
+    """The recipe as far as it is known without the model's files. Raises StartFailed."""
+    known = _known(model)
+    if known is None:
+        problem = f"{model.spec.model.source} is not in the catalogue"
+        raise StartFailed(Reason.INVALID_RECIPE, f"{problem}; give the folder of its files")
+    facts = {"causal": Told(value=False, origin=NOBODY), **known.facts}
+    return _Resolution(model.spec.recipe, facts, None).recipe()
+
+
+def _attention(config: Mapping[str, Any]) -> Facts:
+    """As the architecture has it; but code of a decoder's own may well be there to change that."""
+    seen = causal(config)
+    if seen and "AutoModel" in (config.get("auto_map") or {}):
+        return {}
+    origin = f"config.json, model_type {config.get('model_type')}"
+    return {"causal": Told(value=seen, origin=origin)}
+
+
+def _known(model: EmbeddingModel) -> catalogue.Entry | None:
+    source = model.spec.model.parsed
+    return catalogue.find(source.host) if source.scheme == "hf" else None
+
+
+def _joined(told: Facts, known: catalogue.Entry | None, files: Files) -> Facts:
+    if known is None:
+        return told
+    joined = {**known.facts, **told, **known.facts_over_files}
+    outputs, prompts = _outputs(told, known, files), _all_prompts(told, known.facts)
+    return {**joined, "outputs": outputs, **({"prompts": prompts} if prompts else {})}
+
+
+def _outputs(told: Facts, known: catalogue.Entry, files: Files) -> Told[tuple[Kind, ...]]:
+    """The catalogue's, less those whose own file of weights is not there."""
+    parts = {"sparse": known.sparse, "multivector": known.multivector}
+    beside = {kind: part.file for kind, part in parts.items() if part and part.file}
+    there = tuple(
+        kind
+        for kind in known.outputs
+        if not beside.get(kind, "").endswith(".pt") or files.has(beside[kind])
     )
+    found = told.get("outputs")
+    if found is not None and set(found.value) >= set(there):
+        return found
+    return Told(value=there, origin=known.facts["outputs"].origin)
 
 
-class _Files:
-    """The files that sentence-transformers leaves beside the weights, as far as they exist."""
+def _all_prompts(told: Facts, known: Facts) -> Told[Mapping[str, str]] | None:
+    ours, theirs = known.get("prompts"), told.get("prompts")
+    if ours is None or theirs is None:
+        return ours or theirs
+    filled = {name: text for name, text in theirs.value.items() if text}
+    if not set(ours.value) - set(filled):
+        return theirs
+    merged = {**theirs.value, **ours.value, **filled}
+    origin = f"{theirs.origin}, {ours.origin}" if filled else ours.origin
+    return Told(value=merged, origin=origin)
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.modules: list[Mapping[str, Any]] | None = self.read("modules.json")
-        self.settings: Mapping[str, Any] = self.read("config_sentence_transformers.json") or {}
-        self.transformer_file = next(
-            (name for name in _TRANSFORMER_FILES if (folder / name).exists()), _TRANSFORMER_FILES[0]
+
+class _Resolution:
+    """Facts and the document that overrides them -> each field of the recipe."""
+
+    def __init__(self, wanted: Wanted, facts: Facts, allowed: Limits | None) -> None:
+        self.wanted, self.facts, self.allowed = wanted, facts, allowed
+        self.outputs = self._of_outputs()
+
+    def recipe(self) -> Recipe:
+        dense = "dense" in self.outputs.value
+        prompts = self._prompts()
+        return Recipe(
+            outputs=self.outputs,
+            pooling=self._pooling() if dense else _without("dense", None),
+            normalize=self._normalize() if dense else _without("dense", False),
+            max_tokens=self._max_tokens(),
+            dimensions=self._dimensions() if dense else _without("dense", 0),
+            lower=self._told("lower", False),
+            truncation=self._told("truncation", "right"),
+            prompts=prompts,
+            default_prompt=self._default_prompt(prompts),
+            query_prompt=_side(prompts, ("query",)),
+            document_prompt=_side(prompts, DOCUMENT_PROMPTS),
+            instruction=self._instruction(),
+            default_instruction=self._told("default_instruction", None),
+            include_prompt=self._told("include_prompt", True),
+            causal=self._causal(),
+            append_eos=self._told("append_eos", False),
+            projections=self._told("projections", ()),
+            sparse=self._sparse(),
+            multivector=self._part("multivector"),
+            score=self._part("score"),
         )
-        self.transformer: Mapping[str, Any] = self.read(self.transformer_file) or {}
-        self.tokenizer: Mapping[str, Any] = self.read("tokenizer_config.json") or {}
-        for module in self.modules or ():
-            if kind(module) not in KNOWN_MODULES:
-                problem = f"modules.json has a {kind(module)} module ({module['type']})"
-                known = ", ".join(KNOWN_MODULES)
-                raise StartFailed(Reason.UNSUPPORTED_MODEL, f"{problem}; supported: {known}")
 
-    def read(self, name: str) -> Any:
-        """Raises StartFailed for what is no JSON; None where there is no such file."""
-        path = self.folder / name
-        if not path.exists():
-            return None
-        try:
-            return json.loads(path.read_text())
-        except ValueError as error:
-            problem = f"{path} is not JSON: {error}"
-            raise StartFailed(Reason.NO_USABLE_FILES, problem) from error
+    def _said(self, name: str, value: T) -> Told[T]:
+        return Told(value=value, origin=f"spec.recipe.{name}")
 
-    def module(self, name: str) -> Mapping[str, Any] | None:
-        return next((module for module in self.modules or () if kind(module) == name), None)
+    def _told(self, name: str, otherwise: T) -> Told[T]:
+        """The document's word, else what is known, else `otherwise`."""
+        value = getattr(self.wanted, name, None)
+        if value is not None:
+            return self._said(to_camel(name), value)
+        return self.facts.get(name) or Told(value=otherwise, origin=NOBODY)
+
+    def _of_outputs(self) -> Told[tuple[Kind, ...]]:
+        found = self.facts.get("outputs") or Told(value=("dense",), origin=NOBODY)
+        wanted = self.wanted.outputs
+        if wanted is None:
+            return found
+        possible = {*found.value, "dense", "sparse"}
+        lacking = [kind for kind in wanted if kind not in possible]
+        if lacking:
+            problem = f"spec.recipe.outputs has {', '.join(lacking)}; the model is known to give"
+            raise _invalid(f"{problem} {', '.join(found.value)}")
+        return self._said("outputs", wanted)
+
+    def _pooling(self) -> Told[Pooling]:
+        found: Told[Pooling | None] = self._told("pooling", None)
+        if found.value is None:
+            raise _missing("pooling", "pooling", ", ".join(get_args(Pooling)))
+        return Told(value=found.value, origin=found.origin)
+
+    def _normalize(self) -> Told[bool]:
+        found: Told[bool | None] = self._told("normalize", None)
+        if found.value is None:
+            raise _missing("normalisation", "normalize", "true or false")
+        return Told(value=found.value, origin=found.origin)
+
+    def _causal(self) -> Told[bool]:
+        found: Told[bool | None] = self._told("causal", None)
+        if found.value is None:
+            raise _missing("direction of attention", "causal", "true or false")
+        return Told(value=found.value, origin=found.origin)
+
+    def _max_tokens(self) -> Told[int]:
+        found: Told[int | None] = self._told("max_tokens", None)
+        positions = self.allowed.positions if self.allowed else None
+        if found.value is None:
+            if positions is None:
+                raise _missing("length", "maxTokens", "a number of tokens")
+            return Told(value=positions, origin="config.json")
+        if positions is None or found.value <= positions:
+            return Told(value=found.value, origin=found.origin)
+        if self.wanted.max_tokens is not None:
+            problem = f"spec.recipe.maxTokens is {found.value}; at most {positions}"
+            raise _invalid(f"{problem}, the model has no more positions")
+        return Told(value=positions, origin="config.json")
+
+    def _dimensions(self) -> Told[int]:
+        width = Told(value=self.allowed.width, origin="config.json") if self.allowed else None
+        found = self.facts.get("dimensions") or width
+        if found is None:
+            raise _missing("dimensions", "dimensions", "a number")
+        if self.allowed and not self.facts.get("projections") and width is not None:
+            found = width
+        if self.wanted.dimensions is None:
+            return found
+        if self.wanted.dimensions > found.value:
+            problem = f"spec.recipe.dimensions is {self.wanted.dimensions}"
+            raise _invalid(f"{problem}; the model has {found.value}")
+        return self._said("dimensions", self.wanted.dimensions)
+
+    def _prompts(self) -> Told[Mapping[str, str]]:
+        """A template for instructions is a query's prompt too, filled with the default instruction."""
+        found: Told[Mapping[str, str]] = self._told("prompts", {})
+        for name, text in (self.wanted.prompts or {}).items():
+            if "{text}" in text or INSTRUCTION in text:
+                problem = f"spec.recipe.prompts.{name} has a placeholder, and is taken as it is"
+                way = "the text follows it by itself, and instructions have spec.recipe.instruction"
+                raise _invalid(f"{problem}; {way}")
+        template, default = self._instruction(), self._told("default_instruction", None)
+        if found.value.get("query") or template.value is None or default.value is None:
+            return found
+        query = template.value.replace(INSTRUCTION, default.value)
+        return Told(value={**found.value, "query": query}, origin=default.origin)
+
+    def _default_prompt(self, prompts: Told[Mapping[str, str]]) -> Told[str]:
+        """What stands before a text that names no side: nothing, unless somebody chose a prompt."""
+        if self.wanted.default_prompt is not None:
+            chosen = self._said("defaultPrompt", self.wanted.default_prompt)
+        elif "default_prompt_name" in self.facts:
+            chosen = self.facts["default_prompt_name"]
+        else:
+            return Told(value="", origin=NOBODY)
+        if chosen.value not in prompts.value:
+            problem = f"{chosen.origin} names the default prompt {chosen.value!r}"
+            lacks = f"{problem}, which {prompts.origin} lacks"
+            raise _invalid(f"{lacks}; have: {', '.join(sorted(prompts.value))}")
+        return Told(value=prompts.value[chosen.value], origin=chosen.origin)
+
+    def _instruction(self) -> Told[str | None]:
+        found: Told[str | None] = self._told("instruction", None)
+        if found.value is not None and INSTRUCTION not in found.value:
+            problem = f"{found.origin} is {found.value!r}, a template without {INSTRUCTION}"
+            raise _invalid(f"{problem}; write where a request's instruction goes")
+        return found
+
+    def _part(self, kind: Kind) -> Told[Any]:
+        if kind in self.outputs.value:
+            return self.facts[kind]
+        return _without(kind, None)
+
+    def _sparse(self) -> Told[SparseRecipe | None]:
+        """A document that asks a masked language model for sparse vectors can only mean SPLADE's."""
+        if "sparse" in self.outputs.value and "sparse" not in self.facts:
+            return self._said("outputs", SparseRecipe(kind="mlm", activation="log1p_relu"))
+        return self._part("sparse")
 
 
-def kind(module: Mapping[str, Any]) -> str:
-    """The class name of a module, whatever package its release had it in."""
-    return str(module["type"]).rpartition(".")[2]
+def _side(prompts: Told[Mapping[str, str]], names: tuple[str, ...]) -> Told[str]:
+    """The first of these prompts."""
+    found = next((name for name in names if name in prompts.value), None)
+    if found is None:
+        return Told(value="", origin=NOBODY)
+    return Told(value=prompts.value[found], origin=prompts.origin)
+
+
+def _without(kind: Kind, value: T) -> Told[T]:
+    return Told(value=value, origin=f"no {kind} output")
+
+
+def _invalid(problem: str) -> StartFailed:
+    return StartFailed(Reason.INVALID_RECIPE, problem)
 
 
 def _missing(what: str, field: str, choices: str) -> StartFailed:
-    problem = f"the model's files do not tell its {what}; set spec.recipe.{field} ({choices})"
-    return StartFailed(Reason.INVALID_RECIPE, f"{problem} as the model's card says")
-
-
-def _refuse_other_outputs(wanted: Wanted, files: _Files) -> None:
-    if wanted.outputs not in (None, ("dense",)):
-        problem = f"spec.recipe.outputs is {list(wanted.outputs)}; write [dense]"
-        raise StartFailed(Reason.NOT_SUPPORTED_YET, problem)
-    model_type = files.settings.get("model_type", "SentenceTransformer")
-    if model_type != "SentenceTransformer":
-        problem = (
-            f"config_sentence_transformers.json says {model_type}; supported: SentenceTransformer"
-        )
-        raise StartFailed(Reason.UNSUPPORTED_MODEL, problem)
-
-
-def _pooling(wanted: Wanted, files: _Files) -> Told[Pooling]:
-    if wanted.pooling is not None:
-        return Told(value=wanted.pooling, origin="spec.recipe.pooling")
-    module = files.module("Pooling")
-    if module is None:
-        raise _missing("pooling", "pooling", ", ".join(get_args(Pooling)))
-    name = f"{module['path']}/config.json"
-    config = files.read(name)
-    if config is None:
-        raise _missing("pooling", "pooling", ", ".join(get_args(Pooling)))
-    modes = _modes(config)
-    if len(modes) != 1 or modes[0] not in _POOLINGS:
-        problem = (
-            f"{name} pools by {' + '.join(modes) or 'nothing'}; supported: {', '.join(_POOLINGS)}"
-        )
-        raise StartFailed(Reason.UNSUPPORTED_MODEL, problem)
-    if not config.get("include_prompt", True):
-        problem = f"{name} leaves the prompt out of the pooling (include_prompt: false)"
-        raise StartFailed(Reason.UNSUPPORTED_MODEL, problem)
-    return Told(value=_POOLINGS[modes[0]], origin=name)
-
-
-def _modes(config: Mapping[str, Any]) -> list[str]:
-    named = config.get("pooling_mode")
-    if named is not None:
-        return [named] if isinstance(named, str) else list(named)
-    return [mode for flag, mode in _OLD_POOLINGS.items() if config.get(flag)]
-
-
-def _normalize(wanted: Wanted, files: _Files) -> Told[bool]:
-    if wanted.normalize is not None:
-        return Told(value=wanted.normalize, origin="spec.recipe.normalize")
-    if files.modules is None:
-        raise _missing("normalisation", "normalize", "true or false")
-    return Told(value=files.module("Normalize") is not None, origin="modules.json")
-
-
-def _max_tokens(wanted: Wanted, files: _Files, allowed: Limits) -> Told[int]:
-    if wanted.max_tokens is not None:
-        if allowed.positions is not None and wanted.max_tokens > allowed.positions:
-            problem = f"spec.recipe.maxTokens is {wanted.max_tokens}; at most {allowed.positions}"
-            raise StartFailed(Reason.INVALID_RECIPE, f"{problem}, the model has no more positions")
-        return Told(value=wanted.max_tokens, origin="spec.recipe.maxTokens")
-    told = (
-        (files.transformer.get("max_seq_length"), files.transformer_file),
-        (files.tokenizer.get("model_max_length"), "tokenizer_config.json"),
-    )
-    for value, origin in told:
-        if value is not None and value < _NO_LIMIT:
-            return _at_most(int(value), origin, allowed.positions)
-    if allowed.positions is None:
-        raise _missing("length", "maxTokens", "a number of tokens")
-    return Told(value=allowed.positions, origin="config.json")
-
-
-def _at_most(value: int, origin: str, positions: int | None) -> Told[int]:
-    if positions is not None and value > positions:
-        return Told(value=positions, origin="config.json")
-    return Told(value=value, origin=origin)
-
-
-def _dimensions(wanted: Wanted, allowed: Limits) -> Told[int]:
-    if wanted.dimensions is None:
-        return Told(value=allowed.width, origin="config.json")
-    if wanted.dimensions > allowed.width:
-        problem = f"spec.recipe.dimensions is {wanted.dimensions}; the model has {allowed.width}"
-        raise StartFailed(Reason.INVALID_RECIPE, problem)
-    return Told(value=wanted.dimensions, origin="spec.recipe.dimensions")
-
-
-def _lower(files: _Files) -> Told[bool]:
-    value = bool(files.transformer.get("do_lower_case", False))
-    return Told(value=value, origin=files.transformer_file)
-
-
-def _prompts(wanted: Wanted, files: _Files) -> Told[Mapping[str, str]]:
-    if wanted.prompts is not None:
-        return Told(value=wanted.prompts, origin="spec.recipe.prompts")
-    name = "config_sentence_transformers.json"
-    return Told(value=files.settings.get("prompts") or {}, origin=name)
-
-
-def _default_prompt(files: _Files, prompts: Told[Mapping[str, str]]) -> Told[str]:
-    """What stands before a text that names no side: nothing, unless the model's author chose a prompt."""
-    chosen = files.settings.get("default_prompt_name")
-    name = "config_sentence_transformers.json"
-    if chosen is None:
-        return Told(value="", origin=name)
-    if chosen not in prompts.value:
-        problem = f"{name} names the default prompt {chosen!r}, which {prompts.origin} lacks"
-        raise StartFailed(Reason.INVALID_RECIPE, f"{problem}; have: {sorted(prompts.value)}")
-    return Told(value=prompts.value[chosen], origin=name)
+    problem = f"neither the model's files nor the catalogue tell its {what}"
+    return _invalid(f"{problem}; set spec.recipe.{field} ({choices}) as the model's card says")

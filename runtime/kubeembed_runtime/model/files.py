@@ -1,0 +1,77 @@
+"""The small files beside the weights, as far as they exist: what a model's authors left of its recipe."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kubeembed_api.reasons import Reason
+from kubeembed_runtime.errors import StartFailed
+
+#: The file beside the weights was named after the architecture in the library's first years.
+TRANSFORMER_FILES = tuple(
+    f"sentence_{kind}_config.json"
+    for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+)
+
+SETTINGS = "config_sentence_transformers.json"
+MODULES = "modules.json"
+TOKENIZER = "tokenizer_config.json"
+
+
+class Files:
+    """config: config.json. modules: kind -> folder, in modules.json's order; None without that file.
+
+    settings: config_sentence_transformers.json. transformer: the file of `transformer_file`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Raises StartFailed for what is no JSON."""
+        self.folder = folder
+        self.config = self.read("config.json")
+        self.settings = self.read(SETTINGS)
+        self.tokenizer = self.read(TOKENIZER)
+        self.transformer_file = next(
+            (name for name in TRANSFORMER_FILES if self.has(name)), TRANSFORMER_FILES[0]
+        )
+        self.transformer = self.read(self.transformer_file)
+        listed = self.read_any(MODULES)
+        self.modules: list[tuple[str, str]] | None = (
+            None if listed is None else [(kind(module), module["path"]) for module in listed]
+        )
+
+    def has(self, name: str) -> bool:
+        return (self.folder / name).exists()
+
+    def read(self, name: str) -> Mapping[str, Any]:
+        """An object; an empty one where there is no such file."""
+        return self.read_any(name) or {}
+
+    def read_any(self, name: str) -> Any:
+        path = self.folder / name
+        if not path.exists():
+            return None
+        try:
+            return json.loads(path.read_text())
+        except ValueError as error:
+            problem = f"{path} is not JSON: {error}"
+            raise StartFailed(Reason.NO_USABLE_FILES, problem) from error
+
+    def kinds(self) -> list[str]:
+        return [name for name, _ in self.modules or ()]
+
+    def folders(self, wanted: str) -> list[str]:
+        """The folders of the modules of this kind."""
+        return [path for name, path in self.modules or () if name == wanted]
+
+    def module(self, wanted: str) -> tuple[str, Mapping[str, Any]] | None:
+        """The first module of this kind: its configuration's name, and what is in it."""
+        for path in self.folders(wanted):
+            name = f"{path}/config.json" if path else "config.json"
+            return name, self.read(name)
+        return None
+
+
+def kind(module: Mapping[str, Any]) -> str:
+    """The class name of a module, whatever package its release had it in."""
+    return str(module["type"]).rpartition(".")[2]
