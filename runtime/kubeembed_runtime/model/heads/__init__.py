@@ -16,8 +16,9 @@ from kubeembed_runtime.model.heads.dense import Dense
 from kubeembed_runtime.model.heads.layers import Layer, module, stored, taken
 from kubeembed_runtime.model.heads.mlm import mlm
 from kubeembed_runtime.model.heads.multivector import Multivector
+from kubeembed_runtime.model.heads.queries import query_weights
 from kubeembed_runtime.model.heads.score import Score, classifier
-from kubeembed_runtime.model.heads.sparse import Linear, Mlm
+from kubeembed_runtime.model.heads.sparse import Linear, Mlm, Routed
 from kubeembed_runtime.model.packing import Batch
 from kubeembed_runtime.model.recipes import Recipe
 from kubeembed_runtime.requests import Item, Kind
@@ -72,14 +73,24 @@ def _sparse(parts: Parts) -> Head:
         raise _lacks("sparse", "sparse")
     if recipe.kind == "mlm":
         transform, decoder = mlm(parts.weights, parts.config, parts.words)
-        return Mlm(
+        head = Mlm(
             transform=transform,
             decoder=decoder,
             activation=recipe.activation,
             skip=_ids(parts, recipe.skip),
         )
+        return _routed(parts, head, recipe.file) if recipe.documents_only else head
     layer = _beside(parts, recipe.file or "sparse_linear.pt")
     return Linear(layer=layer, activation=recipe.activation, skip=_ids(parts, recipe.skip))
+
+
+def _routed(parts: Parts, documents: Mlm, file: str | None) -> Head:
+    vocabulary = Tokenizer.from_file(str(parts.folder / "tokenizer.json"))
+    return Routed(
+        documents=documents,
+        weights=query_weights(parts.folder, file, vocabulary),
+        frame=vocabulary.encode("").ids,
+    )
 
 
 def _multivector(parts: Parts) -> Head:

@@ -115,16 +115,9 @@ def optional(weights: Checkpoint, name: str) -> Tensor | None:
 def module(folder: Path, dtype: torch.dtype, device: torch.device) -> Layer:
     """sentence-transformers' Dense module in `folder`. Raises StartFailed."""
     config = _config(folder)
-    file = next(
-        (name for name in ("model.safetensors", "pytorch_model.bin") if (folder / name).exists()),
-        None,
-    )
-    if file is None:
-        problem = f"{folder} has neither model.safetensors nor pytorch_model.bin"
-        raise StartFailed(Reason.NO_USABLE_FILES, problem)
     tensors = {
         name: tensor.to(device=device, dtype=dtype)
-        for name, tensor in stored(folder / file).items()
+        for name, tensor in stored(weights_file(folder)).items()
     }
     return Layer(
         weight=tensors["linear.weight"],
@@ -133,6 +126,15 @@ def module(folder: Path, dtype: torch.dtype, device: torch.device) -> Layer:
         residual=bool(config.get("use_residual", False)),
         shortcut=tensors.get("residual.weight"),
     )
+
+
+def weights_file(folder: Path) -> Path:
+    """The weights of a module. Raises StartFailed."""
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        if (folder / name).exists():
+            return folder / name
+    problem = f"{folder} has neither model.safetensors nor pytorch_model.bin"
+    raise StartFailed(Reason.NO_USABLE_FILES, problem)
 
 
 def _config(folder: Path) -> Mapping[str, Any]:

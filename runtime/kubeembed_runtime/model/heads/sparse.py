@@ -4,6 +4,7 @@
 entry's weight is its largest over the tokens. The largest is taken before the logarithm, which rises with
 it, so tokens x vocabulary is neither transformed nor held: only a window of rows at a time.
 `Linear` (BGE-M3): one number per token, the largest over equal ids.
+`Routed` (OpenSearch's document models): a document by another head, a query by a table of weights.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ from itertools import accumulate
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
@@ -113,13 +115,36 @@ class Linear:
             for place, part in zip(places, np.split(weights, cuts), strict=True)
         ]
 
-    def _merged(
-        self,
-        ids: "np.ndarray[tuple[int], np.dtype[np.int64]]",
-        weights: "np.ndarray[tuple[int], np.dtype[np.float32]]",
-    ) -> Sparse:
+    def _merged(self, ids: NDArray[np.int64], weights: NDArray[np.float32]) -> Sparse:
         kept = (weights > 0) & ~np.isin(ids, self.skip)
         entries, which = np.unique(ids[kept], return_inverse=True)
         largest = np.zeros(len(entries), dtype=np.float32)
         np.maximum.at(largest, which, weights[kept])
         return Sparse(indices=entries.astype(np.int32), values=largest)
+
+
+class Routed:
+    """weights: (vocabulary,) float32, of a query's tokens. frame: ids that the tokenizer adds to any text."""
+
+    def __init__(
+        self, *, documents: Mlm, weights: NDArray[np.float32], frame: Sequence[int] = ()
+    ) -> None:
+        self.documents, self.weights = documents, weights
+        self.frame = np.asarray(frame, dtype=np.int64)
+
+    def __call__(
+        self, hidden: Tensor, batch: Batch, items: Sequence[Item], places: Sequence[int]
+    ) -> list[Sparse]:
+        """hidden: (t, h)."""
+        encoded = [place for place in places if items[place].side != "query"]
+        found = iter(self.documents(hidden, batch, items, encoded) if encoded else ())
+        return [
+            self._query(items[place]) if items[place].side == "query" else next(found)
+            for place in places
+        ]
+
+    def _query(self, item: Item) -> Sparse:
+        ids = np.setdiff1d(np.asarray(item.ids), self.frame)
+        values = self.weights[ids]
+        kept = values > 0
+        return Sparse(indices=ids[kept].astype(np.int32), values=values[kept])
