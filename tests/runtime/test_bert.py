@@ -18,9 +18,9 @@ from transformers import (
 
 from kubeembed_api.reasons import Reason
 from kubeembed_runtime.errors import StartFailed
-from kubeembed_runtime.model.bert import Bert, shape
+from kubeembed_runtime.model.bert import Bert, computes, shape
 from kubeembed_runtime.model.checkpoint import Checkpoint
-from kubeembed_runtime.model.encoder import read_config
+from kubeembed_runtime.model.limits import read_config
 from kubeembed_runtime.model.packing import batch
 from kubeembed_runtime.requests import Item
 
@@ -99,24 +99,30 @@ def test_weights_in_many_files_are_the_same(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        ({"model_type": "mpnet"}, "'mpnet'; supported: bert, camembert, roberta, xlm-roberta"),
-        ({}, "model_type None"),
         ({"position_embedding_type": "relative_key"}, "position_embedding_type 'relative_key'"),
         ({"is_decoder": True}, "is_decoder True; supported: False"),
         ({"hidden_act": "quick_gelu"}, "hidden_act 'quick_gelu'; supported: gelu,"),
     ],
-    ids=["other type", "no type", "relative positions", "decoder", "activation"],
+    ids=["relative positions", "decoder", "activation"],
 )
 def test_what_is_not_computed_here_is_refused(
     config: dict[str, Any], said: str, tmp_path: Path
 ) -> None:
     whole = {"hidden_act": "gelu", "model_type": "bert", **SMALL, **config}
-    if not config:
-        del whole["model_type"]
     (tmp_path / "config.json").write_text(json.dumps(whole))
     with pytest.raises(StartFailed, match=said) as refused:
         shape(read_config(tmp_path))
     assert refused.value.reason is Reason.UNSUPPORTED_MODEL
+
+
+def test_other_families_and_activations_are_left_to_transformers() -> None:
+    asked = [
+        {"model_type": "bert", "hidden_act": "gelu"},
+        {"model_type": "mpnet", "hidden_act": "gelu"},
+        {"model_type": "bert", "hidden_act": "quick_gelu"},
+        {},
+    ]
+    assert [computes(config) for config in asked] == [True, False, False, False]
 
 
 def test_a_missing_parameter_is_named(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ Importing transformers costs four times what importing torch does, and users wai
 most embedding models are of this family. Equal to transformers' own, which tests/runtime compares it with.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from kubeembed_api.reasons import Reason
 from kubeembed_runtime.errors import StartFailed
 from kubeembed_runtime.model.attention import attention
 from kubeembed_runtime.model.checkpoint import Checkpoint
+from kubeembed_runtime.model.lora import Adaptation, Part, Site, adaptation, site
 from kubeembed_runtime.model.packing import Batch, Packing
 
 #: model_type -> does it count positions from its padding index + 1, as fairseq did?
@@ -33,6 +34,11 @@ ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
     "relu": functional.relu,
     "silu": functional.silu,
 }
+
+
+def computes(config: Mapping[str, Any]) -> bool:
+    """Is the model of this family? `shape` may still find it to be of a kind that nobody computes."""
+    return config.get("model_type") in FAMILY and config.get("hidden_act") in ACTIVATIONS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,13 +85,16 @@ def _unsupported(key: str, found: object, supported: str) -> StartFailed:
 class Linear:
     """x W + b. The weight lies as (in, out): at few rows that is faster than the usual (out, in)."""
 
-    def __init__(self, weight: Tensor, bias: Tensor) -> None:
-        """weight: (out, in), as checkpoints have it."""
+    def __init__(self, weight: Tensor, bias: Tensor, site: Site) -> None:
+        """weight: (out, in), as checkpoints have it; site: what adapters know it by."""
         self.weight = weight.t().contiguous()
-        self.bias = bias
+        self.bias, self.site = bias, site
 
-    def __call__(self, x: Tensor) -> Tensor:
-        return torch.addmm(self.bias, x, self.weight)
+    def __call__(self, x: Tensor, adapted: Adaptation | None = None) -> Tensor:
+        y = torch.addmm(self.bias, x, self.weight)
+        if adapted is not None:
+            adapted.add(y, x, self.site)
+        return y
 
 
 class Norm:
@@ -104,22 +113,24 @@ class Layer:
     def __init__(self, weights: Checkpoint, name: str, shape: Shape) -> None:
         self.heads = shape.heads
         self.activation = ACTIVATIONS[shape.activation]
-        parts = [f"{name}.attention.self.{part}" for part in ("query", "key", "value")]
-        self.qkv = Linear(
-            torch.cat([weights.take(f"{part}.weight") for part in parts]),
-            torch.cat([weights.take(f"{part}.bias") for part in parts]),
-        )
+        self.qkv = _fused(weights, f"{name}.attention.self", ("query", "key", "value"))
         self.out = _linear(weights, f"{name}.attention.output.dense")
         self.out_norm = _norm(weights, f"{name}.attention.output.LayerNorm", shape)
         self.up = _linear(weights, f"{name}.intermediate.dense")
         self.down = _linear(weights, f"{name}.output.dense")
         self.down_norm = _norm(weights, f"{name}.output.LayerNorm", shape)
 
-    def __call__(self, x: Tensor, packing: Packing) -> Tensor:
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """What adapters may change here."""
+        return tuple(linear.site for linear in (self.qkv, self.out, self.up, self.down))
+
+    def __call__(self, x: Tensor, packing: Packing, adapted: Adaptation | None = None) -> Tensor:
         """x: (t, h)."""
-        q, k, v = self.qkv(x).view(x.shape[0], 3, self.heads, -1).unbind(1)  # (t, heads, d) each
-        x = self.out_norm(x + self.out(attention(q, k, v, packing)))  # (t, h)
-        return self.down_norm(x + self.down(self.activation(self.up(x))))
+        qkv = self.qkv(x, adapted).view(x.shape[0], 3, self.heads, -1)
+        q, k, v = qkv.unbind(1)  # (t, heads, d) each
+        x = self.out_norm(x + self.out(attention(q, k, v, packing), adapted))  # (t, h)
+        return self.down_norm(x + self.down(self.activation(self.up(x, adapted)), adapted))
 
 
 class Bert:
@@ -143,13 +154,33 @@ class Bert:
         if batch.kinds is not None:
             x = x + self.kinds[batch.kinds]
         x = self.norm(x)
+        adapted = adaptation(batch.spans, x)
         for layer in self.layers:
-            x = layer(x, batch.packing)
+            x = layer(x, batch.packing, adapted)
         return x
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """What adapters may change."""
+        return tuple(site for layer in self.layers for site in layer.sites)
 
 
 def _linear(weights: Checkpoint, name: str) -> Linear:
-    return Linear(weights.take(f"{name}.weight"), weights.take(f"{name}.bias"))
+    weight = weights.take(f"{name}.weight")
+    return Linear(weight, weights.take(f"{name}.bias"), site(name, weight))
+
+
+def _fused(weights: Checkpoint, name: str, parts: Sequence[str]) -> Linear:
+    """Layers that read the same input, as one product."""
+    paths = [f"{name}.{part}" for part in parts]
+    weight = torch.cat([weights.take(f"{path}.weight") for path in paths])
+    bias = torch.cat([weights.take(f"{path}.bias") for path in paths])
+    width = weight.shape[0] // len(paths)
+    columns = [
+        Part(path=path, start=index * width, end=(index + 1) * width)
+        for index, path in enumerate(paths)
+    ]
+    return Linear(weight, bias, Site(name=name, inputs=weight.shape[1], parts=tuple(columns)))
 
 
 def _norm(weights: Checkpoint, name: str, shape: Shape) -> Norm:

@@ -4,18 +4,16 @@ A body gives the hidden states of a packed batch, and each head makes one kind o
 pass, however many kinds its items ask for.
 """
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from kubeembed_api.document import EmbeddingModel
-from kubeembed_api.reasons import Reason
-from kubeembed_runtime.errors import StartFailed
-from kubeembed_runtime.model import bert
+from kubeembed_runtime.errors import OutOfMemory
+from kubeembed_runtime.model import bert, generic, limits
 from kubeembed_runtime.model.checkpoint import Checkpoint
 from kubeembed_runtime.model.heads import Head, Parts, build
 from kubeembed_runtime.model.packing import Batch, batch
@@ -23,8 +21,14 @@ from kubeembed_runtime.model.recipes import Recipe
 from kubeembed_runtime.model.resolving import resolve
 from kubeembed_runtime.requests import Item, Kind, Output
 
-#: A packed batch -> hidden states (t, h).
-Body = Callable[[Batch], Tensor]
+
+class Body(Protocol):
+    """A packed batch -> hidden states (t, h). words: its word embeddings, (vocabulary, h)."""
+
+    @property
+    def words(self) -> Tensor: ...
+
+    def __call__(self, batch: Batch) -> Tensor: ...
 
 
 class Encoder:
@@ -44,7 +48,16 @@ class Encoder:
 
     @torch.inference_mode()
     def __call__(self, items: Sequence[Item]) -> list[Output]:
-        """One forward pass."""
+        """One forward pass. Raises OutOfMemory."""
+        try:
+            return self._outputs(items)
+        except RuntimeError as error:  # what is raised on a GPU is one as well
+            if not _out_of_memory(error):
+                raise
+            tokens = sum(item.tokens for item in items)
+            raise OutOfMemory(f"no memory for a batch of {tokens} tokens") from error
+
+    def _outputs(self, items: Sequence[Item]) -> list[Output]:
         order = sorted(range(len(items)), key=lambda index: _rank(items[index]))
         arranged = [items[index] for index in order]
         packed = batch(arranged, self.device)
@@ -64,19 +77,23 @@ def _rank(item: Item) -> tuple[int, int, int]:
     return adapter, item.tokens, item.attended or item.tokens
 
 
+def _out_of_memory(error: RuntimeError) -> bool:
+    """The allocator of a CPU has no class of its own for it."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
 def load(folder: Path, model: EmbeddingModel, threads: int) -> Encoder:
     """Weights of `folder` as the document wants them. Raises StartFailed.
 
     `threads` is how many a matrix product may use on a CPU.
     """
     torch.set_num_threads(threads)
-    config = read_config(folder)
-    shape = bert.shape(config)
+    config = limits.read_config(folder)
     recipe = resolve(folder, model)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     dtype = _dtype(model.spec.recipe.dtype, device)
     with torch.inference_mode(), Checkpoint(folder, dtype, device) as weights:
-        body = bert.Bert(weights, shape)
+        body = _body(weights, folder, config, recipe, model.spec.model.trust_remote_code)
         parts = Parts(
             weights=weights, folder=folder, config=config, recipe=recipe, words=body.words
         )
@@ -85,18 +102,25 @@ def load(folder: Path, model: EmbeddingModel, threads: int) -> Encoder:
     return Encoder(body, heads, recipe=recipe, dtype=name, device=device)
 
 
-def read_config(folder: Path) -> Mapping[str, Any]:
-    """config.json of a model that is supported. Raises StartFailed."""
-    try:
-        config: Mapping[str, Any] = json.loads((folder / "config.json").read_text())
-    except (OSError, ValueError) as error:
-        problem = f"{folder / 'config.json'} cannot be read: {error}"
-        raise StartFailed(Reason.NO_USABLE_FILES, problem) from error
-    if config.get("model_type") not in bert.FAMILY:
-        supported = ", ".join(sorted(bert.FAMILY))
-        problem = f"config.json has model_type {config.get('model_type')!r}; supported: {supported}"
-        raise StartFailed(Reason.UNSUPPORTED_MODEL, problem)
-    return config
+def _body(
+    weights: Checkpoint,
+    folder: Path,
+    config: Mapping[str, Any],
+    recipe: Recipe,
+    trust_remote_code: bool,
+) -> Body:
+    """The family that is computed here, else whatever transformers loads."""
+    if bert.computes(config):
+        return bert.Bert(weights, bert.shape(config))
+    told = recipe.causal.value
+    return generic.load(
+        folder,
+        dtype=weights.dtype,
+        device=weights.device,
+        causal=None if told is limits.causal(config) else told,
+        max_tokens=recipe.max_tokens.value,
+        trust_remote_code=trust_remote_code,
+    )
 
 
 def _dtype(wanted: str, device: torch.device) -> torch.dtype:

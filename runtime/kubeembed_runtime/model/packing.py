@@ -7,6 +7,7 @@ adapter are one slice and equal lengths share one attention call.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,20 +45,19 @@ class Span:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packing:
-    """Where each sequence lies in the packed tokens. cumulative: (n + 1,) int32, on the device."""
+    """Where each sequence lies in the packed tokens. cumulative: (n + 1,) int32, on the device.
+
+    seen: (n,) int32, how many tokens of each sequence the others see; None where they see all.
+    """
 
     lengths: tuple[int, ...]
     runs: tuple[Run, ...]
     cumulative: Tensor
+    seen: Tensor | None
 
     @property
     def longest(self) -> int:
         return max(self.lengths)
-
-    @property
-    def whole(self) -> bool:
-        """Every token is seen by its whole sequence."""
-        return all(run.attended == run.length for run in self.runs)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,15 +93,21 @@ def pack(
     lengths: Sequence[int], device: torch.device, attended: Sequence[int | None] | None = None
 ) -> Packing:
     """The packing of sequences of these lengths, in this order."""
-    seen = attended or [None] * len(lengths)
+    parts = attended or [None] * len(lengths)
     runs, start = [], 0
-    for (length, part), group in groupby(zip(lengths, seen, strict=True)):
+    for (length, part), group in groupby(zip(lengths, parts, strict=True)):
         count = len(list(group))
         run = Run(start=start, count=count, length=length, attended=part or length)
         runs.append(run)
         start = run.end
-    ends = torch.tensor([0, *lengths], dtype=torch.int32).cumsum(0, dtype=torch.int32)
-    return Packing(lengths=tuple(lengths), runs=tuple(runs), cumulative=ends.to(device))
+    seen = [part or length for part, length in zip(parts, lengths, strict=True)]
+    whole = all(run.attended == run.length for run in runs)
+    return Packing(
+        lengths=tuple(lengths),
+        runs=tuple(runs),
+        cumulative=_put(np.cumsum([0, *lengths], dtype=np.int32), device),
+        seen=None if whole else _put(np.asarray(seen, dtype=np.int32), device),
+    )
 
 
 def _kinds(items: Sequence[Item]) -> NDArray[np.int64]:
@@ -124,5 +130,9 @@ def _spans(items: Sequence[Item]) -> tuple[Span, ...]:
     return tuple(spans)
 
 
-def _put(values: NDArray[np.int64], device: torch.device) -> Tensor:
-    return torch.from_numpy(values).to(device)
+def _put(values: NDArray[Any], device: torch.device) -> Tensor:
+    """To the device. Pinned, so that the copy to a GPU runs beside the kernels and the host goes on."""
+    tensor = torch.from_numpy(values)
+    if device.type != "cuda":
+        return tensor
+    return tensor.pin_memory().to(device, non_blocking=True)

@@ -1,0 +1,286 @@
+"""Everything that transformers loads as an encoder, over packed sequences.
+
+The model's code stays transformers' own: it gets (1, tokens) ids with positions that begin anew in each
+sequence, and its attention is ours, registered by name. Whether an architecture really bears that is not
+guessed: at load a few sequences run packed and one by one, and must come out equal. What does not is tried
+padded, and what fails there too is not served.
+"""
+
+import inspect
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+
+from kubeembed_api.reasons import Reason
+from kubeembed_runtime.errors import StartFailed
+from kubeembed_runtime.model.attention import Mask, attention
+from kubeembed_runtime.model.packing import Batch, Packing, Span, batch
+from kubeembed_runtime.model.padded import Padded, words
+from kubeembed_runtime.requests import Item
+
+logger = logging.getLogger(__name__)
+
+#: Our attention's name in transformers' registry. It is not registered for masks, so none is built.
+NAME = "kubeembed_packed"
+
+#: Lengths of the sequences that are compared at load: two alike, and others beside them.
+CHECKED = (3, 7, 7, 16)
+
+#: Cosine of a sequence's hidden states, packed to alone, that counts as equal.
+EQUAL = {torch.float32: 0.99999, torch.bfloat16: 0.995, torch.float16: 0.995}
+
+#: Parts of attention that ours does not compute, by the keyword that a model passes.
+NOT_COMPUTED = ("softcap", "position_bias", "s_aux")
+
+
+class Packed:
+    """A body over a model of transformers. `spans` are those of the batch that the model sees now."""
+
+    def __init__(self, model: Any, *, first_position: int, kinds: bool) -> None:
+        """kinds: does the model read token types?"""
+        self.model, self._first, self._kinds = model, first_position, kinds
+        self.spans: tuple[Span, ...] = ()
+
+    @property
+    def words(self) -> Tensor:
+        """The word embeddings: (vocabulary, h)."""
+        return words(self.model)
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Returns (t, h)."""
+        kinds = {}
+        if self._kinds and batch.kinds is not None:
+            kinds["token_type_ids"] = batch.kinds[None]
+        self.spans = batch.spans
+        states = self.model(
+            input_ids=batch.ids[None],
+            position_ids=(batch.positions + self._first)[None],
+            packing=batch.packing,
+            **kinds,
+        )
+        hidden: Tensor = states[0][0]  # (1, t, h) -> (t, h)
+        return hidden
+
+
+def packed_attention(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    packing: Packing,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    **others: Any,
+) -> tuple[Tensor, None]:
+    """As transformers calls it. query: (1, heads, t, d); returns (1, t, heads, d)."""
+    for name in NOT_COMPUTED:
+        if others.get(name) is not None:
+            raise NotImplementedError(f"its attention has a {name}")
+    q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))  # (t, heads, d)
+    reach = None if sliding_window is None else sliding_window - 1
+    mask = Mask(causal=bool(getattr(module, "is_causal", False)), reach=reach)
+    mixed = attention(q, k, v, packing, mask, scaling)
+    return mixed.view(1, q.shape[0], q.shape[1], -1), None
+
+
+def load(
+    folder: Path,
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+    causal: bool | None,
+    max_tokens: int,
+    trust_remote_code: bool,
+) -> Packed | Padded:
+    """The encoder in `folder`. Raises StartFailed: UnsupportedModel, NoUsableFiles or InvalidRecipe.
+
+    causal: False lets a decoder's tokens see both ways; None leaves it to the model's own configuration.
+    """
+    config = _config(folder, trust_remote_code)
+    _refuse_lengths(config, max_tokens)
+    model = _open(folder, config, dtype, trust_remote_code).to(device)
+    if not (getattr(config, "is_causal", True) if causal is None else causal):
+        _see_both_ways(model)
+    sequences = _sequences(config.vocab_size)
+    alone = _one_by_one(model, sequences)
+    begun, findings = time.monotonic(), []
+    for body in _bodies(model):
+        found = _difference(body, model, sequences, alone)
+        if found is None:
+            how = type(body).__name__.lower()
+            seconds = time.monotonic() - begun
+            logger.info("%s runs %s, checked in %.2f s", config.model_type, how, seconds)
+            return body
+        findings.append(f"{type(body).__name__.lower()}: {found}")
+    problem = f"model_type {config.model_type!r} cannot be batched here ({'; '.join(findings)})"
+    raise StartFailed(Reason.UNSUPPORTED_MODEL, problem)
+
+
+def _config(folder: Path, trust_remote_code: bool) -> Any:
+    """Raises StartFailed for a type that transformers has not, unless its own code may run."""
+    from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
+
+    told, _ = PreTrainedConfig.get_config_dict(folder, local_files_only=True)
+    model_type = told.get("model_type")
+    native = model_type in CONFIG_MAPPING
+    if not native and "AutoModel" not in told.get("auto_map", {}):
+        problem = f"config.json has model_type {model_type!r}, which transformers does not know"
+        raise StartFailed(Reason.UNSUPPORTED_MODEL, problem)
+    if not native and not trust_remote_code:
+        problem = f"config.json has model_type {model_type!r}, whose code comes with the model"
+        remedy = "set spec.model.trustRemoteCode to run it, once you have read it"
+        raise StartFailed(Reason.UNSUPPORTED_MODEL, f"{problem}; {remedy}")
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=not native, local_files_only=True)
+    if config.get_text_config() is not config:
+        problem = f"model_type {model_type!r} reads more than text; publish its text model alone"
+        raise StartFailed(Reason.UNSUPPORTED_MODEL, problem)
+    return config
+
+
+def _refuse_lengths(config: Any, max_tokens: int) -> None:
+    """Rotary angles that depend on the longest text of a batch would change its batch mates' vectors."""
+    for rope in _ropes(getattr(config, "rope_parameters", None) or {}):
+        if rope.get("rope_type") in ("dynamic", "longrope"):
+            told = rope.get("original_max_position_embeddings")
+            most = told or config.max_position_embeddings
+            if max_tokens > most:
+                problem = f"beyond {most} tokens its rope_type {rope['rope_type']!r} lets a vector"
+                remedy = f"set spec.recipe.maxTokens to at most {most}"
+                raise StartFailed(
+                    Reason.INVALID_RECIPE, f"{problem} depend on other texts; {remedy}"
+                )
+
+
+def _ropes(parameters: dict[str, Any]) -> Iterable[dict[str, Any]]:
+    """The parameters, or those of each kind of layer."""
+    return [parameters] if "rope_type" in parameters else parameters.values()
+
+
+def _open(folder: Path, config: Any, dtype: torch.dtype, trust_remote_code: bool) -> Any:
+    """The model on the CPU, with weights for all of its parameters."""
+    import transformers
+
+    transformers.AttentionInterface.register(NAME, packed_attention)
+    _quiet(transformers.logging)
+    auto = _auto_class(config)
+    try:
+        model, report = auto.from_pretrained(
+            folder,
+            config=config,
+            dtype=dtype,
+            trust_remote_code=trust_remote_code and not _native(config),
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        problem = f"transformers cannot load {folder}: {error}"
+        raise StartFailed(Reason.NO_USABLE_FILES, problem) from error
+    _refuse_strange_weights(folder, config, report)
+    model.config.use_cache = False
+    return model.eval().requires_grad_(False)
+
+
+def _quiet(logging: Any) -> None:
+    """What its reports tell of weights is checked here, and a bar is no line of a log."""
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+
+
+def _native(config: Any) -> bool:
+    return type(config).__module__.startswith("transformers.")
+
+
+def _auto_class(config: Any) -> Any:
+    """The encoder alone, where the architecture has a decoder as well (T5)."""
+    from transformers import MODEL_FOR_TEXT_ENCODING_MAPPING, AutoModel, AutoModelForTextEncoding
+
+    if type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING:
+        return AutoModelForTextEncoding
+    if config.is_encoder_decoder:
+        problem = f"model_type {config.model_type!r} has a decoder, and no encoder of its own"
+        raise StartFailed(Reason.UNSUPPORTED_MODEL, problem)
+    return AutoModel
+
+
+def _refuse_strange_weights(folder: Path, config: Any, report: dict[str, Any]) -> None:
+    """Another architecture under this one's name, as models with code of their own often are."""
+    missing = sorted(n for n in report["missing_keys"] if not n.startswith("pooler."))
+    extra = sorted(n for n in report["unexpected_keys"] if _in_a_layer(n))
+    misfit = sorted(str(n) for n in report.get("mismatched_keys", ()))
+    for what, names in (("lacks", missing), ("has besides", extra), ("has otherwise", misfit)):
+        if names:
+            problem = f"{folder} is no {config.model_type}: it {what} {names[0]}"
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            raise StartFailed(Reason.UNSUPPORTED_MODEL, problem + more)
+
+
+def _in_a_layer(name: str) -> bool:
+    """Is it a parameter of a numbered layer? Heads and buffers of old releases are not."""
+    return any(part.isdigit() for part in name.split(".")) and not name.endswith("inv_freq")
+
+
+def _see_both_ways(model: Any) -> None:
+    """Lifts causality where there is any; other models' masks must not be told about it."""
+    for module in model.modules():
+        if getattr(module, "is_causal", False):
+            module.is_causal = model.config.is_causal = False
+
+
+def _bodies(model: Any) -> Iterable[Packed | Padded]:
+    """What to try, the faster first. Each sets the model's attention as it needs it."""
+    taken = inspect.signature(model.forward).parameters
+    kinds = "token_type_ids" in taken and (getattr(model.config, "type_vocab_size", 0) or 0) > 1
+    usual = model.config._attn_implementation
+    if model.is_backend_compatible() and "position_ids" in taken:
+        model.set_attn_implementation(NAME)
+        yield Packed(model, first_position=_first_position(model), kinds=kinds)
+        model.set_attn_implementation(usual)
+    pad = model.config.pad_token_id
+    yield Padded(model, pad=0 if pad is None else pad, kinds=kinds)
+
+
+def _first_position(model: Any) -> int:
+    """0, or padding index + 1 where the table of positions has a padding entry, as fairseq's have."""
+    table = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
+    padding = getattr(table, "padding_idx", None)
+    return 0 if padding is None else int(padding) + 1
+
+
+def _sequences(vocabulary: int) -> list[list[int]]:
+    """Ids from the middle of the vocabulary, where no special token is."""
+    ids = torch.Generator().manual_seed(0)
+    low, high = vocabulary // 4, 3 * vocabulary // 4
+    return [torch.randint(low, high, (n,), generator=ids).tolist() for n in CHECKED]
+
+
+@torch.inference_mode()
+def _one_by_one(model: Any, sequences: Sequence[Sequence[int]]) -> list[Tensor]:
+    """(l, h) of each, as transformers itself computes it."""
+    return [model(input_ids=torch.tensor([ids], device=model.device))[0][0] for ids in sequences]
+
+
+@torch.inference_mode()
+def _difference(
+    body: Callable[[Batch], Tensor],
+    model: Any,
+    sequences: Sequence[Sequence[int]],
+    alone: Sequence[Tensor],
+) -> str | None:
+    """How the batch differs from its sequences alone, or None where it does not."""
+    items = [Item(ids=ids) for ids in sequences]
+    try:
+        hidden = body(batch(items, model.device))
+    except (TypeError, NotImplementedError, RuntimeError, IndexError) as error:
+        return str(error).splitlines()[0]
+    worst = float(cosine_similarity(hidden.float(), torch.cat(list(alone)).float(), -1).min())
+    if worst >= EQUAL[hidden.dtype]:
+        return None
+    return f"a text's hidden states depend on its batch, cosine {worst:.4f}"
