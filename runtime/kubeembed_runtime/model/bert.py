@@ -14,9 +14,10 @@ from torch.nn import functional
 
 from kubeembed_api.reasons import Reason
 from kubeembed_runtime.errors import StartFailed
+from kubeembed_runtime.model.adaptation import Adaptation, adaptation
 from kubeembed_runtime.model.attention import attention
 from kubeembed_runtime.model.checkpoint import Checkpoint
-from kubeembed_runtime.model.lora import Adaptation, Part, Site, adaptation, site
+from kubeembed_runtime.model.lora import Part, Site, site
 from kubeembed_runtime.model.packing import Batch, Packing
 
 #: model_type -> does it count positions from its padding index + 1, as fairseq did?
