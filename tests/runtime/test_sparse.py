@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch.overrides import TorchFunctionMode
 
 from kubeembed_runtime.model.heads.layers import Layer
-from kubeembed_runtime.model.heads.sparse import Linear, Mlm
+from kubeembed_runtime.model.heads.sparse import Linear, Mlm, windows
 from kubeembed_runtime.model.packing import batch
 from kubeembed_runtime.requests import Item, Sparse
 
@@ -43,20 +43,39 @@ def dense(sparse: Sparse) -> "np.ndarray[Any, np.dtype[np.float32]]":
     return whole
 
 
-def splade(*, logits: int, skip: Sequence[int] = (), activation: str = "log1p_relu") -> Mlm:
+def splade(*, held: int, skip: Sequence[int] = (), activation: str = "log1p_relu") -> Mlm:
     torch.manual_seed(5)
     transform = Layer(weight=torch.randn(WIDTH, WIDTH), activation=torch.tanh)
     decoder = Layer(weight=torch.randn(VOCABULARY, WIDTH), bias=torch.randn(VOCABULARY) - 1)
-    return Mlm(
-        transform=transform, decoder=decoder, activation=activation, skip=skip, logits=logits
-    )
+    return Mlm(transform=transform, decoder=decoder, activation=activation, skip=skip, held=held)
 
 
+def plain(head: Mlm, hidden: torch.Tensor) -> torch.Tensor:
+    """The logits of all tokens at once."""
+    return torch.nn.functional.linear(head.transform(hidden), head.weight, head.bias)
+
+
+@pytest.mark.parametrize(
+    ("rows", "wanted"),
+    [
+        (1, [([1], True), ([1], True), ([1], False), ([1], False), ([1], True), ([1], False)]),
+        (2, [([2], True), ([1, 1], False), ([2], False)]),
+        (5, [([3, 1, 1], True), ([1], False)]),
+        (6, [([3, 1, 2], False)]),
+        (9, [([3, 1, 2], False)]),
+    ],
+)
+def test_windows_cut_sequences(rows: int, wanted: list[tuple[list[int], bool]]) -> None:
+    assert list(windows([3, 1, 2], rows)) == wanted
+
+
+@pytest.mark.parametrize("block", [1, 7, 1000])
 @pytest.mark.parametrize("rows", [1, 2, 3, 7, 1000])
-def test_a_window_of_rows_changes_nothing(rows: int) -> None:
+def test_windows_and_blocks_change_nothing(rows: int, block: int) -> None:
     given = items([3, 1, 10, 2, 2, 4])
-    hidden, head = states(given), splade(logits=rows * VOCABULARY)
-    logits = head.decoder(head.transform(hidden))
+    hidden, head = states(given), splade(held=rows * VOCABULARY)
+    head.block = block
+    logits = plain(head, hidden)
     found = head(hidden, batch(given, CPU), given, range(6))
     for sparse, part in zip(found, logits.split([3, 1, 10, 2, 2, 4]), strict=True):
         wanted = torch.log1p(torch.relu(part)).max(0).values
@@ -65,11 +84,11 @@ def test_a_window_of_rows_changes_nothing(rows: int) -> None:
 
 @given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=9), rows=st.integers(1, 20))
 def test_any_lengths_fit_any_window(lengths: list[int], rows: int) -> None:
-    given, head = items(lengths), splade(logits=rows * VOCABULARY)
+    given, head = items(lengths), splade(held=rows * VOCABULARY)
     hidden, packed = states(given), batch(given, CPU)
     places = range(0, len(lengths), 2)
     found = head(hidden, packed, given, places)
-    parts = head.decoder(head.transform(hidden)).split(lengths)
+    parts = plain(head, hidden).split(lengths)
     for sparse, place in zip(found, places, strict=True):
         wanted = torch.log1p(torch.relu(parts[place])).max(0).values
         np.testing.assert_allclose(dense(sparse), wanted, atol=1e-6)
@@ -91,9 +110,9 @@ def test_activations_are_what_they_are_called(activation: str, wanted: float) ->
 def test_entries_that_are_skipped_are_in_no_answer() -> None:
     given = items([5, 6])
     hidden, packed = states(given), batch(given, CPU)
-    whole = splade(logits=10**6)(hidden, packed, given, [0, 1])
+    whole = splade(held=10**6)(hidden, packed, given, [0, 1])
     skip = [int(whole[0].indices[0]), int(whole[1].indices[-1])]
-    found = splade(logits=10**6, skip=skip)(hidden, packed, given, [0, 1])
+    found = splade(held=10**6, skip=skip)(hidden, packed, given, [0, 1])
     for one, other in zip(found, whole, strict=True):
         kept = ~np.isin(other.indices, skip)
         assert one.indices.tolist() == other.indices[kept].tolist()
@@ -117,7 +136,7 @@ class Largest(TorchFunctionMode):
 
 @pytest.mark.parametrize("lengths", [[400], [1] * 400, [3, 90, 7] * 4], ids=["long", "many", "mix"])
 def test_tokens_times_vocabulary_is_never_held(lengths: list[int]) -> None:
-    given, head = items(lengths), splade(logits=20 * VOCABULARY)
+    given, head = items(lengths), splade(held=20 * VOCABULARY)
     hidden, packed = states(given), batch(given, CPU)
     with Largest() as largest:
         found = head(hidden, packed, given, range(len(lengths)))
