@@ -10,22 +10,33 @@ from kubeembed_api.sources import Source
 #: Raised when a change of ours makes old copies unusable, so that they are fetched anew.
 LAYOUT = 1
 
-#: The files of a base model that are fetched: only what is loaded. safetensors over .bin, .onnx, .h5.
+#: The files of a base model that are fetched: only what is loaded. Folders are modules of
+#: sentence-transformers; BGE-M3 has its heads in two .pt files.
 MODEL_FILES: tuple[str, ...] = (
     "*.json",
     "*.txt",
     "*.model",
     "*.jinja",
     "*.safetensors",
-    "1_*/*.json",
-    "2_*/*.json",
-    "2_*/*.safetensors",
-    "3_*/*.json",
-    "3_*/*.safetensors",
+    "colbert_linear.pt",
+    "sparse_linear.pt",
+    "[0-9]_*/*.json",
+    "[0-9]_*/*.safetensors",
+    "query_[0-9]_*/*.json",
+    "query_[0-9]_*/*.safetensors",
+)
+
+#: Pickled weights, fetched where their folder has no safetensors. Nothing but tensors is read from them.
+PICKLED_FILES: tuple[str, ...] = (
+    "pytorch_model.bin",
+    "pytorch_model-*.bin",
+    "[0-9]_*/pytorch_model.bin",
 )
 
 
-def weights_key(source: Source, commit: str, files: tuple[str, ...] = MODEL_FILES) -> str:
+def weights_key(
+    source: Source, commit: str, files: tuple[str, ...] = MODEL_FILES + PICKLED_FILES
+) -> str:
     """32 hex digits. `commit` is the resolved revision ('' where the source has none)."""
     told = "\n".join((str(LAYOUT), str(source), commit, *sorted(files)))
     return hashlib.sha256(told.encode()).hexdigest()[:32]

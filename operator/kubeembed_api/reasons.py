@@ -36,7 +36,7 @@ class Reason(StrEnum):
     SOURCE_UNAVAILABLE = "SourceUnavailable"  # 5xx, no connection, no name
     SOURCE_TRUNCATED = "SourceTruncated"  # the body ended early
     CHECKSUM_MISMATCH = "ChecksumMismatch"
-    NO_USABLE_FILES = "NoUsableFiles"  # no config.json or no safetensors
+    NO_USABLE_FILES = "NoUsableFiles"  # no config.json, no weights that are read
     DISK_FULL = "DiskFull"
     CACHE_UNWRITABLE = "CacheUnwritable"
     WEIGHTS_MISSING = "WeightsMissing"  # the serving pod found no copy under the key

@@ -1,13 +1,14 @@
 """A listing -> the files that are fetched: only what is loaded, and only names that are safe to write.
 
 Names come from the source and are untrusted: what is absolute, hidden or climbs out of the folder is never
-selected. A repository without config.json or safetensors is refused here, before a byte is fetched.
+selected. A repository without config.json or weights is refused here, before a byte is fetched.
 """
 
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
+from posixpath import dirname
 
-from kubeembed_api.keys import MODEL_FILES
+from kubeembed_api.keys import MODEL_FILES, PICKLED_FILES
 from kubeembed_api.reasons import Reason
 from kubeembed_weights.errors import FetchError
 
@@ -15,30 +16,39 @@ from kubeembed_weights.errors import FetchError
 FOREIGN = (".bin", ".onnx", ".h5", ".pt", ".pth", ".msgpack", ".ot", ".gguf", ".safetensors")
 
 
-def select(paths: Iterable[str], source: str, patterns: tuple[str, ...] = MODEL_FILES) -> list[str]:
-    """The wanted paths, sorted. A pattern matches part by part: `*.json` is the top level alone.
+def select(paths: Iterable[str], source: str) -> list[str]:
+    """The wanted paths, sorted: MODEL_FILES, and PICKLED_FILES of folders without safetensors.
 
     Raises FetchError NoUsableFiles, which says what there is.
     """
     present = list(paths)
-    wanted = sorted(p for p in present if _safe(p) and any(_matches(p, q) for q in patterns))
+    wanted = _wanted(present)
     if "config.json" not in wanted:
         raise FetchError(
             Reason.NO_USABLE_FILES,
             f"{source} has no config.json at its top level, so it is no model in transformers' layout; "
             f"it has {_some(present)}",
         )
-    if not any(path.endswith(".safetensors") and "/" not in path for path in wanted):
+    if not any(path.endswith((".safetensors", ".bin")) and "/" not in path for path in wanted):
         foreign = [path for path in present if path.endswith(FOREIGN)]
         raise FetchError(
             Reason.NO_USABLE_FILES,
-            f"{source} has no *.safetensors at its top level; it has {_some(foreign or present)}. Only "
-            "safetensors are loaded: convert the weights, or write a spec.model.revision that has them",
+            f"{source} has neither *.safetensors nor pytorch_model.bin at its top level; it has "
+            f"{_some(foreign or present)}. Convert the weights, or write a spec.model.revision that has them",
         )
     return wanted
 
 
+def _wanted(present: Iterable[str]) -> list[str]:
+    safe = [path for path in present if _safe(path)]
+    wanted = [path for path in safe if any(_matches(path, glob) for glob in MODEL_FILES)]
+    better = {dirname(path) for path in wanted if path.endswith(".safetensors")}
+    pickled = [path for path in safe if any(_matches(path, glob) for glob in PICKLED_FILES)]
+    return sorted([*wanted, *(path for path in pickled if dirname(path) not in better)])
+
+
 def _matches(path: str, pattern: str) -> bool:
+    """Part by part: `*.json` is the top level alone."""
     names, wanted = path.split("/"), pattern.split("/")
     pairs = zip(names, wanted, strict=False)
     return len(names) == len(wanted) and all(fnmatchcase(name, glob) for name, glob in pairs)

@@ -16,9 +16,10 @@ def sha256(text: str) -> str:
 
 
 def test_only_what_decides_over_vectors_is_hashed(tmp_path: Path) -> None:
-    for name in ("model.safetensors", "config.json", "tokenizer.json", "README.md"):
+    names = ["2_Dense/model.safetensors", "config.json", "model.safetensors", "sparse_linear.pt"]
+    (tmp_path / "2_Dense").mkdir()
+    for name in (*names, "README.md", "2_Dense/notes.txt"):
         (tmp_path / name).write_text(name)
-    names = ["config.json", "model.safetensors", "tokenizer.json"]
     assert file_hashes(tmp_path) == {name: sha256(name) for name in names}
 
 

@@ -180,10 +180,11 @@ def test_a_server_that_is_no_hub_is_told_so(hub: Hub, root: Path, environ: Envir
     )
 
 
-def _without(suffix: str) -> Callable[[Path], None]:
+def _without(*suffixes: str) -> Callable[[Path], None]:
     def spoil(folder: Path) -> None:
-        for path in folder.rglob(f"*{suffix}"):
-            path.unlink()
+        for path in folder.rglob("*"):
+            if path.name.endswith(suffixes):
+                path.unlink()
 
     return spoil
 
@@ -192,9 +193,9 @@ def _without(suffix: str) -> Callable[[Path], None]:
     ("spoil", "problem"),
     [
         pytest.param(
-            _without(".safetensors"),
-            "has no *.safetensors at its top level; it has onnx/model.onnx, pytorch_model.bin. Only "
-            "safetensors are loaded: convert the weights, or write a spec.model.revision that has them",
+            _without(".safetensors", ".bin"),
+            "has neither *.safetensors nor pytorch_model.bin at its top level; it has onnx/model.onnx. "
+            "Convert the weights, or write a spec.model.revision that has them",
             id="only other formats",
         ),
         pytest.param(

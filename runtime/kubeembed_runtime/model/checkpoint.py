@@ -1,10 +1,12 @@
-"""The weights of a folder by the names of their parameters: one safetensors file or many.
+"""The weights of a folder by the names of their parameters: safetensors, else pickled; one file or many.
 
-Pickled checkpoints are not read: unpickling runs whatever code they carry.
+A pickle can carry code. It is read by torch's restricted unpickler, which makes tensors and containers and
+refuses everything else; and only where the folder has no safetensors, as BAAI/bge-m3's has not.
 """
 
 import json
-from collections.abc import Mapping
+import zipfile
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -16,18 +18,42 @@ from torch import Tensor
 from kubeembed_api.reasons import Reason
 from kubeembed_runtime.errors import StartFailed
 
-INDEX = "model.safetensors.index.json"
-SINGLE = "model.safetensors"
+#: Where weights may lie, by rank: a file, or the index of many.
+LAYOUTS = (
+    ("model.safetensors", "model.safetensors.index.json"),
+    ("pytorch_model.bin", "pytorch_model.bin.index.json"),
+)
 
 #: Names of layer norms in checkpoints that were converted from TensorFlow, bert-base-uncased among them.
 _OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
+
+
+class Pickled:
+    """A pickled state dict, as an open safetensors file is read. Its tensors stay on the disk until used."""
+
+    def __init__(self, path: Path) -> None:
+        mapped = zipfile.is_zipfile(path)  # files of torch before 1.6 are not, and cannot be mapped
+        tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        self._tensors: Mapping[str, Tensor] = tensors
+
+    def __enter__(self) -> "Pickled":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def keys(self) -> Iterable[str]:
+        return self._tensors.keys()
+
+    def get_tensor(self, name: str) -> Tensor:
+        return self._tensors[name]
 
 
 class Checkpoint:
     """Open weights. `take` reads one tensor at a time, so that a copy is all that is ever in memory."""
 
     def __init__(self, folder: Path, dtype: torch.dtype, device: torch.device) -> None:
-        """Raises StartFailed where the folder has no safetensors, or one that cannot be read."""
+        """Raises StartFailed where the folder has no weights, or some that cannot be read."""
         self.dtype, self.device, self._folder = dtype, device, folder
         self._open = ExitStack()
         self._files: dict[str, Any] = {}
@@ -44,8 +70,8 @@ class Checkpoint:
 
     def _read(self, file: str) -> None:
         try:
-            weights = self._open.enter_context(safe_open(self._folder / file, framework="pt"))
-        except Exception as error:  # safetensors raises its own class, OSError and ValueError
+            weights = self._open.enter_context(_opened(self._folder / file))
+        except Exception as error:  # OSError, safetensors' own class, pickle's and zip's errors
             problem = f"{self._folder / file} cannot be read: {error}"
             raise StartFailed(Reason.NO_USABLE_FILES, problem) from error
         for stored in weights.keys():  # noqa: SIM118 - not a mapping
@@ -74,13 +100,18 @@ class Checkpoint:
 
 
 def _files(folder: Path) -> list[str]:
-    if (folder / INDEX).exists():
-        weight_map: Mapping[str, str] = json.loads((folder / INDEX).read_text())["weight_map"]
-        return sorted(set(weight_map.values()))
-    if (folder / SINGLE).exists():
-        return [SINGLE]
-    problem = f"{folder} has no {SINGLE}; publish the weights as safetensors"
-    raise StartFailed(Reason.NO_USABLE_FILES, problem)
+    for single, index in LAYOUTS:
+        if (folder / index).exists():
+            weight_map: Mapping[str, str] = json.loads((folder / index).read_text())["weight_map"]
+            return sorted(set(weight_map.values()))
+        if (folder / single).exists():
+            return [single]
+    problem = f"{folder} has neither {' nor '.join(single for single, _ in LAYOUTS)}"
+    raise StartFailed(Reason.NO_USABLE_FILES, f"{problem}; publish the weights as safetensors")
+
+
+def _opened(path: Path) -> Any:
+    return Pickled(path) if path.suffix == ".bin" else safe_open(path, framework="pt")
 
 
 def _prefix(names: Mapping[str, object]) -> str:

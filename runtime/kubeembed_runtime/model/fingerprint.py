@@ -11,13 +11,17 @@ from pathlib import Path
 
 MANIFEST = ".kubeembed.json"
 
+#: Files that decide over vectors: weights, of heads too, and two by name.
+WEIGHTS = (".safetensors", ".bin", ".pt")
+NAMES = ("config.json", "tokenizer.json")
+
 
 def file_hashes(folder: Path) -> dict[str, str]:
-    """sha256 of every file that decides over the vectors, by name."""
+    """sha256 of every file that decides over the vectors, by path: of the model, and of its modules."""
     names = sorted(
-        path.name
-        for path in folder.iterdir()
-        if path.suffix == ".safetensors" or path.name in ("config.json", "tokenizer.json")
+        path.relative_to(folder).as_posix()
+        for path in (*folder.iterdir(), *folder.glob("*[0-9]_*/*"))
+        if path.suffix in WEIGHTS or path.name in NAMES
     )
     known = _manifest(folder)
     return {name: known.get(name) or _sha256(folder / name) for name in names}
