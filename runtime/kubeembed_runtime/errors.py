@@ -5,6 +5,7 @@ KubeEmbedError
 └── RequestFailed        one request cannot be answered, and the others can
     ├── InvalidInput     the caller's mistake: names the field and says what is allowed
     ├── UnknownModel     the name is not served here (nor is the adapter): never base vectors
+    ├── AdapterRefused   a LoRA adapter that cannot be served, and why: the base and the others can
     ├── Loading          not ready yet; come back in `retry_after` seconds
     ├── QueueFull        too much is waiting; come back in `retry_after` seconds
     ├── DeadlineExceeded the caller's time ran out before the device had any
@@ -18,7 +19,9 @@ from kubeembed_api.errors import KubeEmbedError
 from kubeembed_api.reasons import Reason
 
 #: The parts of a request that can be wrong; each contract has its own name for them.
-Field = Literal["inputs", "model", "dimensions", "timeout"]
+Field = Literal[
+    "inputs", "model", "dimensions", "timeout", "outputs", "prompt", "chunking", "truncate"
+]
 
 
 class StartFailed(KubeEmbedError):
@@ -50,6 +53,10 @@ class UnknownModel(RequestFailed):
         super().__init__(f"model {asked!r} is not served here; have: {', '.join(served)}")
         self.asked = asked
         self.served = served
+
+
+class AdapterRefused(RequestFailed):
+    """An adapter cannot be loaded from where it is: names the file, and the field or module at fault."""
 
 
 class Loading(RequestFailed):

@@ -5,7 +5,9 @@ scheduling and model know each other through these values alone.
 """
 
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -95,6 +97,50 @@ class Adapter(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def fingerprint(self) -> str:
+        """That of the vectors which it makes of the base."""
+        ...
+
+    @property
+    def base(self) -> str | None:
+        """The model that it was trained on, as its files say."""
+        ...
+
+    @property
+    def bytes(self) -> int: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdapterState:
+    """An adapter that requests may name. `loaded` is None while its tensors are not in memory."""
+
+    name: str
+    folder: Path
+    loaded: Adapter | None
+
+
+class Adapters(Protocol):
+    """The adapters of a model. From any thread; changes happen one after another."""
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    @property
+    def states(self) -> tuple[AdapterState, ...]: ...
+
+    def find(self, name: str) -> "Adapter | Future[Adapter]":
+        """At once where it is loaded. Raises UnknownModel; the future raises AdapterRefused."""
+        ...
+
+    def put(self, name: str, folder: Path) -> "Future[Adapter]":
+        """Loads and declares it, in the place of one of its name. The future raises AdapterRefused."""
+        ...
+
+    def remove(self, name: str) -> "Future[None]":
+        """The future raises UnknownModel."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
@@ -102,6 +148,7 @@ class Item:
 
     second: where the second text of a pair begins, for models that tell the two apart.
     attended: the other tokens see only so many, the rest are expansion (ColBERT's masks); None means all.
+    prompt_tokens: so many of the first are left out of the mean, for models that pool without their prompt.
     """
 
     ids: Sequence[int]
@@ -111,6 +158,7 @@ class Item:
     side: Side | None = None
     second: int | None = None
     attended: int | None = None
+    prompt_tokens: int = 0
 
     @property
     def tokens(self) -> int:
@@ -150,20 +198,23 @@ class Chunk(NamedTuple):
 class Encoded:
     """The outputs in the order of the inputs, and how many tokens were really read.
 
-    With chunking that is not pooled there is an output per chunk; `chunks` says which is which.
+    With chunking that is not pooled there is an output per chunk; `chunks` says which is which. fingerprint:
+    of the adapter that was used, None for the base's.
     """
 
     outputs: Sequence[Output]
     tokens: int
     chunks: Sequence[Chunk] | None = None
+    fingerprint: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scored:
-    """scores: (documents,) float32, in the order of the documents."""
+    """scores: (documents,) float32, in the order of the documents. fingerprint: as in Encoded."""
 
     scores: Vector
     tokens: int
+    fingerprint: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,7 +236,9 @@ class Model(Protocol):
     def info(self) -> RuntimeInfo: ...
 
     @property
-    def adapters(self) -> tuple[str, ...]: ...
+    def adapters(self) -> tuple[str, ...]:
+        """The names of those that may be asked for."""
+        ...
 
     @property
     def alive(self) -> bool:
@@ -193,5 +246,9 @@ class Model(Protocol):
         ...
 
     async def encode(self, request: EncodeRequest) -> Encoded:
+        """Raises RequestFailed."""
+        ...
+
+    async def score(self, request: ScoreRequest) -> Scored:
         """Raises RequestFailed."""
         ...

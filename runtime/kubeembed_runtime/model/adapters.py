@@ -1,0 +1,146 @@
+"""The adapters of a served model by name: declared is a name with a folder, loaded has its tensors in memory.
+
+What is declared and asked for is loaded; where memory ends, what was not asked for longest is unloaded and stays
+declared. Changes happen one after another in a thread of their own, and a loaded value never changes: who holds
+one is served by it, whatever happens to its name.
+"""
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from kubeembed_runtime.errors import AdapterRefused, UnknownModel
+from kubeembed_runtime.model.lora import LoraAdapter
+from kubeembed_runtime.requests import Adapter, AdapterState
+
+logger = logging.getLogger(__name__)
+
+#: (name, folder) -> the adapter. Raises AdapterRefused.
+Load = Callable[[str, Path], LoraAdapter]
+
+
+@dataclass(slots=True, eq=False)
+class _Declared:
+    """A name's folder, and the load that was asked for and is not over."""
+
+    folder: Path
+    loading: "Future[Adapter] | None" = None
+
+
+class LoraAdapters:
+    """As kubeembed_runtime.requests.Adapters.
+
+    max_bytes and max_loaded bound what is loaded; what a running batch still holds comes on top.
+    """
+
+    def __init__(self, load: Load, *, model: str, max_bytes: int, max_loaded: int) -> None:
+        self._load, self._model = load, model
+        self._max_bytes, self._max_loaded = max_bytes, max_loaded
+        self._lock = threading.Lock()
+        self._declared: dict[str, _Declared] = {}
+        self._loaded: OrderedDict[str, LoraAdapter] = OrderedDict()  # longest unused first
+        self._changes = ThreadPoolExecutor(1, thread_name_prefix="adapters")
+
+    def close(self) -> None:
+        """Ends the thread after what was asked for."""
+        self._changes.shutdown()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        with self._lock:
+            return tuple(self._declared)
+
+    @property
+    def states(self) -> tuple[AdapterState, ...]:
+        with self._lock:
+            return tuple(
+                AdapterState(name=name, folder=declared.folder, loaded=self._loaded.get(name))
+                for name, declared in self._declared.items()
+            )
+
+    def find(self, name: str) -> "Adapter | Future[Adapter]":
+        """At once where it is loaded. Requests for one that is not share one load.
+
+        Raises UnknownModel; the future raises AdapterRefused. Do not cancel it: others wait for it, too.
+        """
+        with self._lock:
+            if (loaded := self._loaded.get(name)) is not None:
+                self._loaded.move_to_end(name)
+                return loaded
+            declared = self._declared.get(name)
+            if declared is None:
+                raise self._unknown(name)
+            if declared.loading is None:
+                declared.loading = self._changes.submit(self._reload, name, declared)
+            return declared.loading
+
+    def put(self, name: str, folder: Path) -> "Future[Adapter]":
+        """Loads it, then declares it in the place of one of its name. One that is refused changes nothing."""
+        return self._changes.submit(self._put, name, folder)
+
+    def declare(self, name: str, folder: Path) -> None:
+        """As `put`, but it is loaded when it is first asked for."""
+        with self._lock:
+            self._declared[name] = _Declared(folder)
+            self._loaded.pop(name, None)
+
+    def remove(self, name: str) -> "Future[None]":
+        """The future raises UnknownModel."""
+        return self._changes.submit(self._remove, name)
+
+    def _put(self, name: str, folder: Path) -> Adapter:
+        adapter = self._read(name, folder)
+        with self._lock:
+            self._declared[name] = _Declared(folder)
+            self._keep(adapter)
+        return adapter
+
+    def _reload(self, name: str, declared: _Declared) -> Adapter:
+        try:
+            adapter = self._read(name, declared.folder)
+        except BaseException:
+            with self._lock:
+                declared.loading = None
+            raise
+        with self._lock:
+            declared.loading = None
+            if self._declared.get(name) is declared:
+                self._keep(adapter)
+        return adapter
+
+    def _read(self, name: str, folder: Path) -> LoraAdapter:
+        try:
+            adapter = self._load(name, folder)
+        except AdapterRefused as error:
+            raise AdapterRefused(f"adapter {name!r} cannot be served: {error}") from error
+        if adapter.bytes > self._max_bytes:
+            problem = f"it has {adapter.bytes} bytes; all adapters may take {self._max_bytes}"
+            raise AdapterRefused(f"adapter {name!r} cannot be served: {problem}")
+        return adapter
+
+    def _keep(self, adapter: LoraAdapter) -> None:
+        """Makes it the newest of the loaded ones, and room for it."""
+        self._loaded[adapter.name] = adapter
+        self._loaded.move_to_end(adapter.name)
+        logger.info("loaded adapter %s: %d bytes", adapter.name, adapter.bytes)
+        while len(self._loaded) > self._max_loaded or self._bytes() > self._max_bytes:
+            name, _ = self._loaded.popitem(last=False)
+            logger.info("unloaded adapter %s, which was not asked for longest", name)
+
+    def _bytes(self) -> int:
+        return sum(adapter.bytes for adapter in self._loaded.values())
+
+    def _remove(self, name: str) -> None:
+        with self._lock:
+            if self._declared.pop(name, None) is None:
+                raise self._unknown(name)
+            self._loaded.pop(name, None)
+        logger.info("removed adapter %s", name)
+
+    def _unknown(self, name: str) -> UnknownModel:
+        served = (self._model, *(f"{self._model}:{one}" for one in self._declared))
+        return UnknownModel(f"{self._model}:{name}", served)
