@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grouped_mm
 
-from kubeembed_runtime.model.lora import Layout, LoraAdapter, Site
+from kubeembed_runtime.model.lora import Delta, Layout, LoraAdapter, Site
 from kubeembed_runtime.model.packing import Span
 
 
@@ -25,12 +25,30 @@ class Adaptation(Protocol):
 
 
 def adaptation(spans: Sequence[Span], like: Tensor) -> Adaptation | None:
-    """None where the spans have no adapter. `like` has the device and dtype of the hidden states."""
+    """None where the spans have no adapter. `like` has the device and dtype of the hidden states.
+
+    One span is over all rows, however many a site has.
+    """
     if all(span.adapter is None for span in spans):
         return None
+    if len(spans) == 1:
+        return Whole(_loaded(spans[0]))
     if like.is_cuda and like.dtype is torch.bfloat16:
         return Grouped(spans, like.device)
     return Segments(spans)
+
+
+class Whole:
+    """One adapter for all rows."""
+
+    def __init__(self, adapter: LoraAdapter) -> None:
+        self._deltas = adapter.deltas
+
+    def add(self, y: Tensor, x: Tensor, site: Site) -> None:
+        """As Adaptation has it."""
+        delta = self._deltas.get(site.name)
+        if delta is not None:
+            _add(y, x, delta)
 
 
 class Segments:
@@ -45,11 +63,14 @@ class Segments:
         """As Adaptation has it."""
         for start, end, deltas in self._segments:
             delta = deltas.get(site.name)
-            if delta is None:
-                continue
-            low = x[start:end] @ delta.down  # (n, r)
-            for up in delta.ups:
-                y[start:end, up.columns].addmm_(low[:, up.ranks], up.up)
+            if delta is not None:
+                _add(y[start:end], x[start:end], delta)
+
+
+def _add(y: Tensor, x: Tensor, delta: Delta) -> None:
+    low = x @ delta.down  # (n, r)
+    for up in delta.ups:
+        y[:, up.columns].addmm_(low[:, up.ranks], up.up)
 
 
 class Grouped:

@@ -1,8 +1,8 @@
 """The adapters of a served model by name: declared is a name with a folder, loaded has its tensors in memory.
 
-What is declared and asked for is loaded; where memory ends, what was not asked for longest is unloaded and stays
-declared. Changes happen one after another in a thread of their own, and a loaded value never changes: who holds
-one is served by it, whatever happens to its name.
+What is declared and asked for is loaded; where memory ends, what was not asked for longest is unloaded and
+stays declared. Changes happen one after another in a thread of their own, and a loaded value never changes:
+who holds one is served by it, whatever happens to its name.
 """
 
 import logging

@@ -33,6 +33,11 @@ def fingerprint(files: Mapping[str, str], recipe: Mapping[str, object], dtype: s
     return hashlib.sha256(told.encode()).hexdigest()[:32]
 
 
+def adapted(base: str, adapter: str) -> str:
+    """The fingerprint of an adapter's vectors, of the base's and a hash of the adapter's files."""
+    return hashlib.sha256(f"{base} {adapter}".encode()).hexdigest()[:32]
+
+
 def _manifest(folder: Path) -> dict[str, str]:
     try:
         manifest = json.loads((folder / MANIFEST).read_text())

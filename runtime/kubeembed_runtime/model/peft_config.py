@@ -1,7 +1,7 @@
 """adapter_config.json -> what an adapter changes and by how much, by PEFT's own rules.
 
-A field that asks for what is not computed here is an error that names it, and so is one that nobody here knows,
-unless it is switched off.
+A field that asks for what is not computed here is an error that names it, and so is one that nobody here
+knows, unless it is switched off.
 """
 
 import json
@@ -16,8 +16,8 @@ from kubeembed_runtime.errors import AdapterRefused
 
 CONFIG = "adapter_config.json"
 
-#: Read below, or without effect on what is computed when serving. fan_in_fan_out is about how the base's weight
-#: lies; lora_A and lora_B have one form.
+#: Read below, or without effect on what is computed when serving. fan_in_fan_out is about how the base's
+#: weight lies; lora_A and lora_B have one form.
 _KNOWN = frozenset(
     (
         "alpha_pattern", "auto_mapping", "base_model_name_or_path", "ensure_weight_tying",

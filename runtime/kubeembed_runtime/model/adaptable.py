@@ -1,0 +1,54 @@
+"""An encoder -> its adapters: which of its layers they may change, and how one is loaded for it."""
+
+from pathlib import Path
+
+import torch
+
+from kubeembed_runtime.model import peft
+from kubeembed_runtime.model.adapters import LoraAdapters
+from kubeembed_runtime.model.bert import Bert
+from kubeembed_runtime.model.encoder import Encoder
+from kubeembed_runtime.model.fingerprint import adapted
+from kubeembed_runtime.model.generic import Packed
+from kubeembed_runtime.model.lora import LoraAdapter, Site, lora_adapter
+from kubeembed_runtime.model.padded import Padded
+from kubeembed_runtime.model.wrapping import wrap
+
+#: What all loaded adapters may take, by device. One of rank 8 on bge-base's queries and values has 0.6 MB in
+#: 16 bits.
+MAX_BYTES = {"cpu": 512 * 2**20, "cuda": 2 * 2**30}
+MAX_LOADED = 1024
+
+
+def adapters_of(encoder: Encoder, *, model: str, fingerprint: str) -> LoraAdapters:
+    """Those of a loaded encoder, none yet. model: its name; fingerprint: that of its own vectors."""
+    sites, idle = _sites(encoder)
+    dtype: torch.dtype = getattr(torch, encoder.dtype)
+    bound = MAX_BYTES[encoder.device.type]
+
+    def load(name: str, folder: Path) -> LoraAdapter:
+        tuned = peft.read(folder, sites, idle=idle, max_bytes=bound)
+        return lora_adapter(
+            tuned.pairs,
+            sites,
+            name=name,
+            fingerprint=adapted(fingerprint, tuned.digest),
+            base=tuned.base,
+            dtype=dtype,
+            device=encoder.device,
+        )
+
+    return LoraAdapters(load, model=model, max_bytes=bound, max_loaded=MAX_LOADED)
+
+
+def _sites(encoder: Encoder) -> tuple[tuple[Site, ...], frozenset[str]]:
+    """What adapters may change, and the modules that they may name without effect.
+
+    A pooler is no part of an embedding. A cross-encoder's head may read it, and heads are not adapted.
+    """
+    idle = frozenset() if "score" in encoder.heads else frozenset({"pooler"})
+    body = encoder.body
+    if isinstance(body, Bert):
+        return body.sites, idle
+    assert isinstance(body, Packed | Padded)
+    return tuple(wrap(body, packed=isinstance(body, Packed), left_out=frozenset({"pooler"}))), idle
