@@ -42,6 +42,21 @@ def test_the_cut_comes_before_normalising() -> None:
     torch.testing.assert_close(finished(pooled, 2, normalize=True), wanted)
 
 
+def test_the_mean_may_leave_prompts_out() -> None:
+    hidden = torch.arange(11.0)[:, None] * torch.tensor([1.0, 1])
+    items = [
+        Item(ids=[1] * 4),
+        Item(ids=[1] * 4, prompt_tokens=3),
+        Item(ids=[1] * 2, prompt_tokens=1),
+        Item(ids=[1], prompt_tokens=5),
+    ]
+    packed = batch(items, CPU)
+    for pooling, wanted in (("mean", [1.5, 7, 9, 10]), ("cls", [0, 4, 8, 10])):
+        head = Dense(pooling=pooling, normalize=False, dimensions=1)
+        found = [float(vector[0]) for vector in head(hidden, packed, items, range(4))]
+        assert found == wanted
+
+
 def run(head: Dense, hidden: torch.Tensor, wanted: Sequence[int | None]) -> list[Vector]:
     """The head over sequences of one token each, of these dimensions."""
     items = [Item(ids=[5], dimensions=dimensions) for dimensions in wanted]

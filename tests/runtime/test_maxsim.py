@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubeembed_runtime.maxsim import NO_TOKENS, maxsim
@@ -19,6 +19,7 @@ def test_each_query_token_finds_its_best() -> None:
     assert maxsim(query, [document], mean=True).tolist() == pytest.approx([(0.7 + 0.9) / 2])
 
 
+@settings(deadline=None)  # other processes share the cores
 @given(
     lengths=st.lists(st.integers(0, 6), max_size=8),
     tokens=st.integers(1, 5),

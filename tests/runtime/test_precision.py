@@ -2,7 +2,7 @@ from typing import get_args
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
@@ -66,6 +66,7 @@ def test_a_vector_in_every_precision(wanted: Quantized) -> None:
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
+@settings(deadline=None)  # other processes share the cores
 @given(vectors=VECTORS)
 def test_restored_numbers_are_half_a_step_away(precision: Precision, vectors: Floats) -> None:
     quantized = quantize(vectors, precision)

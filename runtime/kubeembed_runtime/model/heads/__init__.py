@@ -27,15 +27,19 @@ from kubeembed_runtime.requests import Item, Kind
 Head = Callable[[Tensor, Batch, Sequence[Item], Sequence[int]], Sequence[Any]]
 
 
-#: Names of tokens -> the ids of those that the vocabulary has.
-TokenIds = Callable[[Sequence[str]], list[int]]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ids:
+    """Ids of the tokens that the recipe names: left out of sparse vectors, and of a document's tokens."""
+
+    sparse: tuple[int, ...] = ()
+    document: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """What heads are built of.
 
-    token_ids: None reads the folder's tokenizer.json, should the recipe name tokens. words: the body's word
+    ids: what is not there and the recipe names is looked up in tokenizer.json. words: the body's word
     embeddings (vocabulary, h), which a tied decoder shares; None reads them from the checkpoint.
     """
 
@@ -43,7 +47,7 @@ class Parts:
     folder: Path
     config: Mapping[str, Any]
     recipe: Recipe
-    token_ids: TokenIds | None = None
+    ids: Ids = Ids()
     words: Tensor | None = None
 
 
@@ -77,11 +81,15 @@ def _sparse(parts: Parts) -> Head:
             transform=transform,
             decoder=decoder,
             activation=recipe.activation,
-            skip=_ids(parts, recipe.skip),
+            skip=_ids(parts, parts.ids.sparse, recipe.skip),
         )
         return _routed(parts, head, recipe.file) if recipe.documents_only else head
     layer = _beside(parts, recipe.file or "sparse_linear.pt")
-    return Linear(layer=layer, activation=recipe.activation, skip=_ids(parts, recipe.skip))
+    return Linear(
+        layer=layer,
+        activation=recipe.activation,
+        skip=_ids(parts, parts.ids.sparse, recipe.skip),
+    )
 
 
 def _routed(parts: Parts, documents: Mlm, file: str | None) -> Head:
@@ -100,7 +108,7 @@ def _multivector(parts: Parts) -> Head:
     return Multivector(
         projections=_projections(parts, recipe.file),
         normalize=recipe.normalize,
-        skip=_ids(parts, recipe.skip),
+        skip=_ids(parts, parts.ids.document, recipe.skip),
         skip_first=recipe.skip_first,
     )
 
@@ -138,11 +146,10 @@ def _score(parts: Parts) -> Head:
     return Score(classifier=classifier(parts.weights, parts.config), activation=recipe.activation)
 
 
-def _ids(parts: Parts, names: Sequence[str]) -> list[int]:
-    if not names:
-        return []
-    if parts.token_ids is not None:
-        return parts.token_ids(names)
+def _ids(parts: Parts, given: Sequence[int], names: Sequence[str]) -> Sequence[int]:
+    """Never none by accident: a head that leaves nothing out answers, and wrongly."""
+    if given or not names:
+        return given
     vocabulary = Tokenizer.from_file(str(parts.folder / "tokenizer.json"))
     found = [vocabulary.token_to_id(name) for name in names]
     return [token for token in found if token is not None]

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from kubeembed_runtime.model.heads.layers import Layer, apply
+from kubeembed_runtime.model.heads.tokens import offsets
 from kubeembed_runtime.model.packing import Batch, Packing
 from kubeembed_runtime.model.recipes import Pooling
 from kubeembed_runtime.requests import Item, Vector
@@ -31,6 +32,22 @@ def mean(hidden: Tensor, packing: Packing) -> Tensor:
         hidden[run.start : run.end].view(run.count, run.length, -1).mean(1) for run in packing.runs
     ]
     return torch.cat(means)
+
+
+def without_prompts(
+    pooled: Tensor, hidden: Tensor, packing: Packing, items: Sequence[Item]
+) -> Tensor:
+    """pooled (n, h), with the mean over the tokens after the prompt where an item has one.
+
+    A text that was cut within its prompt keeps its last token.
+    """
+    starts = offsets(packing)
+    rows = list(pooled)
+    for place, item in enumerate(items):
+        if item.prompt_tokens:
+            first = starts[place] + min(item.prompt_tokens, item.tokens - 1)
+            rows[place] = hidden[first : starts[place + 1]].float().mean(0)
+    return torch.stack(rows)
 
 
 POOLINGS: Mapping[Pooling, Callable[[Tensor, Packing], Tensor]] = {
@@ -61,13 +78,19 @@ class Dense:
         self, hidden: Tensor, batch: Batch, items: Sequence[Item], places: Sequence[int]
     ) -> list[Vector]:
         """hidden: (t, h); returns (dimensions,) float32 for each place."""
-        pooled = POOLINGS[self.pooling](hidden, batch.packing).float()
-        pooled = apply(self.projections, pooled)
+        pooled = self._pooled(hidden, batch, items)
         rows: dict[int, Vector] = {}
         for width, group in self._by_width(items, places).items():
             vectors = finished(pooled[group], width, self.normalize).cpu().numpy()
             rows.update(zip(group, vectors, strict=True))
         return [rows[place] for place in places]
+
+    def _pooled(self, hidden: Tensor, batch: Batch, items: Sequence[Item]) -> Tensor:
+        """hidden: (t, h); returns (n, dimensions) float32."""
+        pooled = POOLINGS[self.pooling](hidden, batch.packing).float()
+        if self.pooling == "mean" and any(item.prompt_tokens for item in items):
+            pooled = without_prompts(pooled, hidden, batch.packing, items)
+        return apply(self.projections, pooled)
 
     def _by_width(self, items: Sequence[Item], places: Sequence[int]) -> dict[int, list[int]]:
         groups: dict[int, list[int]] = {}
