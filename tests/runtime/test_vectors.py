@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from kubeembed_api.document import parse
 from kubeembed_runtime.cpus import thread_count
+from kubeembed_runtime.model import devices
 from kubeembed_runtime.model.encoder import Encoder, load
 from kubeembed_runtime.model.tokenizer import Tokenizer
 from kubeembed_runtime.requests import Item
@@ -61,7 +63,7 @@ class Side:
     reference: Vectors
 
     def run(self, texts: Sequence[str], dimensions: int | None = None) -> Vectors:
-        batch = [Item(ids=ids, dimensions=dimensions) for ids in self.tokenizer(texts)]
+        batch = [Item(ids=one.ids, dimensions=dimensions) for one in self.tokenizer(texts)]
         return np.stack([output.dense for output in self.encoder(batch)])
 
 
@@ -136,21 +138,32 @@ def test_a_batch_may_mix_dimensions(sides: Side) -> None:
     texts = list(sides.texts[:6])
     wanted = [5, None, 7, 5, 384, 1]
     batch = [
-        Item(ids=ids, dimensions=dimensions)
-        for ids, dimensions in zip(sides.tokenizer(texts), wanted, strict=True)
+        Item(ids=one.ids, dimensions=dimensions)
+        for one, dimensions in zip(sides.tokenizer(texts), wanted, strict=True)
     ]
     for output, text, dimensions in zip(sides.encoder(batch), texts, wanted, strict=True):
         np.testing.assert_allclose(output.dense, sides.run([text], dimensions)[0], atol=1e-5)
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        "bfloat16",
+        pytest.param(
+            "float16",
+            marks=pytest.mark.skipif(
+                not devices.look(torch.device("cpu")).float16, reason="this CPU has no float16"
+            ),
+        ),
+    ],
+)
 def test_half_precision_is_close(
     sides: Side, minilm: Path, document: Callable[..., dict[str, Any]], dtype: str
 ) -> None:
     half = load(minilm, parse(document(minilm, dtype=dtype)), thread_count())
     assert half.dtype == dtype
     texts = list(sides.texts[:12])
-    batch = [Item(ids=ids) for ids in sides.tokenizer(texts)]
+    batch = [Item(ids=one.ids) for one in sides.tokenizer(texts)]
     vectors = np.stack([output.dense for output in half(batch)])
     assert vectors.dtype == np.float32
     cosines = (vectors * sides.reference[:12]).sum(axis=1)

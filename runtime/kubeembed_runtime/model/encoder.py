@@ -5,30 +5,22 @@ pass, however many kinds its items ask for.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from kubeembed_api.document import EmbeddingModel
 from kubeembed_runtime.errors import OutOfMemory
-from kubeembed_runtime.model import bert, generic, limits
+from kubeembed_runtime.model import devices, limits
+from kubeembed_runtime.model.bodies import Body, Plan
 from kubeembed_runtime.model.checkpoint import Checkpoint
-from kubeembed_runtime.model.heads import Head, Parts, build
-from kubeembed_runtime.model.packing import Batch, batch
+from kubeembed_runtime.model.heads import Head, Ids, Parts, build
+from kubeembed_runtime.model.packing import batch
 from kubeembed_runtime.model.recipes import Recipe
 from kubeembed_runtime.model.resolving import resolve
 from kubeembed_runtime.requests import Item, Kind, Output
-
-
-class Body(Protocol):
-    """A packed batch -> hidden states (t, h). words: its word embeddings, (vocabulary, h)."""
-
-    @property
-    def words(self) -> Tensor: ...
-
-    def __call__(self, batch: Batch) -> Tensor: ...
 
 
 class Encoder:
@@ -70,6 +62,14 @@ class Encoder:
                 made[order[place]][kind] = value
         return [Output(**parts) for parts in made]
 
+    def warm_up(self, budget: int) -> None:
+        """Runs a batch of each size, up to `budget` tokens, so that no request is the first of its size."""
+        vocabulary = self.body.words.shape[0]
+        outputs = self.recipe.outputs.value[:1]
+        for count, length in devices.buckets(budget, self.recipe.max_tokens.value, self.device):
+            made = devices.sample(vocabulary, [length] * count)
+            self([replace(item, outputs=outputs) for item in made])
+
 
 def _rank(item: Item) -> tuple[int, int, int]:
     """Rows of one adapter lie together, and within them equal lengths."""
@@ -82,50 +82,25 @@ def _out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-def load(folder: Path, model: EmbeddingModel, threads: int) -> Encoder:
+def load(folder: Path, model: EmbeddingModel, threads: int, ids: Ids | None = None) -> Encoder:
     """Weights of `folder` as the document wants them. Raises StartFailed.
 
-    `threads` is how many a matrix product may use on a CPU.
+    `threads` is how many a matrix product may use on a CPU. ids: as in Parts.
     """
     torch.set_num_threads(threads)
     config = limits.read_config(folder)
     recipe = resolve(folder, model)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = _dtype(model.spec.recipe.dtype, device)
+    device = devices.find()
+    plan = Plan(folder=folder, config=config, recipe=recipe, model=model, device=device)
+    body, dtype = plan.build()
     with torch.inference_mode(), Checkpoint(folder, dtype, device) as weights:
-        body = _body(weights, folder, config, recipe, model.spec.model.trust_remote_code)
         parts = Parts(
-            weights=weights, folder=folder, config=config, recipe=recipe, words=body.words
+            weights=weights,
+            folder=folder,
+            config=config,
+            recipe=recipe,
+            ids=ids or Ids(),
+            words=body.words,
         )
         heads = build(parts)
-    name = str(dtype).removeprefix("torch.")
-    return Encoder(body, heads, recipe=recipe, dtype=name, device=device)
-
-
-def _body(
-    weights: Checkpoint,
-    folder: Path,
-    config: Mapping[str, Any],
-    recipe: Recipe,
-    trust_remote_code: bool,
-) -> Body:
-    """The family that is computed here, else whatever transformers loads."""
-    if bert.computes(config):
-        return bert.Bert(weights, bert.shape(config))
-    told = recipe.causal.value
-    return generic.load(
-        folder,
-        dtype=weights.dtype,
-        device=weights.device,
-        causal=None if told is limits.causal(config) else told,
-        max_tokens=recipe.max_tokens.value,
-        trust_remote_code=trust_remote_code,
-    )
-
-
-def _dtype(wanted: str, device: torch.device) -> torch.dtype:
-    """`auto` is float32 on a CPU, where bfloat16 may be slower, and bfloat16 on a GPU."""
-    if wanted == "auto":
-        return torch.float32 if device.type == "cpu" else torch.bfloat16
-    found: torch.dtype = getattr(torch, wanted)
-    return found
+    return Encoder(body, heads, recipe=recipe, dtype=devices.name(dtype), device=device)

@@ -20,6 +20,7 @@ from torch.nn.functional import cosine_similarity
 from kubeembed_api.reasons import Reason
 from kubeembed_runtime.errors import StartFailed
 from kubeembed_runtime.model.attention import Mask, attention
+from kubeembed_runtime.model.devices import sample
 from kubeembed_runtime.model.packing import Batch, Packing, Span, batch
 from kubeembed_runtime.model.padded import Padded, words
 from kubeembed_runtime.requests import Item
@@ -109,11 +110,11 @@ def load(
     model = _open(folder, config, dtype, trust_remote_code).to(device)
     if not (getattr(config, "is_causal", True) if causal is None else causal):
         _see_both_ways(model)
-    sequences = _sequences(config.vocab_size)
-    alone = _one_by_one(model, sequences)
+    items = sample(config.vocab_size, CHECKED)
+    alone = _one_by_one(model, items)
     begun, findings = time.monotonic(), []
     for body in _bodies(model):
-        found = _difference(body, model, sequences, alone)
+        found = _difference(body, model, items, alone)
         if found is None:
             how = type(body).__name__.lower()
             seconds = time.monotonic() - begun
@@ -254,33 +255,26 @@ def _first_position(model: Any) -> int:
     return 0 if padding is None else int(padding) + 1
 
 
-def _sequences(vocabulary: int) -> list[list[int]]:
-    """Ids from the middle of the vocabulary, where no special token is."""
-    ids = torch.Generator().manual_seed(0)
-    low, high = vocabulary // 4, 3 * vocabulary // 4
-    return [torch.randint(low, high, (n,), generator=ids).tolist() for n in CHECKED]
-
-
 @torch.inference_mode()
-def _one_by_one(model: Any, sequences: Sequence[Sequence[int]]) -> list[Tensor]:
-    """(l, h) of each, as transformers itself computes it."""
-    return [model(input_ids=torch.tensor([ids], device=model.device))[0][0] for ids in sequences]
+def _one_by_one(model: Any, items: Sequence[Item]) -> Tensor:
+    """The hidden states (t, h) of all, as transformers itself computes each."""
+    given = [torch.tensor([item.ids], device=model.device) for item in items]
+    return torch.cat([model(input_ids=ids)[0][0] for ids in given])
 
 
 @torch.inference_mode()
 def _difference(
     body: Callable[[Batch], Tensor],
     model: Any,
-    sequences: Sequence[Sequence[int]],
-    alone: Sequence[Tensor],
+    items: Sequence[Item],
+    alone: Tensor,
 ) -> str | None:
     """How the batch differs from its sequences alone, or None where it does not."""
-    items = [Item(ids=ids) for ids in sequences]
     try:
         hidden = body(batch(items, model.device))
     except (TypeError, NotImplementedError, RuntimeError, IndexError) as error:
         return str(error).splitlines()[0]
-    worst = float(cosine_similarity(hidden.float(), torch.cat(list(alone)).float(), -1).min())
+    worst = float(cosine_similarity(hidden.float(), alone.float(), -1).min())
     if worst >= EQUAL[hidden.dtype]:
         return None
     return f"a text's hidden states depend on its batch, cosine {worst:.4f}"
