@@ -100,12 +100,12 @@ def main() -> None:
     for load_name, given in texts().items():
         cases: dict[str, Case] = {
             "kubeembed": lambda given=given: batched(
-                encoder, [Item(ids=ids) for ids in tokenizer(given)], BUDGET_TOKENS["cpu"]
+                encoder, [Item(ids=one.ids) for one in tokenizer(given)], BUDGET_TOKENS["cpu"]
             ),
             "sentence-transformers, 32": lambda given=given: reference.encode(given, batch_size=32),
             "sentence-transformers, 8": lambda given=given: reference.encode(given, batch_size=8),
         }
-        found = rates(cases, sum(map(len, tokenizer(given))), clock)
+        found = rates(cases, sum(len(one.ids) for one in tokenizer(given)), clock)
         for name, rate in found.items():
             print(
                 f"{load_name:9} {name:26} {rate:7.0f} tokens/s   {found['kubeembed'] / rate:5.2f}"

@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING
 from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.report import RuntimeInfo
 from kubeembed_runtime.batcher import Batcher
-from kubeembed_runtime.pipeline import Pipeline
-from kubeembed_runtime.requests import BatchRun, Item
+from kubeembed_runtime.pipeline import NO_ADAPTERS, Pipeline, items
+from kubeembed_runtime.prompts import Prompts
+from kubeembed_runtime.requests import BatchRun
+from kubeembed_runtime.tokens import PLAIN
 from kubeembed_runtime.weights import open_weights
 
 if TYPE_CHECKING:
     from kubeembed_runtime.model.encoder import Encoder
+    from kubeembed_runtime.model.recipes import Recipe
 
 logger = logging.getLogger(__name__)
 
@@ -50,25 +53,22 @@ def load(
     """Raises StartFailed."""
     weights = open_weights(model, cache)
     begun = time.monotonic()
-    with ThreadPoolExecutor(1) as beside:
+    with ThreadPoolExecutor(2) as beside:
         from kubeembed_runtime.model import fingerprint
+        from kubeembed_runtime.model.resolving import resolve
+        from kubeembed_runtime.model.tokenizer import Tokenizer
 
         hashes = beside.submit(fingerprint.file_hashes, weights.folder)
+        recipe = resolve(weights.folder, model)
+        reading = beside.submit(Tokenizer.of, weights.folder, recipe)
         from kubeembed_runtime.model import encoder as encoders
-        from kubeembed_runtime.model.tokenizer import Tokenizer
 
         imported = time.monotonic()
         encoder = encoders.load(weights.folder, model, threads)
-        recipe = encoder.recipe
-        tokenizer = Tokenizer(
-            weights.folder,
-            max_tokens=recipe.max_tokens.value,
-            lower=recipe.lower.value,
-            prompt=recipe.default_prompt.value,
-        )
-        encoder([Item(ids=ids) for ids in tokenizer([WARM_UP_TEXT])])
+        tokenizer = reading.result()
+        encoder(items(tokenizer([WARM_UP_TEXT]), PLAIN, recipe.outputs.value[:1], None))
         mark = fingerprint.fingerprint(hashes.result(), recipe.plain(), encoder.dtype)
-    info = describe(model, encoder, mark, weights.revision)
+    info = describe(model, encoder, mark, weights.revision, tokenizer.size)
     batcher = Batcher(
         encoder,
         budget=BUDGET_TOKENS[encoder.device.type],
@@ -77,29 +77,51 @@ def load(
     )
     batcher.start()
     logger.info(
-        "loaded %s: %d dimensions, %s pooling, %s on %s, %d threads; %.1f s, of them %.1f s imports",
+        "loaded %s: %s, %d dimensions, %s on %s, %d threads; %.1f s, of them %.1f s imports",
         info.name,
+        ", ".join(info.outputs),
         info.dimensions,
-        info.pooling,
         info.dtype,
         info.device,
         threads,
         time.monotonic() - begun,
         imported - begun,
     )
-    pipeline = Pipeline(info=info, tokenize=tokenizer, batcher=batcher, threads=threads)
+    pipeline = Pipeline(
+        info=info,
+        tokenize=tokenizer,
+        batcher=batcher,
+        threads=threads,
+        adapters=NO_ADAPTERS,
+        prompts=_prompts(recipe),
+        mean_maxsim=recipe.multivector.value is not None and recipe.multivector.value.mean,
+    )
     return Loaded(pipeline=pipeline, batcher=batcher)
 
 
+def _prompts(recipe: "Recipe") -> Prompts:
+    return Prompts(
+        named=recipe.prompts.value,
+        default=recipe.default_prompt.value,
+        query=recipe.query_prompt.value,
+        document=recipe.document_prompt.value,
+        instruction=recipe.instruction.value,
+    )
+
+
 def describe(
-    model: EmbeddingModel, encoder: "Encoder", mark: str, revision: str | None
+    model: EmbeddingModel, encoder: "Encoder", mark: str, revision: str | None, vocabulary: int
 ) -> RuntimeInfo:
     """What /info answers."""
     recipe = encoder.recipe
+    widths = recipe.widths(vocabulary)
     return RuntimeInfo(
         name=model.name,
-        dimensions=recipe.dimensions.value,
+        outputs=recipe.outputs.value,
+        dimensions=widths[recipe.outputs.value[0]],
+        output_dimensions=widths,
         max_tokens=recipe.max_tokens.value,
+        prompts=tuple(recipe.prompts.value),
         pooling=recipe.pooling.value,
         normalize=recipe.normalize.value,
         dtype=encoder.dtype,

@@ -1,21 +1,62 @@
-"""A request -> items, in tokeniser threads beside the device thread -> the batcher -> its outputs.
+"""A request -> items, in tokenizer threads beside the device thread -> the batcher -> its outputs.
 
 Tokenising releases the interpreter's lock, so it overlaps with the device; the event loop only passes on.
+What is computed of the outputs afterwards (MaxSim, the mean of chunks) runs in the same threads.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
 
 from kubeembed_api.report import RuntimeInfo
 from kubeembed_runtime.batcher import Batcher
-from kubeembed_runtime.errors import InvalidInput, QueueFull, UnknownModel
-from kubeembed_runtime.requests import Encoded, EncodeRequest, Input, Item
+from kubeembed_runtime.errors import AdapterRefused, InvalidInput, QueueFull, UnknownModel
+from kubeembed_runtime.maxsim import maxsim
+from kubeembed_runtime.prompts import Prompts
+from kubeembed_runtime.requests import (
+    Adapter,
+    Adapters,
+    AdapterState,
+    Encoded,
+    EncodeRequest,
+    Input,
+    Item,
+    Kind,
+    Output,
+    Pair,
+    Prompting,
+    Scored,
+    ScoreRequest,
+    Vector,
+)
+from kubeembed_runtime.results import labels, pooled
+from kubeembed_runtime.tokens import Framing, Tokenize, Tokens
 
-Tokenize = Callable[[Sequence[Input]], list[Sequence[int]]]
+T = TypeVar("T")
 
-#: Requests that may wait for a tokeniser thread. Their bodies are what takes memory: 1,024 of them at most.
+#: Requests that may wait for a tokenizer thread. Their bodies are what takes memory: 1,024 of them at most.
 MAX_TOKENIZING = 1024
+
+
+class NoAdapters:
+    """As requests.Adapters, of a model that serves none."""
+
+    names: tuple[str, ...] = ()
+    states: tuple[AdapterState, ...] = ()
+
+    def find(self, name: str) -> Adapter:
+        raise UnknownModel(name, ("the base model alone",))
+
+    def put(self, name: str, folder: Path) -> Future[Adapter]:
+        raise AdapterRefused(f"adapter {name!r} cannot be served: this model takes none")
+
+    def remove(self, name: str) -> Future[None]:
+        raise UnknownModel(name, ("the base model alone",))
+
+
+NO_ADAPTERS = NoAdapters()
 
 
 class Pipeline:
@@ -28,12 +69,20 @@ class Pipeline:
         tokenize: Tokenize,
         batcher: Batcher,
         threads: int,
-        adapters: tuple[str, ...] = (),
+        adapters: Adapters,
+        prompts: Prompts | None = None,
+        mean_maxsim: bool = False,
     ) -> None:
-        self.info, self.adapters = info, adapters
-        self._tokenize, self._batcher = tokenize, batcher
+        """mean_maxsim: late interaction takes the mean over the query's tokens, as BGE-M3 does."""
+        self.info, self.registry = info, adapters
+        self._tokenize, self._batcher, self._prompts = tokenize, batcher, prompts or Prompts()
+        self._mean_maxsim = mean_maxsim
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="tokenizer")
         self._tokenizing = 0
+
+    @property
+    def adapters(self) -> tuple[str, ...]:
+        return self.registry.names
 
     @property
     def alive(self) -> bool:
@@ -46,24 +95,106 @@ class Pipeline:
 
     async def encode(self, request: EncodeRequest) -> Encoded:
         """Raises RequestFailed. Cancelled, it drops what has not run."""
-        self._check(request)
-        items = await self._items(request)
-        tokens = sum(item.tokens for item in items)
-        if request.token_limit is not None and tokens > request.token_limit:
-            problem = (
-                f"{tokens} tokens in one request; at most {request.token_limit}: send fewer inputs"
-            )
-            raise InvalidInput("inputs", problem, "max_tokens_per_request")
-        outputs = await asyncio.wrap_future(self._batcher.submit(items, request.deadline))
-        return Encoded(outputs=outputs, tokens=tokens)
+        outputs = request.outputs or self.info.outputs[:1]
+        self._check(request, outputs)
+        adapter = await self._adapter(request.adapter)
+        framing = Framing(
+            prompt=self._prompts.before(request.prompting),
+            side=request.prompting.side,
+            truncate=request.truncate,
+            chunking=request.chunking,
+        )
 
-    def _check(self, request: EncodeRequest) -> None:
-        if request.adapter is not None and request.adapter not in self.adapters:
-            raise UnknownModel(f"{self.info.name}:{request.adapter}", (self.info.name,))
-        if request.dimensions is not None and not 1 <= request.dimensions <= self.info.dimensions:
-            allowed = f"between 1 and {self.info.dimensions}"
-            problem = f"dimensions is {request.dimensions}; {self.info.name} has vectors {allowed}"
+        def tokenize() -> tuple[list[Tokens], list[Item]]:
+            tokens = self._tokenize(request.inputs, framing)
+            return tokens, items(tokens, framing, outputs, adapter, request.dimensions)
+
+        self._admit()
+        tokens, asked = await self._beside(tokenize)
+        count = _count(asked, request.token_limit)
+        found = await asyncio.wrap_future(self._batcher.submit(asked, request.deadline))
+        mark = adapter.fingerprint if adapter else None
+        if request.chunking is None:
+            return Encoded(outputs=found, tokens=count, fingerprint=mark)
+        if not request.chunking.pooled:
+            chunks = [one.chunk for one in tokens if one.chunk is not None]
+            return Encoded(outputs=found, tokens=count, chunks=chunks, fingerprint=mark)
+        means = await self._beside(lambda: pooled(tokens, found, self.info.normalize))
+        return Encoded(outputs=means, tokens=count, fingerprint=mark)
+
+    async def score(self, request: ScoreRequest) -> Scored:
+        """Raises RequestFailed; InvalidInput where the model gives neither scores nor multi-vectors."""
+        pairs = "score" in self.info.outputs
+        if not pairs and "multivector" not in self.info.outputs:
+            problem = f"{self.info.name} scores no pairs; it gives {', '.join(self.info.outputs)}"
+            raise InvalidInput("outputs", problem)
+        if pairs and self.info.output_dimensions.get("score", 1) != 1:
+            count = self.info.output_dimensions["score"]
+            problem = f"{self.info.name} gives {count} labels for a pair, which rank nothing"
+            raise InvalidInput("outputs", problem)
+        adapter = await self._adapter(request.adapter)
+        prompting = Prompting(side="query", instruction=request.instruction)
+        query = Framing(self._prompts.before(prompting), "query", request.truncate)
+        build = self._pairs if pairs else self._sides
+        self._admit()
+        asked = await self._beside(lambda: build(request, query, adapter))
+        count = _count(asked, request.token_limit)
+        found = await asyncio.wrap_future(self._batcher.submit(asked, request.deadline))
+        compute = labels if pairs else self._late
+        mark = adapter.fingerprint if adapter else None
+        scores = await self._beside(lambda: compute(found))
+        return Scored(scores=scores, tokens=count, fingerprint=mark)
+
+    def _pairs(self, request: ScoreRequest, query: Framing, adapter: Adapter | None) -> list[Item]:
+        inputs = [Pair(request.query, document) for document in request.documents]
+        return items(self._tokenize(inputs, query), query, ("score",), adapter)
+
+    def _sides(self, request: ScoreRequest, query: Framing, adapter: Adapter | None) -> list[Item]:
+        """The query, then the documents."""
+        prompt = self._prompts.before(Prompting(side="document"))
+        document = Framing(prompt, "document", request.truncate)
+        texts: list[Input] = list(request.documents)
+        return [
+            *items(self._tokenize([request.query], query), query, ("multivector",), adapter),
+            *items(self._tokenize(texts, document), document, ("multivector",), adapter),
+        ]
+
+    def _late(self, found: Sequence[Output]) -> Vector:
+        query, *documents = [out.multivector for out in found if out.multivector is not None]
+        return maxsim(query, documents, mean=self._mean_maxsim)
+
+    async def _adapter(self, name: str | None) -> Adapter | None:
+        """Raises UnknownModel, or AdapterRefused where it cannot be loaded."""
+        found = None if name is None else self.registry.find(name)
+        if isinstance(found, Future):
+            loaded: Adapter = await _ended(found)
+            return loaded
+        return found
+
+    def _check(self, request: EncodeRequest, outputs: Sequence[Kind]) -> None:
+        lacking = [kind for kind in outputs if kind not in self.info.outputs]
+        if lacking:
+            offered = ", ".join(self.info.outputs)
+            problem = f"{self.info.name} gives no {', '.join(lacking)}; it gives {offered}"
+            raise InvalidInput("outputs", problem)
+        if request.chunking and request.chunking.pooled and list(outputs) != ["dense"]:
+            raise InvalidInput(
+                "chunking", "only dense vectors of chunks have a mean; ask for dense"
+            )
+        if request.dimensions is not None:
+            self._check_dimensions(request.dimensions, outputs)
+
+    def _check_dimensions(self, wanted: int, outputs: Sequence[Kind]) -> None:
+        if "dense" not in outputs:
+            problem = "dimensions are of dense vectors; leave them out, or ask for dense"
             raise InvalidInput("dimensions", problem)
+        most = self.info.output_dimensions.get("dense", self.info.dimensions)
+        if not 1 <= wanted <= most:
+            problem = f"dimensions is {wanted}; {self.info.name} has vectors between 1 and {most}"
+            raise InvalidInput("dimensions", problem)
+
+    def _admit(self) -> None:
+        """Raises QueueFull, or whatever the device died of, before anything is tokenised."""
         self._batcher.admit(0)
         if self._tokenizing >= MAX_TOKENIZING:
             waiting = self._batcher.waiting_tokens
@@ -71,11 +202,51 @@ class Pipeline:
                 waiting, self._batcher.capacity, max(1.0, self._batcher.waiting_seconds)
             )
 
-    async def _items(self, request: EncodeRequest) -> list[Item]:
+    async def _beside(self, work: Callable[[], T]) -> T:
+        """In a tokenizer thread."""
         loop = asyncio.get_running_loop()
         self._tokenizing += 1
         try:
-            found = await loop.run_in_executor(self._threads, self._tokenize, request.inputs)
+            return await loop.run_in_executor(self._threads, work)
         finally:
             self._tokenizing -= 1
-        return [Item(ids=ids, dimensions=request.dimensions) for ids in found]
+
+
+async def _ended(shared: Future[T]) -> T:
+    """The result of a future that others wait for, too: to leave cancels nothing."""
+    loop, done = asyncio.get_running_loop(), asyncio.Event()
+    shared.add_done_callback(lambda _: loop.call_soon_threadsafe(done.set))
+    await done.wait()
+    return shared.result()
+
+
+def items(
+    tokens: Sequence[Tokens],
+    framing: Framing,
+    outputs: tuple[Kind, ...],
+    adapter: Adapter | None,
+    dimensions: int | None = None,
+) -> list[Item]:
+    """What the batcher takes, one for each."""
+    return [
+        Item(
+            ids=one.ids,
+            outputs=outputs,
+            dimensions=dimensions,
+            adapter=adapter,
+            side=framing.side,
+            second=one.second,
+            attended=one.attended,
+            prompt_tokens=one.prompt,
+        )
+        for one in tokens
+    ]
+
+
+def _count(asked: Sequence[Item], limit: int | None) -> int:
+    """The tokens of all. Raises InvalidInput for more than the contract allows in a request."""
+    tokens = sum(item.tokens for item in asked)
+    if limit is not None and tokens > limit:
+        problem = f"{tokens} tokens in one request; at most {limit}: send fewer inputs"
+        raise InvalidInput("inputs", problem, "max_tokens_per_request")
+    return tokens

@@ -1,43 +1,115 @@
 import asyncio
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
 import pytest
 
+from kubeembed_api.report import RuntimeInfo
 from kubeembed_runtime import pipeline as room
 from kubeembed_runtime.batcher import Batcher
-from kubeembed_runtime.errors import InvalidInput, QueueFull, UnknownModel
+from kubeembed_runtime.errors import AdapterRefused, InvalidInput, QueueFull, UnknownModel
 from kubeembed_runtime.lifecycle import Lifecycle
-from kubeembed_runtime.pipeline import Pipeline
-from kubeembed_runtime.requests import EncodeRequest, Input, Item, Output
+from kubeembed_runtime.pipeline import NO_ADAPTERS, Pipeline
+from kubeembed_runtime.prompts import Prompts
+from kubeembed_runtime.requests import (
+    Adapter,
+    Chunk,
+    Chunking,
+    EncodeRequest,
+    Input,
+    Item,
+    Output,
+    Pair,
+    Prompting,
+    ScoreRequest,
+)
+from kubeembed_runtime.tokens import Framing, Tokens
 
 
-def tokenize(inputs: Sequence[Input]) -> list[Sequence[int]]:
-    """One token a letter."""
-    return [[len(given)] * len(given) for given in inputs]
+def tokenize(inputs: Sequence[Input], framing: Framing) -> list[Tokens]:
+    """One token a letter, the length of what was given. Chunks of so many letters, without overlap."""
+    if framing.chunking is None:
+        return [_tokens(given, framing) for given in inputs]
+    size = framing.chunking.tokens
+    return [
+        _tokens(str(given)[at : at + size], framing)._replace(
+            chunk=Chunk(index, at, min(at + size, len(given)))
+        )
+        for index, given in enumerate(inputs)
+        for at in range(0, len(given), size)
+    ]
+
+
+def _tokens(given: Input, framing: Framing) -> Tokens:
+    if isinstance(given, Pair):
+        first = len(framing.prompt + given.first)
+        return Tokens([first] * first + [7] * len(given.second), first)
+    whole = len(given) + len(framing.prompt)
+    return Tokens([whole] * whole, prompt=len(framing.prompt))
 
 
 def run(items: Sequence[Item]) -> list[Output]:
-    return [Output(dense=np.array([item.ids[0]], np.float32)) for item in items]
+    """Dense: of the length. Multi-vector: a row per token. Score: the tokens of the second text."""
+    return [
+        Output(
+            dense=np.array([item.ids[0], 0], np.float32) if "dense" in item.outputs else None,
+            multivector=np.eye(len(item.ids), 9, dtype=np.float32)
+            if "multivector" in item.outputs
+            else None,
+            score=np.array([len(item.ids) - (item.second or 0)], np.float32)
+            if "score" in item.outputs
+            else None,
+        )
+        for item in items
+    ]
+
+
+class Ran:
+    """A pipeline, and the items that its device was given."""
+
+    def __init__(self, info: RuntimeInfo, **options: Any) -> None:
+        self.items: list[Item] = []
+        self.batcher = Batcher(self._run, budget=4, capacity=200)
+        self.batcher.start()
+        options = {"adapters": NO_ADAPTERS, **options}
+        self.pipeline = Pipeline(
+            info=info, tokenize=tokenize, batcher=self.batcher, threads=1, **options
+        )
+
+    def _run(self, items: Sequence[Item]) -> list[Output]:
+        self.items += items
+        return run(items)
 
 
 @pytest.fixture
-def pipeline(fake_model: Any) -> Iterator[Pipeline]:
-    batcher = Batcher(run, budget=4, capacity=20)
-    batcher.start()
-    made = Pipeline(info=fake_model.info, tokenize=tokenize, batcher=batcher, threads=1)
-    yield made
-    made.close()
-    assert not made.alive
+def ran(fake_model: Any) -> Iterator[Any]:
+    """(**what differs in info, options of the pipeline) -> Ran"""
+    made: list[Ran] = []
+
+    def make(options: dict[str, Any] | None = None, **info: Any) -> Ran:
+        made.append(Ran(fake_model.info.model_copy(update=info), **options or {}))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.pipeline.close()
+        assert not one.pipeline.alive
+
+
+@pytest.fixture
+def pipeline(ran: Any) -> Pipeline:
+    made: Pipeline = ran().pipeline
+    return made
 
 
 async def test_outputs_come_in_the_order_of_the_inputs_with_the_tokens_counted(
     pipeline: Pipeline,
 ) -> None:
     encoded = await pipeline.encode(EncodeRequest(inputs=["four", "one", "a"]))
-    assert [output.dense.tolist() for output in encoded.outputs] == [[4], [3], [1]]
-    assert encoded.tokens == 8
+    assert [output.dense.tolist() for output in encoded.outputs] == [[4, 0], [3, 0], [1, 0]]
+    assert (encoded.tokens, encoded.chunks, encoded.fingerprint) == (8, None, None)
 
 
 @pytest.mark.parametrize("dimensions", [0, -1, 4])
@@ -77,3 +149,178 @@ async def test_a_lifecycle_with_a_dead_device_is_not_alive(fake_model: Any) -> N
     assert lifecycle.alive
     fake_model.alive = False
     assert not lifecycle.alive
+
+
+async def test_an_item_carries_all_that_was_asked_for(ran: Any) -> None:
+    made = ran({"prompts": Prompts(query="Q: ")}, outputs=("dense", "multivector"))
+    request = EncodeRequest(
+        inputs=["ab"],
+        outputs=("multivector", "dense"),
+        prompting=Prompting(side="query"),
+        dimensions=2,
+    )
+    encoded = await made.pipeline.encode(request)
+    assert made.items == [
+        Item(
+            ids=[5] * 5,
+            outputs=("multivector", "dense"),
+            dimensions=2,
+            side="query",
+            prompt_tokens=3,
+        )
+    ]
+    assert encoded.outputs[0].multivector.shape == (5, 9)
+
+
+async def test_the_first_output_of_the_model_is_the_default(ran: Any) -> None:
+    made = ran(outputs=("multivector", "dense"))
+    await made.pipeline.encode(EncodeRequest(inputs=["a"]))
+    assert made.items[0].outputs == ("multivector",)
+
+
+REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
+    "output": (
+        {"outputs": ("sparse", "dense", "score")},
+        "outputs",
+        "minilm gives no sparse, score; it gives dense, multivector",
+    ),
+    "prompt": ({"prompting": Prompting(prompt_name="q")}, "prompt", "no prompt 'q'"),
+    "dimensions without dense": (
+        {"outputs": ("multivector",), "dimensions": 2},
+        "dimensions",
+        "are of dense vectors",
+    ),
+    "mean of multi-vectors": (
+        {"outputs": ("multivector",), "chunking": Chunking(tokens=2, pooled=True)},
+        "chunking",
+        "only dense vectors",
+    ),
+}
+
+
+@pytest.mark.parametrize(("asked", "field", "said"), REFUSED.values(), ids=REFUSED.keys())
+async def test_what_the_model_does_not_offer_is_refused_by_the_field(
+    ran: Any, asked: dict[str, Any], field: str, said: str
+) -> None:
+    made = ran(outputs=("dense", "multivector"))
+    with pytest.raises(InvalidInput, match=said) as refused:
+        await made.pipeline.encode(EncodeRequest(inputs=["a"], **asked))
+    assert refused.value.field == field
+    assert made.items == []
+
+
+async def test_chunks_come_with_their_places(ran: Any) -> None:
+    request = EncodeRequest(inputs=["abcde", "x"], chunking=Chunking(tokens=2))
+    encoded = await ran().pipeline.encode(request)
+    assert encoded.chunks == [Chunk(0, 0, 2), Chunk(0, 2, 4), Chunk(0, 4, 5), Chunk(1, 0, 1)]
+    assert [output.dense[0] for output in encoded.outputs] == [2, 2, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("normalize", "expected"), [(False, [(2 * 2 + 2 * 2 + 1) / 5, 0]), (True, [1, 0])]
+)
+async def test_pooled_chunks_are_the_mean_by_tokens(
+    ran: Any, normalize: bool, expected: list[float]
+) -> None:
+    request = EncodeRequest(inputs=["abcde", "x"], chunking=Chunking(tokens=2, pooled=True))
+    encoded = await ran(normalize=normalize).pipeline.encode(request)
+    assert encoded.chunks is None
+    np.testing.assert_allclose(encoded.outputs[0].dense, expected, rtol=1e-6)
+    assert encoded.outputs[0].dense.dtype == np.float32
+    assert encoded.outputs[1].dense.tolist() == [1, 0]
+    assert encoded.tokens == 6
+
+
+async def test_a_cross_encoder_scores_each_pair(ran: Any) -> None:
+    made = ran({"prompts": Prompts(query="Q")}, outputs=("score",), output_dimensions={"score": 1})
+    scored = await made.pipeline.score(ScoreRequest(query="ab", documents=["x", "yyy"]))
+    assert scored.scores.tolist() == [1, 3]
+    assert scored.scores.dtype == np.float32
+    assert [item.ids for item in made.items] == [[3, 3, 3, 7], [3, 3, 3, 7, 7, 7]]
+    assert scored.tokens == 10
+
+
+@pytest.mark.parametrize(("mean", "expected"), [(False, [1, 2]), (True, [0.5, 1])])
+async def test_late_interaction_scores_by_maxsim(
+    ran: Any, mean: bool, expected: list[float]
+) -> None:
+    made = ran({"mean_maxsim": mean}, outputs=("dense", "multivector"))
+    scored = await made.pipeline.score(ScoreRequest(query="ab", documents=["x", "yyy"]))
+    assert scored.scores.tolist() == expected
+    assert [item.side for item in made.items] == ["query", "document", "document"]
+
+
+async def test_no_documents_have_no_scores(ran: Any) -> None:
+    made = ran(outputs=("multivector",))
+    scored = await made.pipeline.score(ScoreRequest(query="ab", documents=[]))
+    assert scored.scores.tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("info", "said"),
+    [
+        ({"outputs": ("dense", "sparse")}, "minilm scores no pairs; it gives dense, sparse"),
+        (
+            {"outputs": ("score",), "output_dimensions": {"score": 3}},
+            "minilm gives 3 labels for a pair, which rank nothing",
+        ),
+    ],
+    ids=["dense", "labels"],
+)
+async def test_a_model_that_cannot_rank_says_what_it_gives(
+    ran: Any, info: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InvalidInput, match=said) as refused:
+        await ran(**info).pipeline.score(ScoreRequest(query="a", documents=["b"]))
+    assert refused.value.field == "outputs"
+
+
+class Legal:
+    """An adapter's value."""
+
+    name, fingerprint, base, bytes = "legal", "beef", None, 1
+
+
+class Registry:
+    """`legal` is loaded, `slow` comes with `loading`."""
+
+    names = ("legal", "slow")
+    states = ()
+
+    def __init__(self) -> None:
+        self.loading: Future[Adapter] = Future()
+
+    def find(self, name: str) -> "Adapter | Future[Adapter]":
+        return {"legal": Legal(), "slow": self.loading}[name]
+
+
+@pytest.mark.parametrize("name", ["legal", "slow"])
+async def test_an_adapter_travels_with_the_items_and_leaves_its_mark(ran: Any, name: str) -> None:
+    registry = Registry()
+    made = ran({"adapters": registry}, outputs=("dense", "multivector"))
+    assert made.pipeline.adapters == ("legal", "slow")
+    encoding = asyncio.ensure_future(
+        made.pipeline.encode(EncodeRequest(inputs=["a"], adapter=name))
+    )
+    await asyncio.sleep(0)
+    registry.loading.set_result(Legal())
+    assert (await encoding).fingerprint == "beef"
+    scored = await made.pipeline.score(ScoreRequest(query="a", documents=["b"], adapter=name))
+    assert scored.fingerprint == "beef"
+    assert [type(item.adapter) for item in made.items] == [Legal] * 3
+
+
+async def test_a_load_that_others_wait_for_outlives_a_caller_who_left(ran: Any) -> None:
+    registry = Registry()
+    made = ran({"adapters": registry})
+    leaving, staying = (
+        asyncio.ensure_future(made.pipeline.encode(EncodeRequest(inputs=["a"], adapter="slow")))
+        for _ in range(2)
+    )
+    await asyncio.sleep(0)
+    leaving.cancel()
+    await asyncio.sleep(0)
+    registry.loading.set_exception(AdapterRefused("no"))
+    with pytest.raises(AdapterRefused):
+        await staying
+    assert leaving.cancelled()

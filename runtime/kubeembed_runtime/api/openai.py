@@ -210,7 +210,7 @@ def refuse(error: Exception) -> Response:
         case BadBody():
             return error_reply(error.status, str(error), invalid, code=error.code)
         case InvalidInput():
-            return error_reply(400, str(error), invalid, PARAMS[error.field], error.code)
+            return error_reply(400, str(error), invalid, PARAMS.get(error.field), error.code)
         case msgspec.ValidationError():
             return error_reply(400, str(error), invalid, _param(str(error)))
         case msgspec.DecodeError() | UnicodeDecodeError():

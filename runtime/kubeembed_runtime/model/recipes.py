@@ -108,6 +108,17 @@ class Recipe:
     multivector: Told[MultivectorRecipe | None]
     score: Told[ScoreRecipe | None]
 
+    def widths(self, vocabulary: int) -> dict[Kind, int]:
+        """How many numbers each output has: of a vector, of a token's vector, of labels."""
+        multivector, score = self.multivector.value, self.score.value
+        known: dict[Kind, int] = {
+            "dense": self.dimensions.value,
+            "sparse": vocabulary,
+            "multivector": multivector.dimensions if multivector else 0,
+            "score": score.labels if score else 0,
+        }
+        return {kind: known[kind] for kind in self.outputs.value}
+
     def plain(self) -> dict[str, object]:
         """The values alone, as the fingerprint hashes them."""
         return {name: _plain(getattr(self, name).value) for name in self.__dataclass_fields__}

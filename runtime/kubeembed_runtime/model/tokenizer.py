@@ -1,9 +1,11 @@
-"""Texts, or token ids, -> the ids that the encoder reads: special tokens added, cut to the model's length.
+"""Texts, pairs of them or token ids -> the ids that the encoder reads, framed and cut to the model's length.
 
 It is the model's own tokenizer.json; the padding and truncation stored in it are whatever its author's last
-call was, and are replaced.
+call was, and are dropped. Framing and cutting are done here: they differ from request to request, and the
+library keeps its settings in the tokenizer, which all threads share.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,57 +14,216 @@ from tokenizers import Tokenizer as Fast
 
 from kubeembed_api.reasons import Reason
 from kubeembed_runtime.errors import InvalidInput, StartFailed
-from kubeembed_runtime.requests import Input, Pair
+from kubeembed_runtime.model.chunks import Windows, cut_into_windows
+from kubeembed_runtime.model.files import TOKENIZER
+from kubeembed_runtime.model.frames import Frame, PairFrame, longest_first, part
+from kubeembed_runtime.model.recipes import MultivectorRecipe, Recipe
+from kubeembed_runtime.requests import Chunk, Chunking, Input, Pair, Side, Truncate
+from kubeembed_runtime.tokens import PLAIN, Framing, Tokens
 
 
 class Tokenizer:
     """Safe to call from several threads at once; releases the interpreter's lock while it works."""
 
     def __init__(
-        self, folder: Path, *, max_tokens: int, lower: bool = False, prompt: str = ""
+        self,
+        folder: Path,
+        *,
+        max_tokens: int,
+        lower: bool = False,
+        truncation: Truncate = "right",
+        append_eos: bool = False,
+        include_prompt: bool = True,
+        multivector: MultivectorRecipe | None = None,
     ) -> None:
-        """max_tokens counts special tokens; prompt stands before every text. Raises StartFailed."""
-        file = folder / "tokenizer.json"
-        if not file.exists():
-            problem = f"{folder} has no tokenizer.json; publish the fast tokenizer with the model"
-            raise StartFailed(Reason.UNSUPPORTED_MODEL, problem)
-        self._fast: Fast = Fast.from_file(str(file))
-        self._fast.no_padding()
-        self._fast.enable_truncation(max_length=max_tokens)
-        self._lower, self._prompt, self._max_tokens = lower, prompt, max_tokens
-        self._before, self._after = self._special_tokens()
+        """max_tokens counts special tokens. Raises StartFailed."""
+        self._fast = _read(folder)
+        self._lower, self._truncation, self._max_tokens = lower, truncation, max_tokens
+        self._include_prompt, self._dress = (
+            include_prompt,
+            multivector or MultivectorRecipe(dimensions=0),
+        )
+        self._eos = self._special(folder, "eos_token") if append_eos else None
+        self._mask = self._special(folder, "mask_token") if self._dress.expand else None
+        plain = Frame.of(self._fast, self._eos)
+        self._frames: dict[Side | None, Frame] = {
+            "query": plain.marked(self._marker(self._dress.query_marker)),
+            "document": plain.marked(self._marker(self._dress.document_marker)),
+        }
+        self._frames[None] = self._frames["document"]
+        self._pair = PairFrame.of(self._fast)
         self.size: int = self._fast.get_vocab_size(with_added_tokens=True)
 
-    def _special_tokens(self) -> tuple[list[int], list[int]]:
-        """What the tokenizer puts before and after the ids of a text."""
-        bare = self._fast.encode("a", add_special_tokens=False).ids
-        full: list[int] = self._fast.encode("a").ids
-        start = next((i for i in range(len(full)) if full[i : i + len(bare)] == bare), 0)
-        return full[:start], full[start + len(bare) :]
+    @classmethod
+    def of(cls, folder: Path, recipe: Recipe) -> "Tokenizer":
+        """As the recipe says. Raises StartFailed."""
+        return cls(
+            folder,
+            max_tokens=recipe.max_tokens.value,
+            lower=recipe.lower.value,
+            truncation=recipe.truncation.value,
+            append_eos=recipe.append_eos.value,
+            include_prompt=recipe.include_prompt.value,
+            multivector=recipe.multivector.value,
+        )
 
-    def __call__(self, inputs: Sequence[Input]) -> list[Sequence[int]]:
-        """The ids of each input. Raises InvalidInput for an id that is not in the vocabulary."""
-        texts = [self._text(text) for text in inputs if isinstance(text, str)]
-        encodings: list[Encoding] = self._fast.encode_batch_fast(texts) if texts else []
-        read = iter(encodings)
-        return [
-            next(read).ids if isinstance(given, str) else self._framed(given, index)
-            for index, given in enumerate(inputs)
-            if not isinstance(given, Pair)
-        ]
+    def ids(self, names: Sequence[str]) -> list[int]:
+        """The ids of tokens; a name that is no token here has none."""
+        found = (self._fast.token_to_id(name) for name in names)
+        return [token for token in found if token is not None]
 
-    def _text(self, text: str) -> str:
-        return self._prompt + (text.lower() if self._lower else text)
+    def __call__(self, inputs: Sequence[Input], framing: Framing = PLAIN) -> list[Tokens]:
+        """One for each input, or one for each chunk. Raises InvalidInput."""
+        if framing.chunking is not None:
+            return self._chunks(inputs, framing, framing.chunking)
+        texts = dict.fromkeys(self._texts(inputs, framing.prompt))
+        encodings: list[Encoding] = self._fast.encode_batch_fast(
+            list(texts), add_special_tokens=False
+        )
+        read = dict(zip(texts, encodings, strict=True))
+        return [self._one(given, index, read, framing) for index, given in enumerate(inputs)]
 
-    def _framed(self, ids: Sequence[int], index: int) -> Sequence[int]:
-        """Ids as the client sent them, with the special tokens unless they are there already."""
-        for found in ids:
+    def _texts(self, inputs: Sequence[Input], prompt: str) -> list[str]:
+        """Each text that has to be read. The query of many pairs is read once."""
+        found = []
+        for given in inputs:
+            if isinstance(given, Pair):
+                found += [self._text(given.first, prompt), self._text(given.second, "")]
+            elif isinstance(given, str):
+                found.append(self._text(given, prompt))
+        return found
+
+    def _text(self, text: str, prompt: str) -> str:
+        return prompt + (text.lower() if self._lower else text)
+
+    def _one(self, given: Input, index: int, read: dict[str, Encoding], framing: Framing) -> Tokens:
+        if isinstance(given, Pair):
+            first = read[self._text(given.first, framing.prompt)].ids
+            return self._joined(first, read[self._text(given.second, "")].ids, index, framing)
+        if not isinstance(given, str):
+            return self._framed(self._checked(given, index), index, framing, 0)
+        ids: list[int] = read[self._text(given, framing.prompt)].ids
+        return self._framed(ids, index, framing, len(framing.prompt))
+
+    def _framed(self, ids: list[int], index: int, framing: Framing, prompt: int) -> Tokens:
+        """ids: without special tokens. prompt: how many characters of the text are its prompt."""
+        frame = self._frames[framing.side]
+        if self._eos is not None and ids and ids[-1] == self._eos:
+            ids = ids[:-1]
+        limit = self._limit(framing.side)
+        room = limit - frame.size
+        if len(ids) > room:
+            side = self._cut(len(ids) + frame.size, limit, index, framing.truncate)
+            kept = self._prompt_tokens(framing.prompt) if side == "left" and prompt else 0
+            ids = [*ids[:kept], *part(ids[kept:], room - kept, side)]
+        whole = [*frame.before, *ids, *frame.after]
+        left_out = 0
+        if not self._include_prompt and prompt:
+            left_out = len(frame.before) + self._prompt_tokens(framing.prompt)
+        if framing.side == "query" and self._mask is not None and len(whole) < limit:
+            seen = None if self._dress.attend_expansion else len(whole)
+            return Tokens(whole + [self._mask] * (limit - len(whole)), None, seen, left_out)
+        return Tokens(whole, None, None, left_out)
+
+    def _limit(self, side: Side | None) -> int:
+        """How many tokens a text may have on this side."""
+        dress = self._dress
+        own = dress.query_tokens if side == "query" else dress.document_tokens
+        return self._max_tokens if own is None else min(own, self._max_tokens)
+
+    def _cut(self, tokens: int, limit: int, index: int, wanted: Truncate | None) -> Truncate:
+        """Which end of an input that is too long goes. Raises InvalidInput where neither may."""
+        side = wanted or self._truncation
+        if side == "refuse":
+            problem = f"input {index} has {tokens} tokens; the model reads {limit}"
+            raise InvalidInput("inputs", f"{problem}: shorten it, or ask for truncation")
+        return side
+
+    def _prompt_tokens(self, prompt: str) -> int:
+        """As sentence-transformers counts them: the tokens of the prompt by itself."""
+        return len(self._fast.encode(prompt, add_special_tokens=False).ids)
+
+    def _joined(self, first: list[int], second: list[int], index: int, framing: Framing) -> Tokens:
+        """The longer of the two is cut first, as by the `longest_first` of transformers."""
+        room = self._max_tokens - self._pair.size
+        if len(first) + len(second) > room:
+            tokens = len(first) + len(second) + self._pair.size
+            side = self._cut(tokens, self._max_tokens, index, framing.truncate)
+            lengths = longest_first(len(first), len(second), room)
+            first, second = part(first, lengths[0], side), part(second, lengths[1], side)
+        ids, begin = self._pair.join(first, second)
+        return Tokens(ids, begin)
+
+    def _checked(self, given: Sequence[int], index: int) -> list[int]:
+        """Ids as the client sent them, less the special tokens if they are there already."""
+        for found in given:
             if not 0 <= found < self.size:
                 allowed = f"ids are between 0 and {self.size - 1}"
                 raise InvalidInput("inputs", f"input {index} has token id {found}; {allowed}")
-        before, after = self._before, self._after
-        middle = list(ids)
-        if len(middle) >= len(before) + len(after) > 0:
-            framed = middle[: len(before)] == before and middle[len(middle) - len(after) :] == after
-            middle = middle[len(before) : len(middle) - len(after)] if framed else middle
-        return [*before, *middle[: self._max_tokens - len(before) - len(after)], *after]
+        return self._frames[None].bare(list(given))
+
+    def _chunks(
+        self, inputs: Sequence[Input], framing: Framing, chunking: Chunking
+    ) -> list[Tokens]:
+        for index, given in enumerate(inputs):
+            if not isinstance(given, str):
+                problem = f"input {index} is no text; only texts are cut into chunks"
+                raise InvalidInput("chunking", problem)
+        lowered = [self._lowered(str(given)) for given in inputs]
+        encodings: list[Encoding] = self._fast.encode_batch(
+            [framing.prompt + text for text in lowered], add_special_tokens=False
+        )
+        frame, limit = self._frames[framing.side], self._limit(framing.side)
+        found = []
+        for index, encoding in enumerate(encodings):
+            windows = cut_into_windows(
+                encoding.ids, encoding.offsets, len(framing.prompt), chunking, limit - frame.size
+            )
+            found += self._windows(windows, index, framing)
+        return found
+
+    def _windows(self, windows: Windows, index: int, framing: Framing) -> list[Tokens]:
+        return [
+            self._framed(
+                [*windows.prompt, *window.ids], index, framing, len(framing.prompt)
+            )._replace(chunk=Chunk(index, window.start, window.end))
+            for window in windows.cuts
+        ]
+
+    def _lowered(self, text: str) -> str:
+        """As long as the text, so that places in one are places in the other: few letters grow."""
+        if not self._lower:
+            return text
+        low = text.lower()
+        if len(low) == len(text):
+            return low
+        return "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
+
+    def _marker(self, marker: str | None) -> list[int]:
+        """One token if it is one, with or without its blanks; else the tokens of its text."""
+        if not marker:
+            return []
+        known = self.ids([marker]) or self.ids([marker.strip()])
+        return known or list(self._fast.encode(marker, add_special_tokens=False).ids)
+
+    def _special(self, folder: Path, name: str) -> int:
+        """The id of a token that tokenizer_config.json names. Raises StartFailed."""
+        file = folder / TOKENIZER
+        told = json.loads(file.read_text()).get(name) if file.exists() else None
+        token = told["content"] if isinstance(told, dict) else told
+        found = self._fast.token_to_id(token) if token else None
+        if found is None:
+            problem = f"the recipe needs the tokenizer's {name}, which {file} does not tell"
+            raise StartFailed(Reason.INVALID_RECIPE, problem)
+        return int(found)
+
+
+def _read(folder: Path) -> Fast:
+    file = folder / "tokenizer.json"
+    if not file.exists():
+        problem = f"{folder} has no tokenizer.json; publish the fast tokenizer with the model"
+        raise StartFailed(Reason.UNSUPPORTED_MODEL, problem)
+    fast: Fast = Fast.from_file(str(file))
+    fast.no_padding()
+    fast.no_truncation()
+    return fast
