@@ -76,10 +76,10 @@ def recipe(**values: Any) -> Recipe:
     return Recipe(**{name: Told(value=value, origin="test") for name, value in told.items()})
 
 
-def load(folder: Path, **values: Any) -> Encoder:
+def load(folder: Path, dtype: torch.dtype = torch.float32, **values: Any) -> Encoder:
     """Our encoder on the model in `folder`."""
     config = hf.AutoConfig.from_pretrained(folder).to_dict()
-    with torch.inference_mode(), Checkpoint(folder, torch.float32, CPU) as weights:
+    with torch.inference_mode(), Checkpoint(folder, dtype, CPU) as weights:
         body = Bert(weights, shape(config))
         told = recipe(**values)
         parts = Parts(weights=weights, folder=folder, config=config, recipe=told, words=body.words)
@@ -323,7 +323,7 @@ def test_a_projection_may_lie_among_the_weights(maker: Maker) -> None:
             np.testing.assert_allclose(one.multivector, wanted, atol=1e-5)
 
 
-def bge_m3(maker: Maker) -> Encoder:
+def bge_m3(maker: Maker, dtype: torch.dtype = torch.float32) -> Encoder:
     """BERT with FlagEmbedding's two heads beside it: three kinds of output."""
     base = maker.save(hf.BertModel(hf.BertConfig(**SHAPE)))
     torch.manual_seed(3)
@@ -331,6 +331,7 @@ def bge_m3(maker: Maker) -> Encoder:
     torch.save(torch.nn.Linear(32, 32).state_dict(), base / "colbert_linear.pt")
     return load(
         base,
+        dtype,
         outputs=("dense", "sparse", "multivector"),
         pooling="cls",
         normalize=True,
@@ -375,6 +376,34 @@ def test_items_of_one_batch_may_ask_for_different_kinds(maker: Maker) -> None:
 
 def some_kinds(choose: random.Random) -> tuple[Any, ...]:
     return tuple(choose.sample(["dense", "sparse", "multivector"], choose.randint(1, 3)))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_heads_run_in_half_precision_too(dtype: torch.dtype, maker: Maker) -> None:
+    ids = maker.ids(TEXTS)
+    kinds: tuple[Any, ...] = ("dense", "sparse", "multivector")
+    asked = [Item(ids=row, outputs=kinds) for row in ids]
+    whole, half = bge_m3(maker)(asked), bge_m3(maker, dtype)(asked)
+    for one, other in zip(whole, half, strict=True):
+        assert one.dense @ other.dense > 0.998
+        assert (one.multivector * other.multivector).sum(axis=1).min() > 0.998
+        assert other.sparse.values.dtype == other.multivector.dtype == np.float32
+        assert_alike(one.sparse, other.sparse)
+    base = maker.save(hf.BertForMaskedLM(hf.BertConfig(**SHAPE)))
+    asked = [Item(ids=row, outputs=("sparse",)) for row in ids]
+    found = [
+        load(base, kind, outputs=("sparse",), sparse=SPLADE)(asked)
+        for kind in (torch.float32, dtype)
+    ]
+    for one, other in zip(*found, strict=True):
+        assert_alike(one.sparse, other.sparse)
+
+
+def assert_alike(one: Sparse, other: Sparse) -> None:
+    """By the cosine of the two."""
+    whole = np.zeros((2, 30522), dtype=np.float32)
+    whole[0, one.indices], whole[1, other.indices] = one.values, other.values
+    assert whole[0] @ whole[1] > 0.998 * np.linalg.norm(whole[0]) * np.linalg.norm(whole[1])
 
 
 def numbers() -> Any:
