@@ -1,0 +1,187 @@
+"""From text to every kind of output, with nothing told but the folder that a library saved."""
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import transformers as hf
+from sentence_transformers import (
+    CrossEncoder,
+    MultiVectorEncoder,
+    SentenceTransformer,
+    SparseEncoder,
+)
+from sentence_transformers.base.modules import Dense, Normalize, Transformer
+from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
+from sentence_transformers.sentence_transformer.modules import Pooling
+from sentence_transformers.sparse_encoder.modules import SpladePooling
+
+from kubeembed_api.document import parse
+from kubeembed_runtime.maxsim import maxsim
+from kubeembed_runtime.model import encoder as encoders
+from kubeembed_runtime.model.tokenizer import Tokenizer
+from kubeembed_runtime.pipeline import items
+from kubeembed_runtime.requests import Input, Kind, Output, Pair, Side
+from kubeembed_runtime.tokens import Framing
+
+Document = Callable[..., dict[str, Any]]
+
+TEXTS = (
+    "wing flutter",
+    "aircraft wing flutter at high speed",
+    "the, search; engine! ranks (passages) by meaning, rather than by words.",
+    "a",
+    "naïve café über 語",
+)
+SHAPE: dict[str, Any] = {
+    "vocab_size": 30522,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "max_position_embeddings": 64,
+    "pad_token_id": 0,
+}
+DISTILBERT: dict[str, Any] = {
+    "vocab_size": 30522,
+    "dim": 32,
+    "n_layers": 2,
+    "n_heads": 4,
+    "hidden_dim": 48,
+    "max_position_embeddings": 64,
+}
+
+
+@dataclass(frozen=True)
+class Served:
+    """What a document of ours makes of a folder."""
+
+    encoder: encoders.Encoder
+    tokenizer: Tokenizer
+
+    def __call__(
+        self, inputs: Sequence[Input], kind: Kind, side: Side | None = None, prompt: str = ""
+    ) -> list[Any]:
+        framing = Framing(prompt, side)
+        asked = items(self.tokenizer(inputs, framing), framing, (kind,), None)
+        return [getattr(output, kind) for output in self.encoder(asked)]
+
+
+@pytest.fixture
+def serve(document: Document) -> Callable[..., Served]:
+    def load(folder: Path, **recipe: Any) -> Served:
+        encoder = encoders.load(folder, parse(document(folder, **recipe)), 1)
+        return Served(encoder, Tokenizer.of(folder, encoder.recipe))
+
+    return load
+
+
+@pytest.fixture
+def save(minilm: Path, tmp_path: Path) -> Callable[[Any], Path]:
+    """A model with weights that make a difference, and the vocabulary of a real one beside it."""
+
+    def write(model: Any) -> Path:
+        torch.manual_seed(0)
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.copy_(torch.randn_like(parameter) * 0.3)
+        model.eval().save_pretrained(tmp_path / "base")
+        for file in ("tokenizer.json", "tokenizer_config.json"):
+            shutil.copy(minilm / file, tmp_path / "base")
+        return tmp_path / "base"
+
+    return write
+
+
+def assert_close(ours: Sequence[Any], theirs: Any) -> None:
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.dtype == np.float32
+        np.testing.assert_allclose(one, other, atol=2e-5)
+
+
+def assert_sparse(ours: Sequence[Any], theirs: Any) -> None:
+    for one, other in zip(ours, theirs, strict=True):
+        whole = np.zeros(len(other), dtype=np.float32)
+        whole[one.indices] = one.values
+        np.testing.assert_allclose(whole, other.to_dense().cpu(), atol=2e-5)
+
+
+def test_a_sentence_transformer_with_a_dense_module(serve: Any, save: Any, tmp_path: Path) -> None:
+    """As LaBSE is made."""
+    base = save(hf.BertModel(hf.BertConfig(**SHAPE)))
+    modules = [Transformer(str(base)), Pooling(32, "cls"), Dense(32, 24), Normalize()]
+    theirs = SentenceTransformer(modules=modules, device="cpu")
+    theirs.save(str(tmp_path / "whole"))
+    ours = serve(tmp_path / "whole")
+    assert_close(ours(TEXTS, "dense"), theirs.encode(list(TEXTS)))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: hf.BertForMaskedLM(hf.BertConfig(**SHAPE)),
+        lambda: hf.DistilBertForMaskedLM(hf.DistilBertConfig(**DISTILBERT)),
+    ],
+    ids=["bert", "distilbert"],
+)
+def test_a_sparse_encoder(make: Any, serve: Any, save: Any, tmp_path: Path) -> None:
+    modules = [Transformer(str(save(make())), transformer_task="fill-mask"), SpladePooling("max")]
+    theirs = SparseEncoder(modules=modules, device="cpu")
+    theirs.save(str(tmp_path / "whole"))
+    ours = serve(tmp_path / "whole")
+    assert_sparse(ours(TEXTS, "sparse"), theirs.encode(list(TEXTS)))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: hf.BertForSequenceClassification(hf.BertConfig(**SHAPE, num_labels=1)),
+        lambda: hf.ModernBertForSequenceClassification(
+            hf.ModernBertConfig(**SHAPE, num_labels=1, classifier_pooling="mean", local_attention=8)
+        ),
+    ],
+    ids=["bert", "modernbert"],
+)
+def test_a_cross_encoder(make: Any, serve: Any, save: Any, tmp_path: Path) -> None:
+    theirs = CrossEncoder(str(save(make())), device="cpu", max_length=64)
+    theirs.save_pretrained(str(tmp_path / "whole"))
+    pairs = [(one, other) for one in TEXTS[:2] for other in TEXTS]
+    ours = serve(tmp_path / "whole")
+    wanted = theirs.predict(pairs)[:, None]
+    assert_close(ours([Pair(*pair) for pair in pairs], "score"), wanted)
+
+
+@pytest.mark.parametrize("attend", [False, True], ids=["unseen masks", "seen masks"])
+def test_a_multi_vector_encoder(attend: bool, serve: Any, save: Any, tmp_path: Path) -> None:
+    base = save(hf.BertModel(hf.BertConfig(**SHAPE)))
+    expansion = {"strategy": "fixed", "attend": attend, "length": 32}
+    modules = [
+        Transformer(str(base), query_expansion=expansion, document_length=16),
+        Dense(32, 24, bias=False, module_input_name="token_embeddings"),
+        MultiVectorMask(skiplist_words=[",", ";", "!", "(", ")", "."]),
+        Normalize(module_input_name="token_embeddings"),
+    ]
+    theirs = MultiVectorEncoder(modules=modules, device="cpu")
+    theirs.save(str(tmp_path / "whole"))
+    ours = serve(tmp_path / "whole")
+    queries, documents = (ours(TEXTS, "multivector", side) for side in ("query", "document"))
+    their_queries = theirs.encode_query(list(TEXTS))
+    their_documents = theirs.encode_document(list(TEXTS))
+    assert_close(queries, their_queries)
+    assert_close(documents, their_documents)
+    for query, wanted in zip(
+        queries, theirs.similarity(their_queries, their_documents), strict=True
+    ):
+        np.testing.assert_allclose(maxsim(query, documents), wanted, rtol=1e-4)
+
+
+def test_the_outputs_of_an_item_are_those_it_asks_for(serve: Any, minilm: Path) -> None:
+    ours = serve(minilm)
+    framing = Framing()
+    (output,) = ours.encoder(items(ours.tokenizer(["a"], framing), framing, ("dense",), None))
+    assert output == Output(dense=output.dense)
