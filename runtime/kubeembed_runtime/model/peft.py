@@ -62,12 +62,12 @@ def read(folder: Path, sites: Sequence[Site], *, idle: frozenset[str], max_bytes
     content = _content(folder, max_bytes)
     matrices = _matrices(_tensors(content))
     layers = _layers(matrices, sites, idle)
+    if not layers:
+        raise AdapterRefused(f"{WEIGHTS} changes no layer of the base that its vectors come from")
     _refuse_other_selection(config, layers, sites)
     pairs = {
         layer.part.path: _pair(config, layer, matrices[layer.path]) for layer in layers.values()
     }
-    if not pairs:
-        raise AdapterRefused(f"{WEIGHTS} changes no layer of the base that its vectors come from")
     digest = hashlib.sha256(told + content).hexdigest()
     return Tuned(base=config.base, pairs=pairs, digest=digest)
 
@@ -123,7 +123,7 @@ def _layers(
     """The base's layers that the file has matrices for, by their path in the base."""
     known = {part.path: (part, site.inputs) for site in sites for part in site.parts}
     found: dict[str, _Layer] = {}
-    for path in matrices:
+    for path in sorted(matrices):
         if not idle.isdisjoint(path.split(".")):
             continue
         own = _own_path(path, known)
@@ -163,7 +163,7 @@ def _refuse_other_selection(
         if not (config.selects(layer.path) or config.selects(own)):
             problem = f"{WEIGHTS} changes {layer.path}, which target_modules"
             raise AdapterRefused(f"{problem} of {CONFIG} do not select: {config.selection}")
-    roots = {layer.path.removesuffix(own) for own, layer in layers.items()} or {""}
+    roots = {layer.path.removesuffix(own) for own, layer in layers.items()}
     for part in (part for site in sites for part in site.parts):
         wanted = part.path not in layers and any(config.selects(root + part.path) for root in roots)
         if wanted:
