@@ -1,4 +1,5 @@
 """kubeembed-runtime serve FILE: serves the model of a document, in a pod and on a laptop alike.
+kubeembed-runtime recipe ID: prints how a model turns texts into vectors, and who says so.
 
 The document is the only configuration; the flags say where this process listens and where weights lie.
 """
@@ -32,9 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     for chatty in ("uvicorn", "httpx", "httpx2"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
-        return _serve(options)
+        return _recipe(options) if options.command == "recipe" else _serve(options)
     except StartFailed as error:
-        Report(reason=error.reason, message=error.message).write(options.termination_log)
+        if options.command == "serve":
+            Report(reason=error.reason, message=error.message).write(options.termination_log)
         print(f"kubeembed-runtime: {error.reason}: {error.message}", file=sys.stderr)
         return 1
 
@@ -42,6 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="kubeembed-runtime", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
+    recipe = commands.add_parser("recipe", help="print a model's recipe, and who told what")
+    recipe.add_argument("what", help="ORG/NAME on the Hugging Face hub, a folder, or a document")
+    recipe.add_argument("--folder", type=Path, help="where the model's files are, if it is an id")
+    _add_cache(recipe)
     serve = commands.add_parser("serve", help="serve the model of a document")
     serve.add_argument("file", type=Path, help="the EmbeddingModel document, YAML")
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
@@ -49,9 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument(
         "--admin-port", type=int, default=ADMIN_PORT, help="health and metrics (%(default)s)"
     )
-    serve.add_argument(
-        "--cache", type=Path, default=_default_cache(), help="where weights lie (%(default)s)"
-    )
+    _add_cache(serve)
     serve.add_argument(
         "--linger",
         type=float,
@@ -65,9 +69,24 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_cache(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--cache", type=Path, default=_default_cache(), help="where weights lie (%(default)s)"
+    )
+
+
 def _default_cache() -> Path:
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(home, "kubeembed", "weights")
+
+
+def _recipe(options: argparse.Namespace) -> int:
+    from kubeembed_runtime.recipe import told
+
+    file = Path(options.what)
+    document = read_document(file) if file.is_file() else None
+    print(told(options.what, options.folder, options.cache, document), end="")
+    return 0
 
 
 def _serve(options: argparse.Namespace) -> int:

@@ -61,7 +61,7 @@ def folder(tmp_path: Path) -> Folder:
 
 
 def nobody(value: T) -> Told[T]:
-    return Told(value=value, origin="nobody tells any")
+    return Told(value=value, origin="told nowhere")
 
 
 def test_minilm_says_its_recipe(minilm: Path) -> None:

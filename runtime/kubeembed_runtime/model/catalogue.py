@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from kubeembed_api.document import Output
+from kubeembed_api.sources import Source
 from kubeembed_runtime.model.layouts import Facts
 from kubeembed_runtime.model.recipes import (
     MultivectorRecipe,
@@ -97,6 +98,11 @@ def entries() -> Mapping[str, Mapping[str, Any]]:
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     listed = yaml.load(text, Loader=loader)["models"]
     return {entry["id"].lower(): entry for entry in listed}
+
+
+def known(source: Source) -> Entry | None:
+    """The entry of a document's source; nothing but the hub has names."""
+    return find(source.host) if source.scheme == "hf" else None
 
 
 def find(name: str) -> Entry | None:

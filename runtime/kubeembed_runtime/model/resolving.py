@@ -34,7 +34,7 @@ from kubeembed_runtime.requests import Kind
 T = TypeVar("T")
 
 #: Who told what nobody told.
-NOBODY = "nobody tells any"
+NOBODY = "told nowhere"
 
 #: As sentence-transformers' encode_document looks for one.
 DOCUMENT_PROMPTS = ("document", "passage", "corpus")
@@ -46,14 +46,14 @@ def resolve(folder: Path, model: EmbeddingModel) -> Recipe:
     """The recipe of the model in `folder`. Raises StartFailed: InvalidRecipe or UnsupportedModel."""
     config = read_config(folder)
     files = Files(folder)
-    known = _known(model)
+    known = catalogue.known(model.spec.model.parsed)
     joined = _joined(told_by_files(files), known, files)
     return _Resolution(model.spec.recipe, {**_attention(config), **joined}, limits(config)).recipe()
 
 
 def resolve_from_catalogue(model: EmbeddingModel) -> Recipe:
     """The recipe as far as it is known without the model's files. Raises StartFailed."""
-    known = _known(model)
+    known = catalogue.known(model.spec.model.parsed)
     if known is None:
         problem = f"{model.spec.model.source} is not in the catalogue"
         raise StartFailed(Reason.INVALID_RECIPE, f"{problem}; give the folder of its files")
@@ -68,11 +68,6 @@ def _attention(config: Mapping[str, Any]) -> Facts:
         return {}
     origin = f"config.json, model_type {config.get('model_type')}"
     return {"causal": Told(value=seen, origin=origin)}
-
-
-def _known(model: EmbeddingModel) -> catalogue.Entry | None:
-    source = model.spec.model.parsed
-    return catalogue.find(source.host) if source.scheme == "hf" else None
 
 
 def _joined(told: Facts, known: catalogue.Entry | None, files: Files) -> Facts:
