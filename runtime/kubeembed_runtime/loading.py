@@ -6,7 +6,7 @@ Runs in a thread of its own, beside the ports that already answer. torch is impo
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +22,9 @@ from kubeembed_runtime.weights import open_weights
 
 if TYPE_CHECKING:
     from kubeembed_runtime.model.encoder import Encoder
+    from kubeembed_runtime.model.heads import Ids
     from kubeembed_runtime.model.recipes import Recipe
+    from kubeembed_runtime.model.tokenizer import Tokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +66,7 @@ def load(
         from kubeembed_runtime.model import encoder as encoders
 
         imported = time.monotonic()
-        encoder = encoders.load(weights.folder, model, threads)
+        encoder = encoders.load(weights.folder, model, threads, _left_out(recipe, reading))
         tokenizer = reading.result()
         encoder(items(tokenizer([WARM_UP_TEXT]), PLAIN, recipe.outputs.value[:1], None))
         mark = fingerprint.fingerprint(hashes.result(), recipe.plain(), encoder.dtype)
@@ -97,6 +99,19 @@ def load(
         mean_maxsim=recipe.multivector.value is not None and recipe.multivector.value.mean,
     )
     return Loaded(pipeline=pipeline, batcher=batcher)
+
+
+def _left_out(recipe: "Recipe", reading: "Future[Tokenizer]") -> "Ids":
+    """The tokens that heads leave out, by id. Waits for the tokenizer where there are any."""
+    from kubeembed_runtime.model.heads import Ids
+
+    sparse, multivector = recipe.sparse.value, recipe.multivector.value
+    return Ids(
+        sparse=tuple(reading.result().ids(sparse.skip)) if sparse and sparse.skip else (),
+        document=tuple(reading.result().ids(multivector.skip))
+        if multivector and multivector.skip
+        else (),
+    )
 
 
 def _prompts(recipe: "Recipe") -> Prompts:
