@@ -1,11 +1,10 @@
-"""The heads on our own BERT against the libraries that models are made with; and a real SPLADE model."""
+"""The heads on our own BERT against the libraries that models are made with."""
 
 import random
 import shutil
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -117,15 +116,6 @@ def maker(minilm: Path, tmp_path: Path) -> Maker:
     return Maker(minilm, tmp_path)
 
 
-@pytest.fixture(scope="session")
-def splade() -> Path:
-    """A small SPLADE model, as it was trained."""
-    spec = find_spec("cognition")
-    assert spec is not None
-    assert spec.origin is not None
-    return Path(spec.origin).parent / "model"
-
-
 def assert_sparse(ours: Sparse, theirs: Any, atol: float = 1e-5) -> None:
     """theirs: (vocabulary,), sparse or not. What rounding makes 0 or not may differ."""
     whole = np.zeros(len(theirs), dtype=np.float32)
@@ -204,27 +194,6 @@ def test_a_query_of_a_document_model_has_weights_from_a_table(maker: Maker) -> N
         for one, wanted in zip(found[2 * place :], (queries[place], encoded[place]), strict=False):
             assert one.sparse is not None
             assert_sparse(one.sparse, wanted)
-
-
-def test_the_real_splade_says_what_sparse_encoder_says(splade: Path) -> None:
-    pool = SpladePooling("max")
-    modules = [Transformer(str(splade), transformer_task="fill-mask"), pool]
-    theirs = SparseEncoder(modules=modules, device="cpu")
-    choose = random.Random(5)
-    words = " ".join(TEXTS).split()
-    texts = [*TEXTS, *(" ".join(choose.choices(words, k=k)) for k in (2, 9, 30, 80))]
-    ours = load(splade, outputs=("sparse",), sparse=SPLADE)
-    tokenizer = Tokenizer.from_file(str(splade / "tokenizer.json"))
-    tokenizer.no_padding()
-    ids = [tokenizer.encode(text).ids for text in texts]
-    found = ours([Item(ids=row, outputs=("sparse",)) for row in ids])
-    for one, wanted in zip(found, theirs.encode(texts), strict=True):
-        assert one.sparse is not None
-        assert_sparse(one.sparse, wanted)
-    flutter = found[1].sparse
-    assert flutter is not None
-    heaviest = tokenizer.id_to_token(int(flutter.indices[flutter.values.argmax()]))
-    assert (heaviest, len(flutter.indices)) == ("flutter", 13)
 
 
 @pytest.mark.parametrize("labels", [1, 3])

@@ -1,8 +1,10 @@
 """From text to every kind of output, with nothing told but the folder that a library saved."""
 
+import random
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -104,11 +106,11 @@ def assert_close(ours: Sequence[Any], theirs: Any) -> None:
         np.testing.assert_allclose(one, other, atol=2e-5)
 
 
-def assert_sparse(ours: Sequence[Any], theirs: Any) -> None:
+def assert_sparse(ours: Sequence[Any], theirs: Any, atol: float = 2e-5) -> None:
     for one, other in zip(ours, theirs, strict=True):
         whole = np.zeros(len(other), dtype=np.float32)
         whole[one.indices] = one.values
-        np.testing.assert_allclose(whole, other.to_dense().cpu(), atol=2e-5)
+        np.testing.assert_allclose(whole, other.to_dense().cpu(), atol=atol)
 
 
 def test_a_sentence_transformer_with_a_dense_module(serve: Any, save: Any, tmp_path: Path) -> None:
@@ -135,6 +137,23 @@ def test_a_sparse_encoder(make: Any, serve: Any, save: Any, tmp_path: Path) -> N
     theirs.save(str(tmp_path / "whole"))
     ours = serve(tmp_path / "whole")
     assert_sparse(ours(TEXTS, "sparse"), theirs.encode(list(TEXTS)))
+
+
+def test_a_real_splade_model(serve: Any) -> None:
+    """As it was trained; the document tells what its files do not."""
+    spec = find_spec("cognition")
+    assert spec is not None
+    assert spec.origin is not None
+    folder = Path(spec.origin).parent / "model"
+    modules = [Transformer(str(folder), transformer_task="fill-mask"), SpladePooling("max")]
+    theirs = SparseEncoder(modules=modules, device="cpu")
+    choose, words = random.Random(5), " ".join(TEXTS).split()
+    texts = [*TEXTS, *(" ".join(choose.choices(words, k=k)) for k in (2, 9, 30, 80, 900))]
+    ours = serve(folder, outputs=["sparse"])
+    found = ours(texts, "sparse")
+    assert_sparse(found, theirs.encode(texts), atol=1e-5)
+    heaviest = found[1].indices[found[1].values.argmax()]
+    assert (heaviest, len(found[1].indices)) == (ours.tokenizer.ids(["flutter"])[0], 13)
 
 
 @pytest.mark.parametrize(
