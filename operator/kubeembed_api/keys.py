@@ -18,10 +18,12 @@ MODEL_FILES: tuple[str, ...] = (
     "*.model",
     "*.jinja",
     "*.safetensors",
+    "artifact.metadata",  # how stanford's ColBERT dresses its texts
     "colbert_linear.pt",
     "sparse_linear.pt",
     "[0-9]_*/*.json",
     "[0-9]_*/*.safetensors",
+    "document_[0-9]_*/*.json",
     "query_[0-9]_*/*.json",
     "query_[0-9]_*/*.safetensors",
 )
@@ -32,6 +34,9 @@ PICKLED_FILES: tuple[str, ...] = (
     "pytorch_model-*.bin",
     "[0-9]_*/pytorch_model.bin",
 )
+
+#: The files of an adapter, as PEFT saves it.
+ADAPTER_FILES: tuple[str, ...] = ("adapter_config.json", "adapter_model.safetensors")
 
 
 def weights_key(

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.report import RuntimeInfo
 from kubeembed_runtime.batcher import Batcher
-from kubeembed_runtime.pipeline import NO_ADAPTERS, Pipeline, items
+from kubeembed_runtime.errors import AdapterRefused
+from kubeembed_runtime.pipeline import Pipeline, items
 from kubeembed_runtime.prompts import Prompts
-from kubeembed_runtime.requests import BatchRun
+from kubeembed_runtime.requests import Adapters, BatchRun
 from kubeembed_runtime.tokens import PLAIN
-from kubeembed_runtime.weights import open_weights
+from kubeembed_runtime.weights import open_adapter, open_weights
 
 if TYPE_CHECKING:
     from kubeembed_runtime.model.encoder import Encoder
@@ -64,12 +65,17 @@ def load(
         recipe = resolve(weights.folder, model)
         reading = beside.submit(Tokenizer.of, weights.folder, recipe)
         from kubeembed_runtime.model import encoder as encoders
+        from kubeembed_runtime.model.adaptable import adapters_of
 
         imported = time.monotonic()
         encoder = encoders.load(weights.folder, model, threads, _left_out(recipe, reading))
         tokenizer = reading.result()
         encoder(items(tokenizer([WARM_UP_TEXT]), PLAIN, recipe.outputs.value[:1], None))
         mark = fingerprint.fingerprint(hashes.result(), recipe.plain(), encoder.dtype)
+    source = model.spec.model.parsed
+    hub = source.host if source.scheme == "hf" else None
+    adapters = adapters_of(encoder, model=model.name, fingerprint=mark, base=hub)
+    load_adapters(model, cache, adapters)
     info = describe(model, encoder, mark, weights.revision, tokenizer.size)
     batcher = Batcher(
         encoder,
@@ -94,7 +100,7 @@ def load(
         tokenize=tokenizer,
         batcher=batcher,
         threads=threads,
-        adapters=NO_ADAPTERS,
+        adapters=adapters,
         prompts=_prompts(recipe),
         mean_maxsim=recipe.multivector.value is not None and recipe.multivector.value.mean,
     )
@@ -112,6 +118,17 @@ def _left_out(recipe: "Recipe", reading: "Future[Tokenizer]") -> "Ids":
         if multivector and multivector.skip
         else (),
     )
+
+
+def load_adapters(model: EmbeddingModel, cache: Path, adapters: Adapters) -> None:
+    """Those of a document that nobody resolved; one that is refused is told of, and the base is served."""
+    if model.resolved.key is not None:
+        return
+    for adapter in model.spec.adapters:
+        try:
+            adapters.put(adapter.name, open_adapter(adapter, cache)).result()
+        except AdapterRefused as error:
+            logger.error("adapter %s is not served: %s", adapter.name, error)
 
 
 def _prompts(recipe: "Recipe") -> Prompts:

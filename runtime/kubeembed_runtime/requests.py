@@ -241,6 +241,9 @@ class Model(Protocol):
         ...
 
     @property
+    def registry(self) -> Adapters: ...
+
+    @property
     def alive(self) -> bool:
         """False once the device thread has ended: nothing will be answered any more."""
         ...

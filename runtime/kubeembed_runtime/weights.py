@@ -6,9 +6,9 @@ A document with a key was resolved by the operator: then nothing here touches th
 from dataclasses import dataclass
 from pathlib import Path
 
-from kubeembed_api.document import EmbeddingModel
-from kubeembed_runtime.errors import StartFailed
-from kubeembed_weights import FetchError, Meter, fetch, open_copy, shown
+from kubeembed_api.document import Adapter, EmbeddingModel
+from kubeembed_runtime.errors import AdapterRefused, StartFailed
+from kubeembed_weights import FetchError, Meter, fetch, fetch_adapter, open_copy, shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +28,14 @@ def open_weights(model: EmbeddingModel, cache: Path) -> Weights:
         return _fetched(model, cache)
     except FetchError as error:
         raise StartFailed(error.reason, error.message) from error
+
+
+def open_adapter(adapter: Adapter, cache: Path) -> Path:
+    """The folder of an adapter, fetched if it is not here. Raises AdapterRefused."""
+    try:
+        return fetch_adapter(adapter, cache)
+    except FetchError as error:
+        raise AdapterRefused(f"{error.reason}: {error.message}") from error
 
 
 def _fetched(model: EmbeddingModel, cache: Path) -> Weights:

@@ -65,7 +65,7 @@ def fetch(
             return copy
         wanted = _wanted(model, source, remote, revision)
         meter.expect(wanted.bytes)
-        return cache.find(wanted.key) or _filled(cache, remote, wanted, meter)
+        return cache.find(wanted.key) or filled(cache, remote, wanted, meter)
 
 
 def resolve(model: EmbeddingModel, *, environ: Mapping[str, str] = os.environ) -> Wanted:
@@ -114,7 +114,8 @@ def _key(model: EmbeddingModel, source: Source, revision: str) -> str:
     return key
 
 
-def _filled(cache: Cache, remote: Remote, wanted: Wanted, meter: Meter) -> Copy:
+def filled(cache: Cache, remote: Remote, wanted: Wanted, meter: Meter) -> Copy:
+    """The copy, put together from what is wanted unless somebody else did. Raises FetchError, OSError."""
     with cache.lock(wanted.key):
         if copy := cache.find(wanted.key):
             return copy

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from posixpath import dirname
 
-from kubeembed_api.keys import MODEL_FILES, PICKLED_FILES
+from kubeembed_api.keys import ADAPTER_FILES, MODEL_FILES, PICKLED_FILES
 from kubeembed_api.reasons import Reason
 from kubeembed_weights.errors import FetchError
 
@@ -37,6 +37,19 @@ def select(paths: Iterable[str], source: str) -> list[str]:
             f"{_some(foreign or present)}. Convert the weights, or write a spec.model.revision that has them",
         )
     return wanted
+
+
+def select_adapter(paths: Iterable[str], source: str) -> list[str]:
+    """ADAPTER_FILES. Raises FetchError NoUsableFiles, which says what there is."""
+    present = list(paths)
+    for wanted in ADAPTER_FILES:
+        if wanted not in present:
+            raise FetchError(
+                Reason.NO_USABLE_FILES,
+                f"{source} has no {wanted} at its top level, so it is no adapter as PEFT saves it; "
+                f"it has {_some(present)}",
+            )
+    return sorted(ADAPTER_FILES)
 
 
 def _wanted(present: Iterable[str]) -> list[str]:

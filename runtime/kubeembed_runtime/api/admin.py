@@ -8,12 +8,13 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from kubeembed_runtime.api import adapters
 from kubeembed_runtime.api.metrics import Metrics
 from kubeembed_runtime.lifecycle import Lifecycle, Phase
 
 
 def admin_app(lifecycle: Lifecycle, metrics: Metrics) -> FastAPI:
-    """GET /livez, /readyz, /metrics, /info."""
+    """GET /livez, /readyz, /metrics, /info; and the adapters."""
 
     async def livez(request: Request) -> Response:
         return _health(lifecycle.alive, lifecycle.phase)
@@ -33,6 +34,7 @@ def admin_app(lifecycle: Lifecycle, metrics: Metrics) -> FastAPI:
     app = FastAPI(title="KubeEmbed admin", openapi_url=None)
     paths = {"/livez": livez, "/readyz": readyz, "/metrics": show_metrics, "/info": info}
     app.router.routes.extend(Route(path, answer) for path, answer in paths.items())
+    app.router.routes.extend(adapters.routes(lifecycle))
     return app
 
 

@@ -68,7 +68,8 @@ def _refused(error: Exception, refuse: Refuse) -> Response:
 
 def _add_headers(response: Response, lifecycle: Lifecycle) -> None:
     if lifecycle.loaded:
-        response.headers[FINGERPRINT_HEADER] = lifecycle.model.info.fingerprint
+        # An adapter's vectors have one of their own, which the contract has set.
+        response.headers.setdefault(FINGERPRINT_HEADER, lifecycle.model.info.fingerprint)
     if lifecycle.phase is Phase.DRAINING:
         # A kept connection would be used again after the last answer: the client opens one elsewhere.
         response.headers["connection"] = "close"

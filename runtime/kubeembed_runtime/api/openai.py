@@ -16,9 +16,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from kubeembed_runtime.api.body import BadBody, read_body
-from kubeembed_runtime.api.contract import deadline, route, unless_gone
+from kubeembed_runtime.api.contract import FINGERPRINT_HEADER, deadline, route, unless_gone
 from kubeembed_runtime.api.metrics import Metrics
 from kubeembed_runtime.errors import (
+    AdapterRefused,
     DeadlineExceeded,
     DeviceFailed,
     InvalidInput,
@@ -108,7 +109,10 @@ def routes(lifecycle: Lifecycle, metrics: Metrics) -> list[Route]:
             token_limit=MAX_TOKENS,
         )
         encoded = await unless_gone(request, lifecycle.model.encode(asked))
-        return reply(encoded, body)
+        response = reply(encoded, body)
+        if encoded.fingerprint is not None:
+            response.headers[FINGERPRINT_HEADER] = encoded.fingerprint
+        return response
 
     async def models(request: Request) -> Response:
         return _json({"object": "list", "data": [_card(name) for name in lifecycle.names]})
@@ -217,6 +221,8 @@ def refuse(error: Exception) -> Response:
             return error_reply(400, f"the body is not JSON: {error}", invalid, code="invalid_json")
         case UnknownModel():
             return error_reply(404, str(error), invalid, "model", "model_not_found")
+        case AdapterRefused():
+            return error_reply(503, str(error), "server_error", "model", "adapter_unavailable")
         case QueueFull():
             return error_reply(429, str(error), "rate_limit_error", code="queue_full")
         case Loading():

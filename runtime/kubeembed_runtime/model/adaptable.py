@@ -1,5 +1,7 @@
 """An encoder -> its adapters: which of its layers they may change, and how one is loaded for it."""
 
+import logging
+import re
 from pathlib import Path
 
 import torch
@@ -14,20 +16,31 @@ from kubeembed_runtime.model.lora import LoraAdapter, Site, lora_adapter
 from kubeembed_runtime.model.padded import Padded
 from kubeembed_runtime.model.wrapping import wrap
 
+logger = logging.getLogger(__name__)
+
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+
 #: What all loaded adapters may take, by device. One of rank 8 on bge-base's queries and values has 0.6 MB in
 #: 16 bits.
 MAX_BYTES = {"cpu": 512 * 2**20, "cuda": 2 * 2**30}
 MAX_LOADED = 1024
 
 
-def adapters_of(encoder: Encoder, *, model: str, fingerprint: str) -> LoraAdapters:
-    """Those of a loaded encoder, none yet. model: its name; fingerprint: that of its own vectors."""
+def adapters_of(
+    encoder: Encoder, *, model: str, fingerprint: str, base: str | None = None
+) -> LoraAdapters:
+    """Those of a loaded encoder, none yet.
+
+    model: its name; fingerprint: that of its own vectors; base: its repository, where it has one.
+    """
     sites, idle = _sites(encoder)
     dtype: torch.dtype = getattr(torch, encoder.dtype)
     bound = MAX_BYTES[encoder.device.type]
 
     def load(name: str, folder: Path) -> LoraAdapter:
         tuned = peft.read(folder, sites, idle=idle, max_bytes=bound)
+        if base and tuned.base and _REPOSITORY.fullmatch(tuned.base) and tuned.base != base:
+            logger.warning("adapter %s was trained on %s, and this is %s", name, tuned.base, base)
         return lora_adapter(
             tuned.pairs,
             sites,

@@ -45,10 +45,6 @@ class LoraAdapters:
         self._loaded: OrderedDict[str, LoraAdapter] = OrderedDict()  # longest unused first
         self._changes = ThreadPoolExecutor(1, thread_name_prefix="adapters")
 
-    def close(self) -> None:
-        """Ends the thread after what was asked for."""
-        self._changes.shutdown()
-
     @property
     def names(self) -> tuple[str, ...]:
         with self._lock:

@@ -1,0 +1,107 @@
+"""The admin port's adapters: listed, loaded or replaced, removed, while the model serves.
+
+A path is a folder that this process sees, the cache's mount for one; nothing is fetched here.
+"""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from kubeembed_runtime.api.body import BadBody, read_body
+from kubeembed_runtime.errors import AdapterRefused, Loading, UnknownModel
+from kubeembed_runtime.lifecycle import Lifecycle
+from kubeembed_runtime.requests import Adapter, AdapterState
+
+#: As the document has names.
+_Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
+_Path = Annotated[str, msgspec.Meta(pattern="^/")]
+
+
+class Place(msgspec.Struct, forbid_unknown_fields=True):
+    """What PUT sends: the absolute path of a folder as PEFT saves it."""
+
+    path: _Path
+
+
+class Shown(msgspec.Struct):
+    """An adapter as it is listed. Where it is not loaded it has a name and a path alone."""
+
+    name: str
+    path: str
+    loaded: bool
+    bytes: int | None = None
+    fingerprint: str | None = None
+    base: str | None = None
+
+
+def routes(lifecycle: Lifecycle) -> list[Route]:
+    """GET /adapters, PUT and DELETE /adapters/NAME."""
+
+    async def show(request: Request) -> Response:
+        return _json({"adapters": [_shown(state) for state in lifecycle.model.registry.states]})
+
+    async def put(request: Request) -> Response:
+        name = msgspec.convert(request.path_params["name"], _Name)
+        place = msgspec.json.decode(await read_body(request), type=Place)
+        loading = lifecycle.model.registry.put(name, Path(place.path))
+        # Once begun it is done, whether or not the caller stays.
+        adapter = await asyncio.shield(asyncio.wrap_future(loading))
+        return _json(_described(name, place.path, adapter))
+
+    async def remove(request: Request) -> Response:
+        removing = lifecycle.model.registry.remove(request.path_params["name"])
+        await asyncio.shield(asyncio.wrap_future(removing))
+        return Response(status_code=204)
+
+    async def change(request: Request) -> Response:
+        return await (put if request.method == "PUT" else remove)(request)
+
+    async def answered(request: Request) -> Response:
+        try:
+            return await (change if "name" in request.path_params else show)(request)
+        except (AdapterRefused, BadBody, Loading, UnknownModel, msgspec.DecodeError) as error:
+            return _json({"error": str(error)}, _status(error))
+
+    return [
+        Route("/adapters", answered, methods=["GET"]),
+        Route("/adapters/{name}", answered, methods=["PUT", "DELETE"]),
+    ]
+
+
+def _status(error: Exception) -> int:
+    match error:
+        case BadBody():
+            return error.status
+        case AdapterRefused():
+            return 422
+        case UnknownModel():
+            return 404
+        case Loading():
+            return 503
+    return 400
+
+
+def _shown(state: AdapterState) -> Shown:
+    if state.loaded is None:
+        return Shown(name=state.name, path=str(state.folder), loaded=False)
+    return _described(state.name, str(state.folder), state.loaded)
+
+
+def _described(name: str, path: str, adapter: Adapter) -> Shown:
+    return Shown(
+        name=name,
+        path=path,
+        loaded=True,
+        bytes=adapter.bytes,
+        fingerprint=adapter.fingerprint,
+        base=adapter.base,
+    )
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status, media_type="application/json")

@@ -1,0 +1,53 @@
+"""An adapter's source -> its two files: in the cache like weights, or where they lie (file://)."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from kubeembed_api.document import Adapter
+from kubeembed_api.keys import ADAPTER_FILES, weights_key
+from kubeembed_api.sources import Source, parse_source
+from kubeembed_weights.cache import Cache
+from kubeembed_weights.disk import writing
+from kubeembed_weights.fetching import Wanted, filled
+from kubeembed_weights.progress import Meter
+from kubeembed_weights.remote import Remote, open_remote
+from kubeembed_weights.retry import patiently
+from kubeembed_weights.selection import select_adapter
+
+
+def fetch_adapter(
+    adapter: Adapter,
+    root: Path,
+    *,
+    progress: Meter | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> Path:
+    """The adapter's folder, fetched if it is not there; file:// as it lies. Raises FetchError."""
+    source, meter = parse_source(adapter.source), progress or Meter()
+    if source.scheme == "file":
+        return Path("/", source.path)
+    remote, cache = open_remote(source, environ), Cache(root)
+    with writing(root, meter):
+        pinned = remote.pinned(adapter.revision)
+        if pinned is not None and (copy := cache.find(_key(source, pinned))):
+            return copy.path
+        wanted = _wanted(source, remote, adapter.revision)
+        meter.expect(wanted.bytes)
+        return (cache.find(wanted.key) or filled(cache, remote, wanted, meter)).path
+
+
+def _wanted(source: Source, remote: Remote, revision: str | None) -> Wanted:
+    listing = patiently(lambda: remote.listing(revision))
+    by_path = {file.path: file for file in listing.files}
+    chosen = select_adapter(by_path, f"{source} at {listing.revision}")
+    return Wanted(
+        source=source,
+        key=_key(source, listing.revision),
+        revision=listing.revision,
+        files=tuple(by_path[path] for path in chosen),
+    )
+
+
+def _key(source: Source, commit: str) -> str:
+    return weights_key(source, commit, ADAPTER_FILES)
