@@ -47,6 +47,7 @@ async def test_a_document_is_served_to_the_openai_client_and_drained_at_the_end(
         name="minilm",
         dimensions=384,
         max_tokens=256,
+        output_dimensions={"dense": 384},
         pooling="mean",
         normalize=True,
         dtype="float32",
