@@ -1,8 +1,9 @@
 import pytest
 import torch
+from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from kubeembed_runtime.model.attention import attention, by_runs
+from kubeembed_runtime.model.attention import Mask, attention, by_runs
 from kubeembed_runtime.model.packing import Run, pack
 
 CPU = torch.device("cpu")
@@ -33,12 +34,85 @@ def test_attention_stays_within_each_sequence() -> None:
         torch.testing.assert_close(mixed[start : start + length], alone)
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
-def test_the_kernel_of_the_gpu_says_the_same(dtype: torch.dtype) -> None:
+MASKS = {
+    "full": Mask(),
+    "causal": Mask(causal=True),
+    "window": Mask(reach=4),
+    "causal window": Mask(causal=True, reach=4),
+    "narrow window": Mask(reach=1),
+    "wide window": Mask(reach=130),
+}
+
+
+def plain(query: Tensor, key: Tensor, value: Tensor, seen: int, mask: Mask, scale: float) -> Tensor:
+    """One sequence, by the formula. query: (l, heads, d); returns (l, heads * d)."""
+    length, groups = query.shape[0], query.shape[1] // key.shape[1]
+    q, k, v = query.transpose(0, 1), key.transpose(0, 1), value.transpose(0, 1)
+    k, v = k.repeat_interleave(groups, 0), v.repeat_interleave(groups, 0)
+    distance = torch.arange(length) - torch.arange(length)[:, None]  # of key after query
+    allowed = torch.arange(length).expand(length, length) < seen
+    if mask.causal:
+        allowed = allowed & (distance <= 0)
+    if mask.reach is not None:
+        allowed = allowed & (distance.abs() <= mask.reach)
+    scores = (q @ k.transpose(1, 2) * scale).masked_fill(~allowed, -torch.inf)
+    return (scores.softmax(-1) @ v).transpose(0, 1).flatten(1)
+
+
+@pytest.mark.parametrize("kv_heads", [4, 2, 1])
+@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS.keys())
+def test_masks_and_shared_heads_are_as_the_formula_has_them(mask: Mask, kv_heads: int) -> None:
+    """Lengths around the window, and around the blocks that windows are cut into."""
     torch.manual_seed(0)
-    query, key, value = torch.randn(3, 15, 2, 64, device="cuda", dtype=dtype)
-    packing = pack(LENGTHS, query.device)
-    wanted = by_runs(query, key, value, packing)
-    torch.testing.assert_close(attention(query, key, value, packing), wanted, atol=2e-2, rtol=0)
+    lengths = [1, 4, 5, 6, 6, 127, 128, 129, 300, 300]
+    query = torch.randn(sum(lengths), 4, 8)
+    key, value = torch.randn(2, sum(lengths), kv_heads, 8)
+    mixed = attention(query, key, value, pack(lengths, CPU), mask, 0.5).split(lengths)
+    parts = zip(*(x.split(lengths) for x in (query, key, value)), strict=True)
+    for ours, (q, k, v), length in zip(mixed, parts, lengths, strict=True):
+        torch.testing.assert_close(ours, plain(q, k, v, length, mask, 0.5), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("causal", [False, True], ids=["both ways", "causal"])
+def test_expansion_tokens_are_seen_by_nobody(causal: bool) -> None:
+    torch.manual_seed(0)
+    query, key, value = torch.randn(3, 17, 2, 4)
+    lengths, attended = [3, 6, 8], [None, 2, 5]
+    mask = Mask(causal=causal)
+    mixed = attention(query, key, value, pack(lengths, CPU, attended), mask).split(lengths)
+    parts = zip(*(x.split(lengths) for x in (query, key, value)), strict=True)
+    for ours, (q, k, v), seen in zip(mixed, parts, attended, strict=True):
+        wanted = plain(q, k, v, seen or len(q), mask, 0.5)
+        torch.testing.assert_close(ours, wanted, atol=1e-5, rtol=0)
+
+
+def test_a_packing_tells_a_gpu_what_is_seen() -> None:
+    assert pack([3, 6], CPU).seen is None
+    assert pack([3, 6], CPU, [3, None]).seen is None
+    seen = pack([3, 6], CPU, [None, 2]).seen
+    assert seen is not None
+    assert (seen.tolist(), seen.dtype) == ([3, 2], torch.int32)
+
+
+GPU = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+
+
+@pytest.mark.parametrize(
+    "dtype", [pytest.param(d, marks=GPU) for d in (torch.float16, torch.bfloat16)], ids=str
+)
+@pytest.mark.parametrize("kv_heads", [4, 2])
+@pytest.mark.parametrize("mask", MASKS.values(), ids=MASKS.keys())
+def test_the_kernel_of_the_gpu_says_the_same(mask: Mask, kv_heads: int, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    lengths = [1, 4, 5, 6, 6, 127, 128, 129, 300, 300]
+    query = torch.randn(sum(lengths), 4, 64, device="cuda", dtype=dtype)
+    key, value = torch.randn(2, sum(lengths), kv_heads, 64, device="cuda", dtype=dtype)
+    parts = [None] * 9 + [200]  # with a window, a token may then see none
+    for attended in (None, parts) if mask.reach is None else (None,):
+        packing = pack(lengths, query.device, attended)
+        wanted = by_runs(query, key, value, packing, mask)
+        found = attention(query, key, value, packing, mask)
+        torch.testing.assert_close(found, wanted, atol=2e-2, rtol=0)
