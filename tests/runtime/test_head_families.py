@@ -13,7 +13,7 @@ from kubeembed_runtime.errors import StartFailed
 from kubeembed_runtime.model.checkpoint import Checkpoint
 from kubeembed_runtime.model.heads.mlm import mlm
 from kubeembed_runtime.model.heads.score import Score, classifier
-from kubeembed_runtime.model.heads.sparse import Mlm
+from kubeembed_runtime.model.heads.sparse import Mlm, Share
 from kubeembed_runtime.model.packing import batch
 from kubeembed_runtime.requests import Item, Kind
 
@@ -147,7 +147,9 @@ def test_sparse_weights_are_of_transformers_own_logits(make: Any, tmp_path: Path
         transform, decoder = mlm(weights, model.config.to_dict(), words)
     shared = decoder.weight.data_ptr() == words.data_ptr()
     assert shared == model.config.to_dict().get("tie_word_embeddings", True)
-    head = Mlm(transform=transform, decoder=decoder, activation="log1p_relu", held=300)
+    head = Mlm(
+        transform=transform, decoder=decoder, activation="log1p_relu", share=Share(3, 64, 300)
+    )
     given = items("sparse")
     ours = head(hidden(model, given), batch(given, CPU), given, range(5))
     for sparse, item in zip(ours, given, strict=True):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch.overrides import TorchFunctionMode
 
 from kubeembed_runtime.model.heads.layers import Layer
-from kubeembed_runtime.model.heads.sparse import Linear, Mlm, windows
+from kubeembed_runtime.model.heads.sparse import Linear, Mlm, Share, windows
 from kubeembed_runtime.model.packing import batch
 from kubeembed_runtime.requests import Item, Sparse
 
@@ -43,11 +43,13 @@ def dense(sparse: Sparse) -> "np.ndarray[Any, np.dtype[np.float32]]":
     return whole
 
 
-def splade(*, held: int, skip: Sequence[int] = (), activation: str = "log1p_relu") -> Mlm:
+def splade(share: Share | None = None, skip: Sequence[int] = ()) -> Mlm:
     torch.manual_seed(5)
     transform = Layer(weight=torch.randn(WIDTH, WIDTH), activation=torch.tanh)
     decoder = Layer(weight=torch.randn(VOCABULARY, WIDTH), bias=torch.randn(VOCABULARY) - 1)
-    return Mlm(transform=transform, decoder=decoder, activation=activation, skip=skip, held=held)
+    return Mlm(
+        transform=transform, decoder=decoder, activation="log1p_relu", skip=skip, share=share
+    )
 
 
 def plain(head: Mlm, hidden: torch.Tensor) -> torch.Tensor:
@@ -56,25 +58,27 @@ def plain(head: Mlm, hidden: torch.Tensor) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    ("rows", "wanted"),
+    ("rows", "most", "wanted"),
     [
-        (1, [([1], True), ([1], True), ([1], False), ([1], False), ([1], True), ([1], False)]),
-        (2, [([2], True), ([1, 1], False), ([2], False)]),
-        (5, [([3, 1, 1], True), ([1], False)]),
-        (6, [([3, 1, 2], False)]),
-        (9, [([3, 1, 2], False)]),
+        (1, 9, [([1], True), ([1], True), ([1], False), ([1], False), ([1], True), ([1], False)]),
+        (2, 9, [([2], True), ([1, 1], False), ([2], False)]),
+        (5, 9, [([3, 1, 1], True), ([1], False)]),
+        (6, 9, [([3, 1, 2], False)]),
+        (9, 9, [([3, 1, 2], False)]),
+        (9, 2, [([3, 1], False), ([2], False)]),
+        (2, 1, [([2], True), ([1], False), ([1], False), ([2], False)]),
     ],
 )
-def test_windows_cut_sequences(rows: int, wanted: list[tuple[list[int], bool]]) -> None:
-    assert list(windows([3, 1, 2], rows)) == wanted
+def test_windows_cut_sequences(rows: int, most: int, wanted: list[tuple[list[int], bool]]) -> None:
+    assert list(windows([3, 1, 2], rows, most)) == wanted
 
 
 @pytest.mark.parametrize("block", [1, 7, 1000])
 @pytest.mark.parametrize("rows", [1, 2, 3, 7, 1000])
-def test_windows_and_blocks_change_nothing(rows: int, block: int) -> None:
+@pytest.mark.parametrize("sequences", [1, 2, 100])
+def test_shares_change_nothing(rows: int, block: int, sequences: int) -> None:
     given = items([3, 1, 10, 2, 2, 4])
-    hidden, head = states(given), splade(held=rows * VOCABULARY)
-    head.block = block
+    hidden, head = states(given), splade(Share(rows, block, sequences * VOCABULARY))
     logits = plain(head, hidden)
     found = head(hidden, batch(given, CPU), given, range(6))
     for sparse, part in zip(found, logits.split([3, 1, 10, 2, 2, 4]), strict=True):
@@ -85,7 +89,7 @@ def test_windows_and_blocks_change_nothing(rows: int, block: int) -> None:
 @settings(deadline=None)  # other processes share the cores
 @given(lengths=st.lists(st.integers(1, 9), min_size=1, max_size=9), rows=st.integers(1, 20))
 def test_any_lengths_fit_any_window(lengths: list[int], rows: int) -> None:
-    given, head = items(lengths), splade(held=rows * VOCABULARY)
+    given, head = items(lengths), splade(Share(rows, 20, 4 * VOCABULARY))
     hidden, packed = states(given), batch(given, CPU)
     places = range(0, len(lengths), 2)
     found = head(hidden, packed, given, places)
@@ -111,9 +115,9 @@ def test_activations_are_what_they_are_called(activation: str, wanted: float) ->
 def test_entries_that_are_skipped_are_in_no_answer() -> None:
     given = items([5, 6])
     hidden, packed = states(given), batch(given, CPU)
-    whole = splade(held=10**6)(hidden, packed, given, [0, 1])
+    whole = splade()(hidden, packed, given, [0, 1])
     skip = [int(whole[0].indices[0]), int(whole[1].indices[-1])]
-    found = splade(held=10**6, skip=skip)(hidden, packed, given, [0, 1])
+    found = splade(skip=skip)(hidden, packed, given, [0, 1])
     for one, other in zip(found, whole, strict=True):
         kept = ~np.isin(other.indices, skip)
         assert one.indices.tolist() == other.indices[kept].tolist()
@@ -137,7 +141,7 @@ class Largest(TorchFunctionMode):
 
 @pytest.mark.parametrize("lengths", [[400], [1] * 400, [3, 90, 7] * 4], ids=["long", "many", "mix"])
 def test_tokens_times_vocabulary_is_never_held(lengths: list[int]) -> None:
-    given, head = items(lengths), splade(held=20 * VOCABULARY)
+    given, head = items(lengths), splade(Share(20, 30, 20 * VOCABULARY))
     hidden, packed = states(given), batch(given, CPU)
     with Largest() as largest:
         found = head(hidden, packed, given, range(len(lengths)))

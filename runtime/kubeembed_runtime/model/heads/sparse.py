@@ -9,6 +9,7 @@ it, so tokens x vocabulary is neither transformed nor held: only a window of row
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate, groupby
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,12 +22,24 @@ from kubeembed_runtime.model.heads.tokens import rows
 from kubeembed_runtime.model.packing import Batch
 from kubeembed_runtime.requests import Item, Sparse
 
-#: Numbers that may be held at once, by the kind of device: rows x vocabulary. 32 MiB and 256 MiB.
-HELD: Mapping[str, int] = {"cpu": 2**23, "cuda": 2**26}
 
-#: Entries of the vocabulary that a CPU computes together. The logits then stay in its cache, which makes it
-#: 1.3 to 1.9 times as fast; a GPU takes all at once.
-BLOCK = 1024
+class Share(NamedTuple):
+    """What is computed at once: so many tokens, of so many entries of the vocabulary.
+
+    held: numbers in the largest logits of the sequences that are in work, sequences x vocabulary.
+    """
+
+    rows: int
+    block: int
+    held: int
+
+
+#: By the kind of device. On a CPU the logits of a share stay in its cache, which makes it 1.3 to 1.9 times as
+#: fast as all of the vocabulary at once; a GPU needs more at a time. Held are 32 MiB and 256 MiB.
+SHARES: Mapping[str, Share] = {
+    "cpu": Share(rows=1024, block=1024, held=2**23),
+    "cuda": Share(rows=2048, block=2**15, held=2**26),
+}
 
 #: After the largest over the tokens; all of them are 0 for what is below 0.
 ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
@@ -46,15 +59,14 @@ class Mlm:
         decoder: Layer,
         activation: str,
         skip: Sequence[int] = (),
-        held: int | None = None,
+        share: Share | None = None,
     ) -> None:
         self.transform, self.weight = transform, decoder.weight
         self.bias = None if decoder.bias is None else decoder.bias.float()
         self.activation = ACTIVATIONS[activation]
-        device, vocabulary = self.weight.device, self.weight.shape[0]
-        self.skip = torch.tensor(skip, dtype=torch.long, device=device)
-        self.rows = max(1, (held or HELD[device.type]) // vocabulary)
-        self.block = BLOCK if device.type == "cpu" else vocabulary
+        self.skip = torch.tensor(skip, dtype=torch.long, device=self.weight.device)
+        self.share = share or SHARES[self.weight.device.type]
+        self.sequences = max(1, self.share.held // self.weight.shape[0])
 
     def __call__(
         self, hidden: Tensor, batch: Batch, items: Sequence[Item], places: Sequence[int]
@@ -65,7 +77,7 @@ class Mlm:
         found: list[Sparse] = []
         carried: Tensor | None = None
         begin = 0
-        for pieces, goes_on in windows(lengths, self.rows):
+        for pieces, goes_on in windows(lengths, self.share.rows, self.sequences):
             end = begin + sum(pieces)
             largest = self._largest(self.transform(asked[begin:end]), pieces)
             if carried is not None:
@@ -81,13 +93,14 @@ class Mlm:
         x: (rows, h); returns (pieces, vocabulary) float32.
         """
         largest = x.new_empty((len(pieces), self.weight.shape[0]), dtype=torch.float32)
-        for begin in range(0, self.weight.shape[0], self.block):
-            logits = functional.linear(x, self.weight[begin : begin + self.block])  # (rows, block)
+        block = self.share.block
+        for begin in range(0, self.weight.shape[0], block):
+            logits = functional.linear(x, self.weight[begin : begin + block])  # (rows, block)
             piece = row = 0
             for length, group in groupby(pieces):
                 count = len(list(group))
                 alike = logits[row : row + count * length].view(count, length, -1)
-                largest[piece : piece + count, begin : begin + self.block] = alike.amax(1)
+                largest[piece : piece + count, begin : begin + block] = alike.amax(1)
                 piece, row = piece + count, row + count * length
         return largest
 
@@ -108,10 +121,10 @@ class Mlm:
         ]
 
 
-def windows(lengths: Sequence[int], rows: int) -> Iterator[tuple[list[int], bool]]:
-    """Sequences of these lengths, cut into windows of so many rows: their pieces, end to end.
+def windows(lengths: Sequence[int], rows: int, most: int) -> Iterator[tuple[list[int], bool]]:
+    """Sequences of these lengths, cut into windows of so many rows and at most so many pieces.
 
-    True where the last piece goes on in the next window.
+    The pieces lie end to end. True where the last one goes on in the next window.
     """
     pieces: list[int] = []
     room = rows
@@ -120,7 +133,7 @@ def windows(lengths: Sequence[int], rows: int) -> Iterator[tuple[list[int], bool
         while left:
             pieces.append(min(left, room))
             left, room = left - pieces[-1], room - pieces[-1]
-            if not room:
+            if not room or len(pieces) == most:
                 yield pieces, left > 0
                 pieces, room = [], rows
     if pieces:
