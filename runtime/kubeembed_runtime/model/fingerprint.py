@@ -11,9 +11,9 @@ from pathlib import Path
 
 MANIFEST = ".kubeembed.json"
 
-#: Files that decide over vectors: weights, of heads too, and two by name.
+#: Files that decide over vectors: weights, of heads too, and three by name.
 WEIGHTS = (".safetensors", ".bin", ".pt")
-NAMES = ("config.json", "tokenizer.json")
+NAMES = ("config.json", "tokenizer.json", "idf.json")
 
 
 def file_hashes(folder: Path) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Hidden states -> weights of vocabulary entries, in two ways.
+"""Hidden states -> weights of vocabulary entries, in three ways.
 
 `Mlm` (SPLADE): the masked-language-model head says for every token how strongly it stands for every entry; an
 entry's weight is its largest over the tokens. The largest is taken before the logarithm, which rises with
