@@ -49,7 +49,7 @@ class Recipe(_Value):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     outputs: tuple[Output, ...] | None = Field(default=None, min_length=1, max_length=4)
     prompts: dict[str, str] | None = None
-    default_prompt: str | None = None
+    default_prompt_name: str | None = None
     instruction: str | None = None
     default_instruction: str | None = None
     truncation: Literal["right", "left", "refuse"] | None = None

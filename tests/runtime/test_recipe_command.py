@@ -93,9 +93,7 @@ def test_every_recipe_of_the_catalogue_is_printed_as_yaml(printed: Callable[...,
     assert len(kinds) == 5  # dense, sparse, multivector, score, and all of BGE-M3's
 
 
-def test_the_documentation_shows_what_is_printed(
-    printed: Callable[..., str], minilm: Path
-) -> None:
+def test_the_documentation_shows_what_is_printed(printed: Callable[..., str], minilm: Path) -> None:
     page = (Path(__file__).parents[2] / "docs" / "recipes.md").read_text()
     out = printed("sentence-transformers/all-MiniLM-L6-v2", "--folder", minilm)
     assert out.replace(str(minilm), "models/all-MiniLM-L6-v2") in page

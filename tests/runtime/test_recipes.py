@@ -239,9 +239,9 @@ REFUSED: dict[str, tuple[dict[str, Any], Wanted, Reason, str]] = {
     ),
     "default prompt of another model": (
         USUAL,
-        Wanted(prompts={"query": "q"}, default_prompt="doc"),
+        Wanted(prompts={"query": "q"}, default_prompt_name="doc"),
         Reason.INVALID_RECIPE,
-        r"spec\.recipe\.defaultPrompt names the default prompt 'doc'",
+        r"spec\.recipe\.defaultPromptName names the default prompt 'doc'",
     ),
     "decoder with code of its own": (
         {**USUAL, "config.json": {**CONFIG, "model_type": "qwen2", "auto_map": {"AutoModel": "m"}}},
@@ -314,7 +314,7 @@ def test_a_model_without_positions_must_be_told_its_length(folder: Folder) -> No
         (Wanted(causal=True), "causal", True),
         (Wanted(default_instruction="Do"), "default_instruction", "Do"),
         (Wanted(instruction="I: {instruction} Q: "), "instruction", "I: {instruction} Q: "),
-        (Wanted(prompts={"a": "A: "}, default_prompt="a"), "default_prompt", "A: "),
+        (Wanted(prompts={"a": "A: "}, default_prompt_name="a"), "default_prompt", "A: "),
         (Wanted(prompts={"passage": "P: "}), "document_prompt", "P: "),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

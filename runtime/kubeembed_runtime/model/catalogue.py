@@ -60,7 +60,7 @@ class Entry(BaseModel):
     dimensions: Count | None = None
     truncation: Literal["right", "left"] | None = None
     prompts: Mapping[str, str] | None = None
-    default_prompt: str | None = None
+    default_prompt_name: str | None = None
     instruction: str | None = None
     default_instruction: str | None = None
     include_prompt: bool | None = None
@@ -75,9 +75,8 @@ class Entry(BaseModel):
     @property
     def facts(self) -> Facts:
         """By the names of Recipe, and `default_prompt_name`."""
-        names = {"default_prompt_name": "default_prompt"}
-        names |= {f.name: f.name for f in fields(Recipe) if f.name != "default_prompt"}
-        values = {name: getattr(self, key, None) for name, key in names.items()}
+        names = ("default_prompt_name", *(field.name for field in fields(Recipe)))
+        values = {name: getattr(self, name, None) for name in names}
         return {
             name: Told(value=value, origin="catalogue")
             for name, value in values.items()

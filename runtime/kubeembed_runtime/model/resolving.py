@@ -222,8 +222,8 @@ class _Resolution:
 
     def _default_prompt(self, prompts: Told[Mapping[str, str]]) -> Told[str]:
         """What stands before a text that names no side: nothing, unless somebody chose a prompt."""
-        if self.wanted.default_prompt is not None:
-            chosen = self._said("defaultPrompt", self.wanted.default_prompt)
+        if self.wanted.default_prompt_name is not None:
+            chosen = self._said("defaultPromptName", self.wanted.default_prompt_name)
         elif "default_prompt_name" in self.facts:
             chosen = self.facts["default_prompt_name"]
         else:
