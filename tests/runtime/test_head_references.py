@@ -18,10 +18,10 @@ from sentence_transformers import (
     SentenceTransformer,
     SparseEncoder,
 )
-from sentence_transformers.base.modules import Dense, Normalize, Router, Transformer
+from sentence_transformers.base.modules import Dense, Normalize, Transformer
 from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 from sentence_transformers.sentence_transformer.modules import Pooling
-from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding, SpladePooling
+from sentence_transformers.sparse_encoder.modules import SpladePooling
 from sentence_transformers.util import maxsim as their_maxsim
 from sentence_transformers.util.quantization import quantize_embeddings
 from tokenizers import Tokenizer
@@ -167,33 +167,6 @@ def test_sparse_is_sparse_encoder_s(activation: Any, maker: Maker) -> None:
     for one, wanted in zip(found, theirs, strict=True):
         assert one.sparse is not None
         assert_sparse(one.sparse, wanted)
-
-
-def test_a_query_of_a_document_model_has_weights_from_a_table(maker: Maker) -> None:
-    base = maker.save(hf.BertForMaskedLM(hf.BertConfig(**SHAPE)))
-    torch.manual_seed(2)
-    table = SparseStaticEmbedding(hf.AutoTokenizer.from_pretrained(base), torch.rand(30522))
-    documents = [
-        Transformer(str(base), transformer_task="fill-mask"),
-        SpladePooling("max"),
-    ]
-    router = Router.for_query_document([table], documents)
-    theirs = SparseEncoder(modules=[router], device="cpu")
-    table.save(str(base / "query_0_SparseStaticEmbedding"))
-    ours = load(
-        base,
-        outputs=("sparse",),
-        sparse=SparseRecipe(kind="mlm", activation="log1p_relu", documents_only=True),
-    )
-    ids = maker.ids(TEXTS)
-    found = ours(
-        [Item(ids=row, outputs=("sparse",), side=side) for row in ids for side in ("query", None)]
-    )
-    queries, encoded = theirs.encode_query(list(TEXTS)), theirs.encode_document(list(TEXTS))
-    for place in range(len(TEXTS)):
-        for one, wanted in zip(found[2 * place :], (queries[place], encoded[place]), strict=False):
-            assert one.sparse is not None
-            assert_sparse(one.sparse, wanted)
 
 
 @pytest.mark.parametrize("labels", [1, 3])

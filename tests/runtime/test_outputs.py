@@ -1,5 +1,6 @@
 """From text to every kind of output, with nothing told but the folder that a library saved."""
 
+import json
 import random
 import shutil
 from collections.abc import Callable, Sequence
@@ -21,7 +22,7 @@ from sentence_transformers import (
 from sentence_transformers.base.modules import Dense, Normalize, Transformer
 from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 from sentence_transformers.sentence_transformer.modules import Pooling
-from sentence_transformers.sparse_encoder.modules import SpladePooling
+from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding, SpladePooling
 
 from kubeembed_api.document import parse
 from kubeembed_runtime.maxsim import maxsim
@@ -154,6 +155,39 @@ def test_a_real_splade_model(serve: Any) -> None:
     assert_sparse(found, theirs.encode(texts), atol=1e-5)
     heaviest = found[1].indices[found[1].values.argmax()]
     assert (heaviest, len(found[1].indices)) == (ours.tokenizer.ids(["flutter"])[0], 13)
+
+
+def test_a_sparse_encoder_of_documents_alone(serve: Any, save: Any) -> None:
+    """As OpenSearch publishes them: the query's way is a table, the document's begins at the top."""
+    folder = save(hf.DistilBertForMaskedLM(hf.DistilBertConfig(**DISTILBERT)))
+    torch.manual_seed(2)
+    tokenizer = hf.AutoTokenizer.from_pretrained(folder)
+    table = SparseStaticEmbedding(tokenizer=tokenizer, weight=torch.rand(30522))
+    table.save(str(folder / "query_0_SparseStaticEmbedding"))
+    (folder / "document_1_SpladePooling").mkdir()
+    SpladePooling("max").save(str(folder / "document_1_SpladePooling"))
+    models = "sentence_transformers.sparse_encoder.models"
+    routes = {
+        "types": {
+            "query_0_SparseStaticEmbedding": f"{models}.SparseStaticEmbedding",
+            "": f"{models}.MLMTransformer",
+            "document_1_SpladePooling": f"{models}.SpladePooling",
+        },
+        "structure": {
+            "query": ["query_0_SparseStaticEmbedding"],
+            "document": ["", "document_1_SpladePooling"],
+        },
+        "parameters": {"default_route": "document", "allow_empty_key": True},
+    }
+    (folder / "router_config.json").write_text(json.dumps(routes))
+    router = {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Router"}
+    (folder / "modules.json").write_text(json.dumps([router]))
+    told = {"model_type": "SparseEncoder"}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(told))
+    theirs, ours = SparseEncoder(str(folder), device="cpu"), serve(folder)
+    assert_sparse(ours(TEXTS, "sparse", "query"), theirs.encode_query(list(TEXTS)))
+    assert_sparse(ours(TEXTS, "sparse", "document"), theirs.encode_document(list(TEXTS)))
+    assert_sparse(ours(TEXTS, "sparse"), theirs.encode(list(TEXTS)))
 
 
 @pytest.mark.parametrize(
