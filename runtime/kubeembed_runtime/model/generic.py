@@ -30,8 +30,8 @@ logger = logging.getLogger(__name__)
 #: Our attention's name in transformers' registry. It is not registered for masks, so none is built.
 NAME = "kubeembed_packed"
 
-#: Lengths of the sequences that are compared at load: two alike, and others beside them.
-CHECKED = (3, 7, 7, 16)
+#: Lengths of the sequences that are compared at load: two alike, one that is padded beside them, and others.
+CHECKED = (3, 7, 7, 8, 16)
 
 #: Cosine of a sequence's hidden states, packed to alone, that counts as equal.
 EQUAL = {torch.float32: 0.99999, torch.bfloat16: 0.995, torch.float16: 0.995}
@@ -110,7 +110,7 @@ def load(
     model = _open(folder, config, dtype, trust_remote_code).to(device)
     if not (getattr(config, "is_causal", True) if causal is None else causal):
         _see_both_ways(model)
-    items = sample(config.vocab_size, CHECKED)
+    items = sample(words(model).shape[0], CHECKED)
     alone = _one_by_one(model, items)
     begun, findings = time.monotonic(), []
     for body in _bodies(model):
@@ -244,7 +244,7 @@ def _bodies(model: Any) -> Iterable[Packed | Padded]:
         model.set_attn_implementation(NAME)
         yield Packed(model, first_position=_first_position(model), kinds=kinds)
         model.set_attn_implementation(usual)
-    pad = model.config.pad_token_id
+    pad = getattr(model.config, "pad_token_id", None)
     yield Padded(model, pad=0 if pad is None else pad, kinds=kinds)
 
 

@@ -1,0 +1,301 @@
+"""What the generic body makes of models that cannot be packed, or that are not what they say."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers as hf
+
+from kubeembed_api.document import parse
+from kubeembed_api.reasons import Reason
+from kubeembed_runtime.errors import OutOfMemory, StartFailed
+from kubeembed_runtime.model import generic
+from kubeembed_runtime.model.encoder import Encoder, load
+from kubeembed_runtime.model.generic import Packed
+from kubeembed_runtime.model.packing import Batch, Span, batch
+from kubeembed_runtime.model.padded import Group, Padded, groups
+from kubeembed_runtime.requests import Item
+
+CPU = torch.device("cpu")
+
+SMALL: dict[str, Any] = {
+    "vocab_size": 100,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "max_position_embeddings": 64,
+}
+
+
+def body(folder: Path, **wanted: Any) -> Packed | Padded:
+    usual: dict[str, Any] = {
+        "dtype": torch.float32,
+        "device": CPU,
+        "causal": None,
+        "max_tokens": 64,
+        "trust_remote_code": False,
+    }
+    return generic.load(folder, **{**usual, **wanted})
+
+
+def saved(model: Any, folder: Path) -> Path:
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn_like(parameter) * 0.3)
+    model.eval().save_pretrained(folder)
+    return folder
+
+
+def qwen2(**config: Any) -> Any:
+    return hf.Qwen2Model(hf.Qwen2Config(**{**SMALL, "num_key_value_heads": 2, **config}))
+
+
+@torch.inference_mode()
+def hidden(body: Callable[[Batch], torch.Tensor], given: list[Item]) -> torch.Tensor:
+    return body(batch(given, CPU))
+
+
+GIVEN = [Item(ids=[7, 8, 9]), Item(ids=[10, 11, 12, 13])]
+
+REFUSED: dict[str, tuple[dict[str, Any], str, Reason]] = {
+    "unknown": (
+        {"model_type": "newest"},
+        "model_type 'newest', which transformers does not know",
+        Reason.UNSUPPORTED_MODEL,
+    ),
+    "code of its own": (
+        {"model_type": "newest", "auto_map": {"AutoModel": "modeling.Newest"}},
+        "whose code comes with the model; set spec.model.trustRemoteCode",
+        Reason.UNSUPPORTED_MODEL,
+    ),
+    "images": (
+        {"model_type": "gemma3", "text_config": {}, "vision_config": {}},
+        "'gemma3' reads more than text",
+        Reason.UNSUPPORTED_MODEL,
+    ),
+    "a decoder beside the encoder": (
+        {"model_type": "bart"},
+        "'bart' has a decoder, and no encoder of its own",
+        Reason.UNSUPPORTED_MODEL,
+    ),
+    "angles by the longest text": (
+        {
+            "model_type": "phi3",
+            **SMALL,
+            "pad_token_id": 0,
+            "original_max_position_embeddings": 32,
+            "rope_scaling": {"type": "longrope", "short_factor": [1] * 4, "long_factor": [2] * 4},
+        },
+        "set spec.recipe.maxTokens to at most 32",
+        Reason.INVALID_RECIPE,
+    ),
+    "no weights": ({"model_type": "qwen2"}, "cannot load", Reason.NO_USABLE_FILES),
+}
+
+
+@pytest.mark.parametrize(("config", "said", "reason"), REFUSED.values(), ids=REFUSED.keys())
+def test_what_cannot_be_served_is_refused_before_its_weights_are_read(
+    config: Mapping[str, Any], said: str, reason: Reason, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(StartFailed) as refused:
+        body(tmp_path)
+    assert said in refused.value.message
+    assert refused.value.reason is reason
+
+
+def test_another_architecture_under_a_known_name_is_refused(tmp_path: Path) -> None:
+    folder = saved(qwen2(num_hidden_layers=3), tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    for layers, said in ((2, "has besides layers.2."), (4, "lacks layers.3.")):
+        told = {**config, "num_hidden_layers": layers, "layer_types": ["full_attention"] * layers}
+        (folder / "config.json").write_text(json.dumps(told))
+        with pytest.raises(StartFailed, match=said) as refused:
+            body(folder)
+        assert refused.value.reason is Reason.UNSUPPORTED_MODEL
+
+
+def test_the_recipe_decides_whether_a_decoder_sees_both_ways(tmp_path: Path) -> None:
+    folder = saved(qwen2(), tmp_path)
+    own, causal, both = (hidden(body(folder, causal=told), GIVEN) for told in (None, True, False))
+    assert torch.equal(own, causal)
+    assert torch.equal(own[2], both[2]) is False
+
+
+def test_pickled_weights_are_the_same(tmp_path: Path) -> None:
+    model = qwen2()
+    wanted = hidden(body(saved(model, tmp_path)), GIVEN)
+    torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
+    (tmp_path / "model.safetensors").unlink()
+    assert torch.equal(hidden(body(tmp_path), GIVEN), wanted)
+
+
+def test_bfloat16_stays_bfloat16(tmp_path: Path) -> None:
+    half = hidden(body(saved(qwen2(), tmp_path), dtype=torch.bfloat16), GIVEN)
+    assert half.dtype is torch.bfloat16
+
+
+CODE = """
+import torch
+from transformers import PretrainedConfig, PreTrainedModel
+
+class Config(PretrainedConfig):
+    model_type = "newest"
+    vocab_size = 100
+    pad_token_id = None
+
+class Model(PreTrainedModel):
+    config_class = Config
+    _supports_attention_backend = {backend}
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.table = torch.nn.Embedding(100, 8)
+        self.post_init()
+
+    def get_input_embeddings(self):
+        return self.table
+
+    def forward(self, input_ids, attention_mask=None, position_ids=None, packing=None):
+        x = self.table(input_ids)
+        return ({mixed},)
+"""
+
+MASKED = (
+    "(x * attention_mask[..., None]).sum(1, True) if attention_mask is not None else x.sum(1, True)"
+)
+
+
+def with_code(folder: Path, mixed: str, *, backend: bool = True) -> Path:
+    """A model that brings its own code, which mixes each text's tokens into all of them."""
+    code = CODE.format(mixed=f"x + ({mixed})", backend=backend)
+    (folder / "modeling.py").write_text(code)
+    config = {
+        "model_type": "newest",
+        "vocab_size": 100,
+        "auto_map": {"AutoConfig": "modeling.Config", "AutoModel": "modeling.Model"},
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    torch.manual_seed(0)
+    torch.save({"table.weight": torch.randn(100, 8)}, folder / "pytorch_model.bin")
+    return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Threads that wait for each other cost more than these small products."""
+    usual = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(usual)
+
+
+@pytest.fixture
+def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where transformers copies a model's code to."""
+    from transformers import dynamic_module_utils
+
+    monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+
+
+@pytest.mark.usefixtures("modules")
+def test_code_that_ignores_the_packing_is_found_out_and_run_padded(tmp_path: Path) -> None:
+    folder = tmp_path / "sum"
+    folder.mkdir()
+    found = body(with_code(folder, MASKED), trust_remote_code=True)
+    assert isinstance(found, Padded)
+
+
+@pytest.mark.usefixtures("modules")
+def test_code_that_ignores_padding_too_is_not_served(tmp_path: Path) -> None:
+    folder = tmp_path / "ends"
+    folder.mkdir()
+    with pytest.raises(StartFailed, match="depend on its batch, cosine") as refused:
+        body(with_code(folder, "x[:, -1:]"), trust_remote_code=True)
+    assert "(packed: a text's" in refused.value.message
+    assert "; padded: a text's" in refused.value.message
+    assert refused.value.reason is Reason.UNSUPPORTED_MODEL
+
+
+class Named:
+    """As good as an adapter, as far as a batch goes."""
+
+    name = "a"
+
+
+def test_a_rectangle_has_little_padding_and_one_adapter() -> None:
+    one, other = Named(), Named()
+    lengths = [(1, None), (5, None), (6, None), (6, one), (6, one), (6, other), (12, other)]
+    given = [Item(ids=[1] * n, adapter=adapter) for n, adapter in lengths]
+    spans = (
+        Span(adapter=None, start=0, end=12),
+        Span(adapter=one, start=12, end=24),
+        Span(adapter=other, start=24, end=42),
+    )
+    packed = batch(given, CPU)
+    assert packed.spans == spans
+    assert list(groups(packed)) == [
+        Group(start=0, lengths=(1,), attended=(1,), span=spans[0]),
+        Group(start=1, lengths=(5, 6), attended=(5, 6), span=spans[0]),
+        Group(start=12, lengths=(6, 6), attended=(6, 6), span=spans[1]),
+        Group(start=24, lengths=(6,), attended=(6,), span=spans[2]),
+        Group(start=30, lengths=(12,), attended=(12,), span=spans[2]),
+    ]
+
+
+def test_padding_and_packing_say_the_same_of_expansions_and_kinds() -> None:
+    model = hf.BertModel(hf.BertConfig(**SMALL)).eval()
+    given = [
+        Item(ids=[5, 6, 7, 8], attended=2),
+        Item(ids=[5, 6, 7, 8, 9], second=3),
+        Item(ids=[5, 6, 7, 8, 9]),
+    ]
+    padded = hidden(Padded(model, pad=0, kinds=True), given)
+    hf.AttentionInterface.register(generic.NAME, generic.packed_attention)
+    model.set_attn_implementation(generic.NAME)
+    packed = hidden(Packed(model, first_position=0, kinds=True), given)
+    torch.testing.assert_close(padded, packed, atol=1e-5, rtol=0)
+
+
+def test_a_decoder_is_encoded_from_its_folder(
+    tmp_path: Path, document: Callable[..., dict[str, Any]]
+) -> None:
+    model = qwen2()
+    folder = saved(model, tmp_path)
+    given = document(folder, pooling="lastToken", normalize=True, maxTokens=64, dtype="float32")
+    encoder = load(folder, parse(given), 1)
+    assert isinstance(encoder.body, Packed)
+    vectors = [torch.from_numpy(output.dense) for output in encoder(GIVEN)]
+    for item, vector in zip(GIVEN, vectors, strict=True):
+        with torch.inference_mode():
+            last = model(input_ids=torch.tensor([item.ids]))[0][0, -1]
+        wanted = torch.nn.functional.normalize(last, dim=0)
+        torch.testing.assert_close(vector, wanted, atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("error", "named"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory."), OutOfMemory),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), OutOfMemory),
+        (RuntimeError("shapes cannot be multiplied"), RuntimeError),
+    ],
+    ids=["of a GPU", "of the host", "another error"],
+)
+def test_exhausted_memory_has_a_name(
+    error: RuntimeError, named: type[Exception], minilm: Path, document: Callable[..., Any]
+) -> None:
+    encoder: Encoder = load(minilm, parse(document(minilm)), 1)
+
+    def fail(given: Batch) -> torch.Tensor:
+        raise error
+
+    encoder.body = fail  # type: ignore[assignment]
+    with pytest.raises(named) as found:
+        encoder(GIVEN)
+    assert type(found.value) is named
