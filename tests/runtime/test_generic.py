@@ -12,7 +12,7 @@ import transformers as hf
 from kubeembed_api.document import parse
 from kubeembed_api.reasons import Reason
 from kubeembed_runtime.errors import OutOfMemory, StartFailed
-from kubeembed_runtime.model import generic
+from kubeembed_runtime.model import devices, generic
 from kubeembed_runtime.model.encoder import Encoder, load
 from kubeembed_runtime.model.generic import Packed
 from kubeembed_runtime.model.packing import Batch, Span, batch
@@ -276,6 +276,25 @@ def test_a_decoder_is_encoded_from_its_folder(
             last = model(input_ids=torch.tensor([item.ids]))[0][0, -1]
         wanted = torch.nn.functional.normalize(last, dim=0)
         torch.testing.assert_close(vector, wanted, atol=2e-5, rtol=0)
+
+
+def test_warming_up_runs_a_batch_of_each_size(
+    minilm: Path, document: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder: Encoder = load(minilm, parse(document(minilm)), 1)
+    usual, ran = encoder.body, []
+
+    def watch(given: Batch) -> torch.Tensor:
+        ran.append(given.packing.lengths)
+        return usual(given)
+
+    watch.words = usual.words  # type: ignore[attr-defined]
+    encoder.body = watch  # type: ignore[assignment]
+    encoder.warm_up(64)
+    assert ran == []
+    monkeypatch.setattr(devices, "buckets", lambda *of: [(3, 2), (1, of[1])])
+    encoder.warm_up(64)
+    assert ran == [(2, 2, 2), (256,)]
 
 
 @pytest.mark.parametrize(

@@ -192,11 +192,11 @@ def name(dtype: torch.dtype) -> str:
 def buckets(budget: int, longest: int, device: torch.device) -> list[tuple[int, int]]:
     """(sequences, their length) of the batches that warm a device up: doubling up to the token budget.
 
-    A GPU picks kernels and takes memory by size, and the first batch of each size pays for it. A CPU only
-    needs to have run once.
+    A GPU picks kernels and takes memory by size, and the first batch of each size pays for it. On a CPU
+    there is nothing to win.
     """
     if device.type == "cpu":
-        return [(1, min(16, longest))]
+        return []
     short = [(1 << n, min(32, longest)) for n in range(budget.bit_length())]
     fitting = [(count, length) for count, length in short if count * length <= budget]
     return [*fitting, (max(1, budget // longest), longest)]
