@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from transformers import (
     BertConfig,
     BertModel,
@@ -85,6 +87,31 @@ def test_packed_hidden_states_equal_transformers_one_by_one(model: Any, tmp_path
         wanted = [base(ids[None]).last_hidden_state[0] for ids in given]
     for ours, theirs in zip(packed(body, given), wanted, strict=True):
         torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=0)
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Bert:
+    return native(saved(CASES["bert"], tmp_path_factory.mktemp("bert")))
+
+
+@st.composite
+def texts(draw: st.DrawFn) -> Item:
+    """With a second part or without, with expansion tokens or without."""
+    tokens = draw(st.integers(1, 40))
+    return Item(
+        ids=draw(st.lists(st.integers(0, 99), min_size=tokens, max_size=tokens)),
+        second=draw(st.none() | st.integers(0, tokens)),
+        attended=draw(st.none() | st.integers(1, tokens)),
+    )
+
+
+@settings(max_examples=30, deadline=None, database=None, derandomize=True)
+@given(items=st.lists(texts(), min_size=1, max_size=6))
+def test_hidden_states_do_not_depend_on_the_batch(bert: Bert, items: list[Item]) -> None:
+    with torch.inference_mode():
+        together = bert(batch(items, torch.device("cpu")))
+        alone = [bert(batch([item], torch.device("cpu"))) for item in items]
+    torch.testing.assert_close(together, torch.cat(alone), atol=2e-5, rtol=0)
 
 
 def test_weights_in_many_files_are_the_same(tmp_path: Path) -> None:

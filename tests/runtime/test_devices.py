@@ -109,8 +109,9 @@ def built(errors: dict[torch.dtype, float]) -> tuple[torch.dtype, list[torch.dty
         ({BF16: 0.001, F16: 0, F32: 0}, BF16, [F32, BF16]),
         ({BF16: 0.1, F16: 0.001, F32: 0}, F16, [F32, BF16, F16]),
         ({BF16: 0.1, F16: 0.1, F32: 0}, F32, [F32, BF16, F16, F32]),
+        ({F16: float("inf"), F32: 0}, F32, [F32, F16, F32]),
     ],
-    ids=["float32", "nothing to compare", "right", "second is right", "none is right"],
+    ids=["float32", "nothing to compare", "right", "second is right", "none is right", "overflow"],
 )
 def test_the_first_precision_that_keeps_to_float32_is_taken(
     errors: dict[torch.dtype, float], taken: torch.dtype, made: list[torch.dtype]

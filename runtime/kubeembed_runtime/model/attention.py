@@ -73,7 +73,8 @@ def by_runs(
     mixed = query.new_empty((tokens, heads, value.shape[-1]))
     for run in packing.runs:
         q, k, v = (_sequences(x, run) for x in (query, key, value))
-        k, v = k[:, :, : run.attended], v[:, :, : run.attended]
+        if run.attended < run.length:
+            k, v = k[:, :, : run.attended], v[:, :, : run.attended]
         into = _sequences(mixed, run)
         if mask.hides(run.length):
             _windowed(q, k, v, mask, scale, into)

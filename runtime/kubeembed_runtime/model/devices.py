@@ -173,10 +173,14 @@ def _hidden(body: Callable[[Batch], Tensor], items: Sequence[Item], device: torc
 
 
 def worst_cosine(exact: Tensor, found: Tensor) -> float:
-    """Of any of the sequences: a token alone may differ more than the vector that is made of all."""
+    """Of any of the sequences: a token alone may differ more than the vector that is made of all.
+
+    Not a number where one overflows.
+    """
     lengths = list(SAMPLED)
     pairs = zip(exact.split_with_sizes(lengths), found.split_with_sizes(lengths), strict=True)
-    return min(float(cosine_similarity(a.flatten(), b.flatten(), 0)) for a, b in pairs)
+    cosines = [cosine_similarity(a.flatten(), b.flatten(), 0) for a, b in pairs]
+    return float(torch.stack(cosines).min())
 
 
 def _told(body: T, dtype: torch.dtype, why: str) -> tuple[T, torch.dtype]:

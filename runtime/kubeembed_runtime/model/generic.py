@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import ModuleList
 from torch.nn.functional import cosine_similarity
 
 from kubeembed_api.reasons import Reason
@@ -184,7 +185,7 @@ def _open(folder: Path, config: Any, dtype: torch.dtype, trust_remote_code: bool
     except (OSError, ValueError, RuntimeError) as error:
         problem = f"transformers cannot load {folder}: {error}"
         raise StartFailed(Reason.NO_USABLE_FILES, problem) from error
-    _refuse_strange_weights(folder, config, report)
+    _refuse_strange_weights(folder, model, report)
     model.config.use_cache = False
     return model.eval().requires_grad_(False)
 
@@ -211,21 +212,23 @@ def _auto_class(config: Any) -> Any:
     return AutoModel
 
 
-def _refuse_strange_weights(folder: Path, config: Any, report: dict[str, Any]) -> None:
+def _refuse_strange_weights(folder: Path, model: Any, report: dict[str, Any]) -> None:
     """Another architecture under this one's name, as models with code of their own often are."""
     missing = sorted(n for n in report["missing_keys"] if not n.startswith("pooler."))
-    extra = sorted(n for n in report["unexpected_keys"] if _in_a_layer(n))
+    layers = [name for name, part in model.named_modules() if isinstance(part, ModuleList)]
+    extra = sorted(n for n in report["unexpected_keys"] if _within(layers, n))
     misfit = sorted(str(n) for n in report.get("mismatched_keys", ()))
     for what, names in (("lacks", missing), ("has besides", extra), ("has otherwise", misfit)):
         if names:
-            problem = f"{folder} is no {config.model_type}: it {what} {names[0]}"
+            problem = f"{folder} is no {model.config.model_type}: it {what} {names[0]}"
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             raise StartFailed(Reason.UNSUPPORTED_MODEL, problem + more)
 
 
-def _in_a_layer(name: str) -> bool:
-    """Is it a parameter of a numbered layer? Heads and buffers of old releases are not."""
-    return any(part.isdigit() for part in name.split(".")) and not name.endswith("inv_freq")
+def _within(layers: Sequence[str], name: str) -> bool:
+    """Is it a parameter of the layers? Those of heads are not, nor are buffers of old releases."""
+    inside = any(f".{part}." in f".{name}" for part in layers)
+    return inside and not name.endswith(("inv_freq", "attn.bias", "attn.masked_bias"))
 
 
 def _see_both_ways(model: Any) -> None:
