@@ -159,7 +159,7 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         dtype=torch.float32,
         device=CPU,
         causal=case.causal,
-        max_tokens=64,
+        max_tokens=60,
         trust_remote_code=False,
     )
     return Model(theirs, body, case)

@@ -120,6 +120,20 @@ def test_another_architecture_under_a_known_name_is_refused(tmp_path: Path) -> N
         assert refused.value.reason is Reason.UNSUPPORTED_MODEL
 
 
+def test_a_text_may_not_reach_beyond_the_positions(tmp_path: Path) -> None:
+    folder = saved(hf.XLMRobertaModel(hf.XLMRobertaConfig(**SMALL)), tmp_path)
+    assert isinstance(body(folder, max_tokens=62), Packed)
+    with pytest.raises(StartFailed, match=r"set spec\.recipe\.maxTokens to at most 62") as refused:
+        body(folder, max_tokens=63)
+    assert refused.value.reason is Reason.INVALID_RECIPE
+
+
+def test_layers_that_carry_a_state_along_are_not_packed(tmp_path: Path) -> None:
+    layers = ["conv", "full_attention"]
+    made = hf.Lfm2Model(hf.Lfm2Config(**SMALL, num_key_value_heads=2, layer_types=layers))
+    assert isinstance(body(saved(made, tmp_path)), Padded)
+
+
 def test_the_recipe_decides_whether_a_decoder_sees_both_ways(tmp_path: Path) -> None:
     folder = saved(qwen2(), tmp_path)
     own, causal, both = (hidden(body(folder, causal=told), GIVEN) for told in (None, True, False))

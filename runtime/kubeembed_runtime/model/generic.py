@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import ModuleList
 from torch.nn.functional import cosine_similarity
 
 from kubeembed_api.reasons import Reason
 from kubeembed_runtime.errors import StartFailed
+from kubeembed_runtime.model import pretrained
 from kubeembed_runtime.model.attention import Mask, attention
 from kubeembed_runtime.model.devices import sample
 from kubeembed_runtime.model.packing import Batch, Packing, Span, batch
@@ -33,6 +33,12 @@ NAME = "kubeembed_packed"
 
 #: Lengths of the sequences that are compared at load: two alike, one that is padded beside them, and others.
 CHECKED = (3, 7, 7, 8, 16)
+
+#: A sliding window up to this long is checked by a text that is longer; beyond, that would cost seconds.
+CHECKED_WINDOW = 128
+
+#: Kinds of layers that ours computes, where a model tells them.
+LAYERS = {"full_attention", "sliding_attention"}
 
 #: Cosine of a sequence's hidden states, packed to alone, that counts as equal.
 EQUAL = {torch.float32: 0.99999, torch.bfloat16: 0.995, torch.float16: 0.995}
@@ -106,12 +112,13 @@ def load(
 
     causal: False lets a decoder's tokens see both ways; None leaves it to the model's own configuration.
     """
-    config = _config(folder, trust_remote_code)
-    _refuse_lengths(config, max_tokens)
-    model = _open(folder, config, dtype, trust_remote_code).to(device)
+    config = pretrained.read_config(folder, trust_remote_code)
+    pretrained.refuse_lengths(config, max_tokens)
+    model = pretrained.open_model(folder, config, dtype, trust_remote_code).to(device)
+    pretrained.refuse_positions(model, max_tokens)
     if not (getattr(config, "is_causal", True) if causal is None else causal):
         _see_both_ways(model)
-    items = sample(words(model).shape[0], CHECKED)
+    items = sample(words(model).shape[0], _checked(config))
     alone = _one_by_one(model, items)
     begun, findings = time.monotonic(), []
     for body in _bodies(model):
@@ -126,111 +133,6 @@ def load(
     raise StartFailed(Reason.UNSUPPORTED_MODEL, problem)
 
 
-def _config(folder: Path, trust_remote_code: bool) -> Any:
-    """Raises StartFailed for a type that transformers has not, unless its own code may run."""
-    from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
-
-    told, _ = PreTrainedConfig.get_config_dict(folder, local_files_only=True)
-    model_type = told.get("model_type")
-    native = model_type in CONFIG_MAPPING
-    if not native and "AutoModel" not in told.get("auto_map", {}):
-        problem = f"config.json has model_type {model_type!r}, which transformers does not know"
-        raise StartFailed(Reason.UNSUPPORTED_MODEL, problem)
-    if not native and not trust_remote_code:
-        problem = f"config.json has model_type {model_type!r}, whose code comes with the model"
-        remedy = "set spec.model.trustRemoteCode to run it, once you have read it"
-        raise StartFailed(Reason.UNSUPPORTED_MODEL, f"{problem}; {remedy}")
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=not native, local_files_only=True)
-    if config.get_text_config() is not config:
-        problem = f"model_type {model_type!r} reads more than text; publish its text model alone"
-        raise StartFailed(Reason.UNSUPPORTED_MODEL, problem)
-    return config
-
-
-def _refuse_lengths(config: Any, max_tokens: int) -> None:
-    """Rotary angles that depend on the longest text of a batch would change its batch mates' vectors."""
-    for rope in _ropes(getattr(config, "rope_parameters", None) or {}):
-        if rope.get("rope_type") in ("dynamic", "longrope"):
-            told = rope.get("original_max_position_embeddings")
-            most = told or config.max_position_embeddings
-            if max_tokens > most:
-                problem = f"beyond {most} tokens its rope_type {rope['rope_type']!r} lets a vector"
-                remedy = f"set spec.recipe.maxTokens to at most {most}"
-                raise StartFailed(
-                    Reason.INVALID_RECIPE, f"{problem} depend on other texts; {remedy}"
-                )
-
-
-def _ropes(parameters: dict[str, Any]) -> Iterable[dict[str, Any]]:
-    """The parameters, or those of each kind of layer."""
-    return [parameters] if "rope_type" in parameters else parameters.values()
-
-
-def _open(folder: Path, config: Any, dtype: torch.dtype, trust_remote_code: bool) -> Any:
-    """The model on the CPU, with weights for all of its parameters."""
-    import transformers
-
-    transformers.AttentionInterface.register(NAME, packed_attention)
-    _quiet(transformers.logging)
-    auto = _auto_class(config)
-    try:
-        model, report = auto.from_pretrained(
-            folder,
-            config=config,
-            dtype=dtype,
-            trust_remote_code=trust_remote_code and not _native(config),
-            local_files_only=True,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        problem = f"transformers cannot load {folder}: {error}"
-        raise StartFailed(Reason.NO_USABLE_FILES, problem) from error
-    _refuse_strange_weights(folder, model, report)
-    model.config.use_cache = False
-    return model.eval().requires_grad_(False)
-
-
-def _quiet(logging: Any) -> None:
-    """What its reports tell of weights is checked here, and a bar is no line of a log."""
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-
-
-def _native(config: Any) -> bool:
-    return type(config).__module__.startswith("transformers.")
-
-
-def _auto_class(config: Any) -> Any:
-    """The encoder alone, where the architecture has a decoder as well (T5)."""
-    from transformers import MODEL_FOR_TEXT_ENCODING_MAPPING, AutoModel, AutoModelForTextEncoding
-
-    if type(config) in MODEL_FOR_TEXT_ENCODING_MAPPING:
-        return AutoModelForTextEncoding
-    if config.is_encoder_decoder:
-        problem = f"model_type {config.model_type!r} has a decoder, and no encoder of its own"
-        raise StartFailed(Reason.UNSUPPORTED_MODEL, problem)
-    return AutoModel
-
-
-def _refuse_strange_weights(folder: Path, model: Any, report: dict[str, Any]) -> None:
-    """Another architecture under this one's name, as models with code of their own often are."""
-    missing = sorted(n for n in report["missing_keys"] if not n.startswith("pooler."))
-    layers = [name for name, part in model.named_modules() if isinstance(part, ModuleList)]
-    extra = sorted(n for n in report["unexpected_keys"] if _within(layers, n))
-    misfit = sorted(str(n) for n in report.get("mismatched_keys", ()))
-    for what, names in (("lacks", missing), ("has besides", extra), ("has otherwise", misfit)):
-        if names:
-            problem = f"{folder} is no {model.config.model_type}: it {what} {names[0]}"
-            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise StartFailed(Reason.UNSUPPORTED_MODEL, problem + more)
-
-
-def _within(layers: Sequence[str], name: str) -> bool:
-    """Is it a parameter of the layers? Those of heads are not, nor are buffers of old releases."""
-    inside = any(f".{part}." in f".{name}" for part in layers)
-    return inside and not name.endswith(("inv_freq", "attn.bias", "attn.masked_bias"))
-
-
 def _see_both_ways(model: Any) -> None:
     """Lifts causality where there is any; other models' masks must not be told about it."""
     for module in model.modules():
@@ -240,22 +142,25 @@ def _see_both_ways(model: Any) -> None:
 
 def _bodies(model: Any) -> Iterable[Packed | Padded]:
     """What to try, the faster first. Each sets the model's attention as it needs it."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(NAME, packed_attention)
     taken = inspect.signature(model.forward).parameters
     kinds = "token_type_ids" in taken and (getattr(model.config, "type_vocab_size", 0) or 0) > 1
     usual = model.config._attn_implementation
-    if model.is_backend_compatible() and "position_ids" in taken:
+    known = LAYERS.issuperset(getattr(model.config, "layer_types", None) or ())
+    if known and model.is_backend_compatible() and "position_ids" in taken:
         model.set_attn_implementation(NAME)
-        yield Packed(model, first_position=_first_position(model), kinds=kinds)
+        yield Packed(model, first_position=pretrained.first_position(model), kinds=kinds)
         model.set_attn_implementation(usual)
     pad = getattr(model.config, "pad_token_id", None)
     yield Padded(model, pad=0 if pad is None else pad, kinds=kinds)
 
 
-def _first_position(model: Any) -> int:
-    """0, or padding index + 1 where the table of positions has a padding entry, as fairseq's have."""
-    table = getattr(getattr(model, "embeddings", None), "position_embeddings", None)
-    padding = getattr(table, "padding_idx", None)
-    return 0 if padding is None else int(padding) + 1
+def _checked(config: Any) -> tuple[int, ...]:
+    """Lengths; one of them longer than a short sliding window."""
+    window = getattr(config, "sliding_window", None) or CHECKED_WINDOW + 1
+    return (*CHECKED, window + 4) if window <= CHECKED_WINDOW else CHECKED
 
 
 @torch.inference_mode()
