@@ -3,7 +3,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from kubeembed_runtime.model.attention import Mask, attention, by_runs
+from kubeembed_runtime.model.attention import Mask, attention, by_runs, varlen
 from kubeembed_runtime.model.packing import Run, pack
 
 CPU = torch.device("cpu")
@@ -92,6 +92,57 @@ def test_a_packing_tells_a_gpu_what_is_seen() -> None:
     seen = pack([3, 6], CPU, [None, 2]).seen
     assert seen is not None
     assert (seen.tolist(), seen.dtype) == ([3, 2], torch.int32)
+
+
+def documented(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    ends: Tensor,
+    key_ends: Tensor,
+    longest: int,
+    longest_key: int,
+    *,
+    scale: float | None = None,
+    window_size: tuple[int, int] = (-1, -1),
+    enable_gqa: bool = False,
+    seqused_k: Tensor | None = None,
+) -> Tensor:
+    """torch's varlen_attn, as its documentation has it and as slow as can be: it has no CPU of its own."""
+    assert torch.equal(ends, key_ends)
+    assert longest == longest_key == int(ends.diff().max())
+    assert enable_gqa == (key.shape[1] < query.shape[1])
+    left, right = (2**30 if bound < 0 else bound for bound in window_size)
+    used = ends.diff() if seqused_k is None else seqused_k
+    mixed = []
+    for first, last, keys in zip(ends[:-1], ends[1:], used, strict=True):
+        q = query[first:last].transpose(0, 1)
+        k, v = (x[first : first + keys].transpose(0, 1) for x in (key, value))
+        ahead = torch.arange(k.shape[1]) - torch.arange(q.shape[1])[:, None]
+        seen = (ahead <= right) & (-ahead <= left)
+        part = scaled_dot_product_attention(
+            q, k, v, attn_mask=seen, scale=scale, enable_gqa=enable_gqa
+        )
+        mixed.append(part.transpose(0, 1))
+    return torch.cat(mixed)
+
+
+@pytest.mark.parametrize("kv_heads", [4, 2])
+@pytest.mark.parametrize(
+    ("mask", "attended"),
+    [*((mask, None) for mask in MASKS.values()), (Mask(), [None, 2, 5])],
+    ids=[*MASKS, "expansions"],
+)
+def test_what_is_asked_of_the_kernel_of_the_gpu_means_the_same(
+    mask: Mask, kv_heads: int, attended: list[int | None] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.nn.attention.varlen.varlen_attn", documented)
+    torch.manual_seed(0)
+    query = torch.randn(17, 4, 8)
+    key, value = torch.randn(2, 17, kv_heads, 8)
+    packing = pack([3, 6, 8], CPU, attended)
+    asked = varlen(query, key, value, packing, mask, 0.5)
+    torch.testing.assert_close(asked, by_runs(query, key, value, packing, mask, 0.5))
 
 
 GPU = [

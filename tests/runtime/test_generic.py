@@ -292,6 +292,29 @@ def test_a_decoder_is_encoded_from_its_folder(
         torch.testing.assert_close(vector, wanted, atol=2e-5, rtol=0)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("made", ["bert", "modernbert", "qwen2"])
+def test_a_gpu_says_what_the_cpu_says(
+    made: str, tmp_path: Path, minilm: Path, document: Callable[..., Any], monkeypatch: Any
+) -> None:
+    makers = {
+        "modernbert": lambda: hf.ModernBertModel(
+            hf.ModernBertConfig(**SMALL, pad_token_id=1, cls_token_id=2, local_attention=8)
+        ),
+        "qwen2": qwen2,
+    }
+    folder = minilm if made == "bert" else saved(makers[made](), tmp_path)
+    told = parse(document(folder, pooling="mean", normalize=True, maxTokens=64))
+    gpu = load(folder, told, 1)
+    gpu.warm_up(512)
+    monkeypatch.setattr(devices, "find", lambda: CPU)
+    cpu = load(folder, told, 1)
+    assert (gpu.device.type, cpu.device.type) == ("cuda", "cpu")
+    for ours, exact in zip(gpu(GIVEN), cpu(GIVEN), strict=True):
+        assert float((ours.dense * exact.dense).sum()) >= 0.999
+
+
 def test_warming_up_runs_a_batch_of_each_size(
     minilm: Path, document: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
