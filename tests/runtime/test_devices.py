@@ -63,9 +63,11 @@ def never() -> float:
 
 
 def test_what_the_document_says_is_not_questioned() -> None:
-    assert precision("bfloat16", OLD_CPU, {}, never) == Precision(
-        dtypes=(BF16,), why="spec.recipe.dtype"
-    )
+    asked = precision("bfloat16", NEW_CPU, {}, never)
+    assert asked == Precision(dtypes=(BF16,), why="spec.recipe.dtype")
+    asked = precision("bfloat16", OLD_CPU, {}, never)
+    assert asked.dtypes == (BF16,)
+    assert asked.why.endswith("no arithmetic for: float32 is faster")
 
 
 def test_float16_is_refused_where_there_is_none() -> None:

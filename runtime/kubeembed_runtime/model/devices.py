@@ -88,7 +88,9 @@ def precision(
         problem = "spec.recipe.dtype is float16, for which this CPU has no arithmetic"
         raise StartFailed(Reason.INVALID_RECIPE, f"{problem}; write auto, float32 or bfloat16")
     if wanted != "auto":
-        return Precision(dtypes=(getattr(torch, wanted),), why="spec.recipe.dtype")
+        emulated = wanted == "bfloat16" and not machine.bfloat16
+        slow = ", which this device has no arithmetic for: float32 is faster" if emulated else ""
+        return Precision(dtypes=(getattr(torch, wanted),), why=f"spec.recipe.dtype{slow}")
     if machine.cuda:
         half = torch.bfloat16 if machine.bfloat16 else torch.float16
         return _kept(half, config, "half precision is what the GPU is fast in")
