@@ -7,18 +7,16 @@ What is computed of the outputs afterwards (MaxSim, the mean of chunks) runs in 
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import TypeVar
 
 from kubeembed_api.report import RuntimeInfo
 from kubeembed_runtime.batcher import Batcher
-from kubeembed_runtime.errors import AdapterRefused, InvalidInput, QueueFull, UnknownModel
+from kubeembed_runtime.errors import InvalidInput, QueueFull
 from kubeembed_runtime.maxsim import maxsim
 from kubeembed_runtime.prompts import Prompts
 from kubeembed_runtime.requests import (
     Adapter,
     Adapters,
-    AdapterState,
     Encoded,
     EncodeRequest,
     Input,
@@ -38,25 +36,6 @@ T = TypeVar("T")
 
 #: Requests that may wait for a tokenizer thread. Their bodies are what takes memory: 1,024 of them at most.
 MAX_TOKENIZING = 1024
-
-
-class NoAdapters:
-    """As requests.Adapters, of a model that serves none."""
-
-    names: tuple[str, ...] = ()
-    states: tuple[AdapterState, ...] = ()
-
-    def find(self, name: str) -> Adapter:
-        raise UnknownModel(name, ("the base model alone",))
-
-    def put(self, name: str, folder: Path) -> Future[Adapter]:
-        raise AdapterRefused(f"adapter {name!r} cannot be served: this model takes none")
-
-    def remove(self, name: str) -> Future[None]:
-        raise UnknownModel(name, ("the base model alone",))
-
-
-NO_ADAPTERS = NoAdapters()
 
 
 class Pipeline:

@@ -9,7 +9,8 @@ import pytest
 
 from kubeembed_runtime.errors import StartFailed
 from kubeembed_runtime.model.files import Files
-from kubeembed_runtime.model.layouts import Facts, told_by_files
+from kubeembed_runtime.model.layouts import told_by_files
+from kubeembed_runtime.model.modules import Facts
 from kubeembed_runtime.model.recipes import MultivectorRecipe, ScoreRecipe, SparseRecipe
 
 BERT = {"model_type": "bert", "hidden_size": 8, "max_position_embeddings": 16}

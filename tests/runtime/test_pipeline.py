@@ -11,7 +11,7 @@ from kubeembed_runtime import pipeline as room
 from kubeembed_runtime.batcher import Batcher
 from kubeembed_runtime.errors import AdapterRefused, InvalidInput, QueueFull, UnknownModel
 from kubeembed_runtime.lifecycle import Lifecycle
-from kubeembed_runtime.pipeline import NO_ADAPTERS, Pipeline
+from kubeembed_runtime.pipeline import Pipeline
 from kubeembed_runtime.prompts import Prompts
 from kubeembed_runtime.requests import (
     Adapter,
@@ -73,7 +73,7 @@ class Ran:
         self.items: list[Item] = []
         self.batcher = Batcher(self._run, budget=4, capacity=200)
         self.batcher.start()
-        options = {"adapters": NO_ADAPTERS, **options}
+        options = {"adapters": Registry(), **options}
         self.pipeline = Pipeline(
             info=info, tokenize=tokenize, batcher=self.batcher, threads=1, **options
         )
@@ -127,8 +127,8 @@ async def test_too_many_tokens_are_counted_and_refused(pipeline: Pipeline) -> No
 
 
 async def test_an_adapter_that_is_not_loaded_is_refused(pipeline: Pipeline) -> None:
-    with pytest.raises(UnknownModel):
-        await pipeline.encode(EncodeRequest(inputs=["a"], adapter="legal"))
+    with pytest.raises(UnknownModel, match="minilm:medical"):
+        await pipeline.encode(EncodeRequest(inputs=["a"], adapter="medical"))
 
 
 async def test_more_requests_than_may_be_tokenised_are_refused(
@@ -291,7 +291,10 @@ class Registry:
         self.loading: Future[Adapter] = Future()
 
     def find(self, name: str) -> "Adapter | Future[Adapter]":
-        return {"legal": Legal(), "slow": self.loading}[name]
+        known = {"legal": Legal(), "slow": self.loading}
+        if name not in known:
+            raise UnknownModel(f"minilm:{name}", ("minilm", "minilm:legal", "minilm:slow"))
+        return known[name]
 
 
 @pytest.mark.parametrize("name", ["legal", "slow"])

@@ -16,7 +16,7 @@ from pydantic.alias_generators import to_camel
 
 from kubeembed_api.document import Output
 from kubeembed_api.sources import Source
-from kubeembed_runtime.model.layouts import Facts
+from kubeembed_runtime.model.modules import Facts
 from kubeembed_runtime.model.recipes import (
     MultivectorRecipe,
     Pooling,

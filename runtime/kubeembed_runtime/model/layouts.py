@@ -4,15 +4,13 @@ sentence-transformers' four kinds of model, PyLate, stanford's ColBERT and FlagE
 apart by what they leave behind. A file that tells something that cannot be served is an error, not silence.
 """
 
-import string
 from collections.abc import Mapping
 from typing import Any
 
-from kubeembed_api.reasons import Reason
-from kubeembed_runtime.errors import StartFailed
 from kubeembed_runtime.model.files import MODULES, SETTINGS, TOKENIZER, Files
+from kubeembed_runtime.model.late import bge_m3, late_interaction, stanford
+from kubeembed_runtime.model.modules import Facts, projections, refuse_other_modules, unsupported
 from kubeembed_runtime.model.recipes import (
-    MultivectorRecipe,
     Pooling,
     ScoreRecipe,
     SparseActivation,
@@ -20,14 +18,9 @@ from kubeembed_runtime.model.recipes import (
     Told,
 )
 
-#: Fields of Recipe -> what is told of them.
-Facts = Mapping[str, Told[Any]]
-
-#: In the order that a text goes through them; those without effect when serving anywhere.
+#: In the order that a text goes through them.
 _DENSE_MODULES = ("Transformer", "Pooling", "Dense", "Normalize")
 _SPARSE_MODULES = ("Transformer", "MLMTransformer", "SpladePooling")
-_TOKEN_MODULES = ("Transformer", "Dense", "Normalize", "MultiVectorMask")
-_NO_EFFECT = ("Dropout",)
 
 #: Old pooling configurations have one flag per mode; new ones name the mode.
 _OLD_POOLINGS = {
@@ -49,16 +42,10 @@ _SPARSE_ACTIVATIONS: Mapping[str, SparseActivation] = {
 #: Tokenizers without a limit say 10^30, which is no limit either.
 _NO_LIMIT = 10_000_000
 
-_PUNCTUATION = tuple(string.punctuation)
-
 
 def told_by_files(files: Files) -> Facts:
     """Raises StartFailed: UnsupportedModel."""
     return {**_texts(files), **_prompts(files), **_attention(files), **_outputs(files)}
-
-
-def _unsupported(problem: str) -> StartFailed:
-    return StartFailed(Reason.UNSUPPORTED_MODEL, problem)
 
 
 def _texts(files: Files) -> Facts:
@@ -106,39 +93,27 @@ def _outputs(files: Files) -> Facts:
     model_type = files.settings.get("model_type")
     architecture = next(iter(files.config.get("architectures") or ()), "")
     if architecture == "HF_ColBERT":
-        return _stanford(files)
+        return stanford(files)
     if model_type in ("ColBERT", "MultiVectorEncoder") or "query_prefix" in files.settings:
-        return _late_interaction(files, pylate=model_type != "MultiVectorEncoder")
+        return late_interaction(files, pylate=model_type != "MultiVectorEncoder")
     if model_type == "SparseEncoder" or "SpladePooling" in files.kinds():
         return _sparse(files)
     if model_type == "CrossEncoder" or architecture.endswith("ForSequenceClassification"):
         return _cross_encoder(files)
     if model_type not in (None, "SentenceTransformer"):
         known = "SentenceTransformer, SparseEncoder, CrossEncoder, MultiVectorEncoder, ColBERT"
-        raise _unsupported(f"{SETTINGS} says model_type {model_type}; supported: {known}")
-    return {**_dense(files), **_bge_m3(files)}
-
-
-def _refuse_other_modules(files: Files, known: tuple[str, ...]) -> None:
-    """Each must be known, and the order the usual one: another is another computation."""
-    kinds = [kind for kind in files.kinds() if kind not in _NO_EFFECT]
-    for kind in kinds:
-        if kind not in known:
-            problem = f"{MODULES} has a {kind} module"
-            raise _unsupported(f"{problem}; supported here: {', '.join(known)}")
-    ordered = [kind for kind in kinds if kind != "MultiVectorMask"]  # it changes no vector
-    if ordered != sorted(ordered, key=known.index):
-        raise _unsupported(f"{MODULES} has {', '.join(kinds)}; supported: {', '.join(known)}")
+        raise unsupported(f"{SETTINGS} says model_type {model_type}; supported: {known}")
+    return {**_dense(files), **bge_m3(files)}
 
 
 def _dense(files: Files) -> Facts:
     if files.modules is None:
         return {}
-    _refuse_other_modules(files, _DENSE_MODULES)
+    refuse_other_modules(files, _DENSE_MODULES)
     facts: dict[str, Told[Any]] = {
         "outputs": Told(value=("dense",), origin=MODULES),
         "normalize": Told(value="Normalize" in files.kinds(), origin=MODULES),
-        **_projections(files),
+        **projections(files),
     }
     module = files.module("Pooling")
     return facts if module is None or not module[1] else {**facts, **_pooling(*module)}
@@ -148,7 +123,7 @@ def _pooling(name: str, config: Mapping[str, Any]) -> Facts:
     modes = _modes(config)
     if len(modes) != 1 or modes[0] not in _POOLINGS:
         found = " + ".join(modes) or "nothing"
-        raise _unsupported(f"{name} pools by {found}; supported: {', '.join(_POOLINGS)}")
+        raise unsupported(f"{name} pools by {found}; supported: {', '.join(_POOLINGS)}")
     include = bool(config.get("include_prompt", True))
     return {
         "pooling": Told(value=_POOLINGS[modes[0]], origin=name),
@@ -163,61 +138,20 @@ def _modes(config: Mapping[str, Any]) -> list[str]:
     return [mode for flag, mode in _OLD_POOLINGS.items() if config.get(flag)]
 
 
-def _projections(files: Files) -> Facts:
-    folders = tuple(files.folders("Dense"))
-    if not folders:
-        return {}
-    last = f"{folders[-1]}/config.json"
-    width = files.read(last).get("out_features")
-    if width is None:
-        raise _unsupported(f"{last} tells no out_features")
-    return {
-        "projections": Told(value=folders, origin=MODULES),
-        "dimensions": Told(value=int(width), origin=last),
-    }
-
-
-def _bge_m3(files: Files) -> Facts:
-    """FlagEmbedding keeps its other two heads beside a model that is otherwise an ordinary one."""
-    facts: dict[str, Told[Any]] = {}
-    outputs = ["dense"]
-    sparse, tokens = "sparse_linear.pt", "colbert_linear.pt"
-    if files.has(sparse):
-        outputs.append("sparse")
-        facts["sparse"] = Told(value=BGE_M3_SPARSE, origin=sparse)
-    if files.has(tokens):
-        outputs.append("multivector")
-        width = int(files.config.get("hidden_size", 0))
-        recipe = MultivectorRecipe(dimensions=width, skip_first=True, mean=True, file=tokens)
-        facts["multivector"] = Told(value=recipe, origin=tokens)
-    if facts:
-        facts["outputs"] = Told(value=tuple(outputs), origin=f"{sparse}, {tokens}")
-    return facts
-
-
-#: FlagEmbedding drops XLM-R's special tokens from the weights.
-BGE_M3_SPARSE = SparseRecipe(
-    kind="linear",
-    activation="relu",
-    skip=("<s>", "</s>", "<pad>", "<unk>"),
-    file="sparse_linear.pt",
-)
-
-
 def _sparse(files: Files) -> Facts:
     routed = "Router" in files.kinds()
     if not routed:
-        _refuse_other_modules(files, _SPARSE_MODULES)
+        refuse_other_modules(files, _SPARSE_MODULES)
     name, config = (
         _document_route(files) if routed else files.module("SpladePooling") or (MODULES, {})
     )
     strategy = config.get("pooling_strategy", "max")
     if strategy != "max":
-        raise _unsupported(f"{name} pools sparse weights by {strategy}; supported: max")
+        raise unsupported(f"{name} pools sparse weights by {strategy}; supported: max")
     activation = config.get("activation_function", "relu")
     if activation not in _SPARSE_ACTIVATIONS:
         known = ", ".join(_SPARSE_ACTIVATIONS)
-        raise _unsupported(f"{name} activates by {activation}; supported: {known}")
+        raise unsupported(f"{name} activates by {activation}; supported: {known}")
     recipe = SparseRecipe(
         kind="mlm", activation=_SPARSE_ACTIVATIONS[activation], documents_only=routed
     )
@@ -239,18 +173,18 @@ def _document_route(files: Files) -> tuple[str, Mapping[str, Any]]:
         "query": ["SparseStaticEmbedding"],
         "document": ["MLMTransformer", "SpladePooling"],
     }:
-        raise _unsupported(
+        raise unsupported(
             f"{name} routes {ways}; supported: queries by weights, documents by SPLADE"
         )
     encoder, pooling = told["structure"]["document"]
     if encoder:
-        raise _unsupported(f"{name} has its encoder in {encoder}; supported: beside config.json")
+        raise unsupported(f"{name} has its encoder in {encoder}; supported: beside config.json")
     path = f"{pooling}/config.json"
     return path, files.read(path)
 
 
 def _cross_encoder(files: Files) -> Facts:
-    _refuse_other_modules(files, ("Transformer",))
+    refuse_other_modules(files, ("Transformer",))
     names = files.config.get("id2label")
     labels = len(names) if names else int(files.config.get("num_labels", 2))
     stored = (
@@ -270,69 +204,10 @@ def _cross_encoder(files: Files) -> Facts:
 def _activation(name: str, origin: str) -> tuple[Any, str]:
     short = name.rpartition(".")[2].lower()
     if short not in ("sigmoid", "identity"):
-        raise _unsupported(f"{origin} activates scores by {name}; supported: Sigmoid, Identity")
+        raise unsupported(f"{origin} activates scores by {name}; supported: Sigmoid, Identity")
     return short, origin
 
 
 def _usual_activation(labels: int) -> tuple[Any, str]:
     usual = "sigmoid" if labels == 1 else "identity"
     return usual, f"config.json ({labels} labels: sentence-transformers takes {usual})"
-
-
-def _late_interaction(files: Files, *, pylate: bool) -> Facts:
-    """PyLate's files, or those of sentence-transformers' MultiVectorEncoder, which took them over."""
-    _refuse_other_modules(files, _TOKEN_MODULES)
-    told = {**files.transformer, **files.settings}
-    projections = _projections(files)
-    width = projections["dimensions"].value if projections else files.config.get("hidden_size", 0)
-    expansion = _expansion(told, pylate)
-    mask = files.module("MultiVectorMask")
-    usual = _PUNCTUATION if pylate else ()
-    skip = mask[1].get("skiplist_words") if mask else told.get("skiplist_words", usual)
-    recipe = MultivectorRecipe(
-        dimensions=int(width),
-        query_tokens=expansion["length"] if expansion else told.get("query_length"),
-        document_tokens=told.get("document_length", 180 if pylate else None),
-        expand=expansion is not None,
-        attend_expansion=bool((expansion or {}).get("attend")),
-        query_marker=told.get("query_prefix"),
-        document_marker=told.get("document_prefix"),
-        skip=tuple(skip or ()),
-        normalize=pylate or "Normalize" in files.kinds(),
-    )
-    return {
-        "outputs": Told(value=("multivector",), origin=SETTINGS),
-        "multivector": Told(value=recipe, origin=SETTINGS),
-        "projections": projections.get("projections", Told(value=(), origin=MODULES)),
-    }
-
-
-def _expansion(told: Mapping[str, Any], pylate: bool) -> Mapping[str, Any] | None:
-    """How a query is filled up; PyLate did so unless told not to."""
-    if "query_expansion" in told or not pylate or told.get("do_query_expansion") is False:
-        return told.get("query_expansion")
-    attend = bool(told.get("attend_to_expansion_tokens"))
-    return {"attend": attend, "length": told.get("query_length") or 32}
-
-
-def _stanford(files: Files) -> Facts:
-    name = "artifact.metadata"
-    told = files.read(name)
-    if not told:
-        problem = f"config.json says HF_ColBERT and there is no {name} to tell its recipe"
-        raise StartFailed(Reason.INVALID_RECIPE, problem)
-    recipe = MultivectorRecipe(
-        dimensions=int(told.get("dim", 128)),
-        query_tokens=told.get("query_maxlen", 32),
-        document_tokens=told.get("doc_maxlen", 220),
-        expand=True,
-        attend_expansion=bool(told.get("attend_to_mask_tokens")),
-        query_marker=told.get("query_token_id", "[unused0]"),
-        document_marker=told.get("doc_token_id", "[unused1]"),
-        skip=_PUNCTUATION if told.get("mask_punctuation", True) else (),
-        file="linear.weight",
-    )
-    return {
-        "outputs": Told(value=("multivector",), origin=name),
-        "multivector": Told(value=recipe, origin=name),
-    }

@@ -26,8 +26,9 @@ from kubeembed_api.reasons import Reason
 from kubeembed_runtime.errors import StartFailed
 from kubeembed_runtime.model import catalogue
 from kubeembed_runtime.model.files import Files
-from kubeembed_runtime.model.layouts import Facts, told_by_files
+from kubeembed_runtime.model.layouts import told_by_files
 from kubeembed_runtime.model.limits import Limits, causal, limits, read_config
+from kubeembed_runtime.model.modules import Facts
 from kubeembed_runtime.model.recipes import Pooling, Recipe, SparseRecipe, Told
 from kubeembed_runtime.requests import Kind
 
