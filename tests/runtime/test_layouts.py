@@ -230,6 +230,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"config.json": CLASSIFIER, SETTINGS: {"activation_fn": "torch.nn.Softmax"}},
         r"activates scores by torch\.nn\.Softmax; supported: Sigmoid, Identity",
     ),
+    "router without ways": (
+        {"modules.json": modules(Router=""), SETTINGS: {"model_type": "SparseEncoder"}},
+        r"router_config\.json routes .*; supported: queries by weights, documents by SPLADE",
+    ),
     "no metadata": (
         {"config.json": {**BERT, "architectures": ["HF_ColBERT"]}},
         r"no artifact\.metadata",

@@ -165,8 +165,9 @@ def _document_route(files: Files) -> tuple[str, Mapping[str, Any]]:
     """A router with two ways: a query's tokens have fixed weights, a document is encoded."""
     name = "router_config.json"
     told = files.read(name)
+    types, structure = told.get("types") or {}, told.get("structure") or {}
     ways = {
-        side: [told["types"][path].rpartition(".")[2] for path in told["structure"].get(side, ())]
+        side: [str(types.get(path)).rpartition(".")[2] for path in structure.get(side, ())]
         for side in ("query", "document")
     }
     if ways != {
@@ -176,7 +177,7 @@ def _document_route(files: Files) -> tuple[str, Mapping[str, Any]]:
         raise unsupported(
             f"{name} routes {ways}; supported: queries by weights, documents by SPLADE"
         )
-    encoder, pooling = told["structure"]["document"]
+    encoder, pooling = structure["document"]
     if encoder:
         raise unsupported(f"{name} has its encoder in {encoder}; supported: beside config.json")
     path = f"{pooling}/config.json"
