@@ -1,4 +1,4 @@
-"""Items of many requests -> batches for one device, oldest first, each up to a token budget.
+"""Items of many requests -> batches for one device, each up to a token budget, fair to all that wait.
 
 There is no timer: an idle device starts at once, and while it is busy the queue grows, so load makes the
 batches larger. The budget is in tokens because time is: 64 short queries cost what one long passage does.
@@ -7,12 +7,11 @@ batches larger. The budget is in tokens because time is: 64 short queries cost w
 import logging
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 
-from kubeembed_runtime.errors import DeadlineExceeded, DeviceFailed, QueueFull
+from kubeembed_runtime.errors import DeadlineExceeded, DeviceFailed, OutOfMemory, QueueFull
+from kubeembed_runtime.queueing import Job, Queue, Slot
 from kubeembed_runtime.requests import BatchRun, Item, Output
 
 logger = logging.getLogger(__name__)
@@ -22,38 +21,12 @@ Run = Callable[[Sequence[Item]], Sequence[Output]]
 #: So many batches failing one after the other mean that the device, not the input, is broken.
 FAILURES_TO_DIE = 5
 
+#: So many good batches after which a budget that was halved for want of memory doubles again: what was full
+#: may have been a neighbour's doing, and if it was not, one batch in so many is run twice.
+BATCHES_TO_GROW = 100
+
 #: Weight of the newest batch in the measured rate (tokens per second).
 RATE_SMOOTHING = 0.2
-
-
-@dataclass(slots=True, kw_only=True, eq=False)
-class _Job:
-    """A submitted request: how far it has been batched, and what has come back."""
-
-    items: Sequence[Item]
-    deadline: float | None
-    submitted: float
-    future: "Future[list[Output]]" = field(default_factory=Future)
-    taken: int = 0
-    missing: int = 0
-    outputs: list[Output | None] = field(default_factory=list)
-
-    def fail(self, error: Exception) -> None:
-        if not self.future.done() and self.future.set_running_or_notify_cancel():
-            self.future.set_exception(error)
-
-    def put(self, index: int, output: Output) -> None:
-        self.outputs[index] = output
-        self.missing -= 1
-        if self.missing == 0 and not self.future.done():
-            self._finish()
-
-    def _finish(self) -> None:
-        if self.future.set_running_or_notify_cancel():
-            self.future.set_result([output for output in self.outputs if output is not None])
-
-
-_Slot = tuple[_Job, int]
 
 
 class Batcher:
@@ -61,6 +34,9 @@ class Batcher:
 
     budget: tokens per batch; an item larger than that runs alone. capacity: tokens that may wait; a request
     that finds nothing waiting is always taken. `run` and `observe` are called in the device thread.
+
+    A batch for which `run` raises OutOfMemory halves the budget and is run once more, in parts of the new
+    one; a part that has no memory then either fails its requests.
     """
 
     def __init__(
@@ -74,10 +50,10 @@ class Batcher:
     ) -> None:
         self._run, self._observe, self._clock = run, observe, clock
         self.budget, self.capacity = budget, capacity
-        self._jobs: deque[_Job] = deque()
-        self._waiting_tokens = 0
+        self._whole_budget = budget
+        self._queue = Queue()
         self._tokens_per_second = 0.0
-        self._failures = 0
+        self._failures = self._successes = 0
         self._changed = threading.Condition()
         self._closing = False
         self._death: DeviceFailed | None = None
@@ -99,43 +75,40 @@ class Batcher:
 
     @property
     def waiting_tokens(self) -> int:
-        return self._waiting_tokens
+        return self._queue.tokens
 
     @property
     def waiting_seconds(self) -> float:
         """Estimate of how long what waits will take, at the measured rate."""
-        return self._waiting_tokens / self._tokens_per_second if self._tokens_per_second else 0.0
+        return self._queue.tokens / self._tokens_per_second if self._tokens_per_second else 0.0
 
     def admit(self, tokens: int) -> None:
         """Raises QueueFull where `tokens` more are too many, DeviceFailed where nothing runs any more."""
         if self._death is not None:
             raise self._death
-        if self._waiting_tokens and self._waiting_tokens + tokens > self.capacity:
-            retry_after = max(1.0, self.waiting_seconds)
-            raise QueueFull(self._waiting_tokens, self.capacity, retry_after)
+        waiting = self._queue.tokens
+        if waiting and waiting + tokens > self.capacity:
+            raise QueueFull(waiting, self.capacity, max(1.0, self.waiting_seconds))
 
     def submit(
         self, items: Sequence[Item], deadline: float | None = None
     ) -> "Future[list[Output]]":
         """The outputs, in order. Cancel the future and what has not run yet is dropped.
 
-        Raises QueueFull and DeviceFailed; the future raises DeadlineExceeded and DeviceFailed.
+        The items have one adapter. Raises QueueFull and DeviceFailed; the future raises DeadlineExceeded,
+        OutOfMemory and DeviceFailed.
         """
-        job = _Job(items=items, deadline=deadline, submitted=self._clock())
-        job.missing = len(items)
-        job.outputs = [None] * len(items)
+        job = Job(items=items, deadline=deadline, submitted=self._clock())
         with self._changed:
             if self._closing:
                 raise DeviceFailed("the runtime is stopping")
-            tokens = sum(item.tokens for item in items)
-            self.admit(tokens)
-            self._waiting_tokens += tokens
-            self._jobs.append(job)
+            self.admit(job.tokens)
+            self._queue.add(job)
             self._changed.notify()
         return job.future
 
     def _live(self) -> None:
-        batch: list[_Slot] = []
+        batch: list[Slot] = []
         try:
             while batch := self._next():
                 self._do(batch)
@@ -145,65 +118,49 @@ class Batcher:
         else:
             self._die(DeviceFailed("the runtime has stopped"), [])
 
-    def _die(self, error: DeviceFailed, batch: list[_Slot]) -> None:
+    def _die(self, error: DeviceFailed, batch: Sequence[Slot]) -> None:
         with self._changed:
             self._death = error
-            jobs, self._jobs, self._waiting_tokens = list(self._jobs), deque(), 0
-        for job in [*(job for job, _ in batch), *jobs]:
+            jobs = self._queue.clear()
+        for job in [*(slot.job for slot in batch), *jobs]:
             job.fail(error)
 
-    def _next(self) -> list[_Slot]:
+    def _next(self) -> list[Slot]:
         """Waits for work. Empty means: closing, and all is done."""
         with self._changed:
             while True:
-                if batch := self._take():
+                if batch := self._queue.take(self.budget, self._wanted):
                     return batch
                 if self._closing:
                     return []
                 self._changed.wait()
 
-    def _take(self) -> list[_Slot]:
-        batch: list[_Slot] = []
-        room = self.budget
-        while self._jobs:
-            job = self._jobs[0]
-            if self._wanted(job):
-                room = self._fill(batch, job, room)
-                if job.taken < len(job.items):
-                    break
-            self._waiting_tokens -= sum(item.tokens for item in job.items[job.taken :])
-            self._jobs.popleft()
-        return batch
-
-    def _wanted(self, job: _Job) -> bool:
+    def _wanted(self, job: Job) -> bool:
         if job.deadline is not None and self._clock() > job.deadline:
             job.fail(DeadlineExceeded("the deadline passed before the device was free"))
-        if not job.items and not job.future.done():
-            job.future.set_result([])
         return not job.future.done()
 
-    def _fill(self, batch: list[_Slot], job: _Job, room: int) -> int:
-        """Moves what fits from the job to the batch; returns the room that is left."""
-        while job.taken < len(job.items):
-            tokens = job.items[job.taken].tokens
-            if batch and tokens > room:
-                break
-            batch.append((job, job.taken))
-            job.taken += 1
-            room -= tokens
-            self._waiting_tokens -= tokens
-        return room
+    def _do(self, batch: Sequence[Slot]) -> None:
+        error = self._try(batch)
+        if isinstance(error, OutOfMemory):
+            self._shrink(error)
+            for part in parts(batch, self.budget):
+                if failure := self._try(part):
+                    self._fail(part, failure)
+        elif error is not None:
+            self._fail(batch, error)
+        if error is not None and self._failures >= FAILURES_TO_DIE:
+            raise error
 
-    def _do(self, batch: list[_Slot]) -> None:
+    def _try(self, batch: Sequence[Slot]) -> Exception | None:
+        """Runs a batch and puts its outputs into its jobs; or returns what `run` raised."""
         begun = self._clock()
-        waits = [begun - job.submitted for job, index in batch if index == 0]
-        items = [job.items[index] for job, index in batch]
+        items = [slot.item for slot in batch]
         failure: Exception | None = None
         try:
             outputs = self._run(items)
         except Exception as error:
             failure = error
-            self._fail(batch, error)
         seconds = self._clock() - begun
         tokens = sum(item.tokens for item in items)
         if failure is None:
@@ -214,27 +171,57 @@ class Batcher:
                 tokens=tokens,
                 fill=tokens / self.budget,
                 device_seconds=seconds,
-                queue_seconds=waits,
+                queue_seconds=[slot.job.start(begun) for slot in batch if not slot.job.started],
                 failed=failure is not None,
             )
         )
-        if failure is not None and self._failures >= FAILURES_TO_DIE:
-            raise failure
+        return failure
 
     def _succeed(
-        self, batch: list[_Slot], outputs: Sequence[Output], tokens: int, seconds: float
+        self, batch: Sequence[Slot], outputs: Sequence[Output], tokens: int, seconds: float
     ) -> None:
         self._failures = 0
+        self._grow()
         rate = tokens / seconds if seconds > 0 else 0.0
         old = self._tokens_per_second or rate
         self._tokens_per_second = old + RATE_SMOOTHING * (rate - old)
-        for (job, index), output in zip(batch, outputs, strict=True):
-            job.put(index, output)
+        for slot, output in zip(batch, outputs, strict=True):
+            slot.job.put(slot.place, output)
 
-    def _fail(self, batch: list[_Slot], error: Exception) -> None:
-        self._failures += 1
+    def _fail(self, batch: Sequence[Slot], error: Exception) -> None:
+        """Want of memory is the input's doing or a neighbour's: it is no sign of a broken device."""
         logger.error("a batch of %d items failed: %s", len(batch), error)
-        failure = DeviceFailed(f"the forward pass failed: {error}")
-        failure.__cause__ = error
-        for job, _ in batch:
-            job.fail(failure)
+        failure: Exception = error
+        if not isinstance(error, OutOfMemory):
+            self._failures += 1
+            failure = DeviceFailed(f"the forward pass failed: {error}")
+            failure.__cause__ = error
+        for slot in batch:
+            slot.job.fail(failure)
+
+    def _shrink(self, error: OutOfMemory) -> None:
+        self._successes = 0
+        self.budget = max(1, self.budget // 2)
+        logger.warning("%s; batches of %d tokens from here on", error, self.budget)
+
+    def _grow(self) -> None:
+        if self.budget == self._whole_budget:
+            return
+        self._successes += 1
+        if self._successes >= BATCHES_TO_GROW:
+            self._successes = 0
+            self.budget = min(self._whole_budget, self.budget * 2)
+            logger.info("batches of %d tokens again", self.budget)
+
+
+def parts(batch: Sequence[Slot], budget: int) -> list[list[Slot]]:
+    """The batch, in its order, in parts of at most `budget` tokens, or of one item."""
+    found: list[list[Slot]] = []
+    room = 0
+    for slot in batch:
+        if not found or slot.item.tokens > room:
+            found.append([])
+            room = budget
+        found[-1].append(slot)
+        room -= slot.item.tokens
+    return found

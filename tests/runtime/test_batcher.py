@@ -4,9 +4,11 @@ from concurrent.futures import wait
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from kubeembed_runtime.batcher import FAILURES_TO_DIE, Batcher
-from kubeembed_runtime.errors import DeadlineExceeded, DeviceFailed, QueueFull
+from kubeembed_runtime.batcher import BATCHES_TO_GROW, FAILURES_TO_DIE, Batcher
+from kubeembed_runtime.errors import DeadlineExceeded, DeviceFailed, OutOfMemory, QueueFull
 from kubeembed_runtime.requests import BatchRun, Item, Output
 
 SECONDS = 10
@@ -95,7 +97,9 @@ def test_an_idle_device_starts_at_once_and_a_busy_one_lets_the_queue_grow(rig: R
     assert rig.device.batches == [[900], [1, 2, 3]]
 
 
-def test_a_batch_is_the_oldest_items_up_to_the_budget_without_skipping(rig: Rig) -> None:
+def test_a_batch_is_the_oldest_items_up_to_the_budget_without_skipping_what_does_not_fit(
+    rig: Rig,
+) -> None:
     occupy(rig)
     futures = [
         rig.batcher.submit(items(4, first=1)),
@@ -230,6 +234,95 @@ def test_an_encoder_that_loses_an_output_fails_the_request_rather_than_hanging_i
         batcher.submit(items(1)).result(SECONDS)
     batcher._thread.join(SECONDS)
     assert not batcher.alive
+
+
+def test_a_batch_without_memory_is_run_once_more_in_halves_and_the_budget_stays_halved(
+    rig: Rig,
+) -> None:
+    rig.device.failures.append(OutOfMemory("8 tokens"))
+    rig.device.let_all()
+    assert values(rig.batcher.submit(items(2, 2, 2, 2, first=1)).result(SECONDS)) == [1, 2, 3, 4]
+    assert rig.batcher.budget == 5
+    assert values(rig.batcher.submit(items(3, 3, first=5)).result(SECONDS)) == [5, 6]
+    assert rig.device.batches == [[1, 2, 3, 4], [1, 2], [3, 4], [5], [6]]
+
+
+def test_what_has_no_memory_the_second_time_fails_and_no_other_request_of_the_batch(
+    rig: Rig,
+) -> None:
+    occupy(rig)
+    large, small = rig.batcher.submit(items(5, first=1)), rig.batcher.submit(items(3, first=2))
+    rig.device.let()
+    rig.device.wait_begun()
+    rig.device.failures += [OutOfMemory("8 tokens"), OutOfMemory("5 tokens")]
+    rig.device.let_all()
+    with pytest.raises(OutOfMemory, match="5 tokens"):
+        large.result(SECONDS)
+    assert values(small.result(SECONDS)) == [2]
+    assert rig.device.batches == [[900], [1, 2], [1], [2]]
+
+
+def test_inputs_without_memory_never_end_the_device(rig: Rig) -> None:
+    rig.device.let_all()
+    for n in range(2 * FAILURES_TO_DIE):
+        rig.device.failures += [OutOfMemory("9 tokens")] * 2
+        with pytest.raises(OutOfMemory):
+            rig.batcher.submit(items(9, first=n)).result(SECONDS)
+    assert rig.batcher.alive
+    assert values(rig.batcher.submit(items(1, first=7)).result(SECONDS)) == [7]
+
+
+def test_a_halved_budget_grows_back_after_many_good_batches(rig: Rig) -> None:
+    rig.device.failures.append(OutOfMemory("8 tokens"))
+    rig.device.let_all()
+    rig.batcher.submit(items(8)).result(SECONDS)
+    assert rig.batcher.budget == 5
+    for _ in range(BATCHES_TO_GROW):
+        rig.batcher.submit(items(1)).result(SECONDS)
+    rig.batcher.close()
+    assert rig.batcher.budget == 10
+
+
+def test_a_device_that_dies_in_a_second_try_ends_every_future() -> None:
+    rig = Rig(capacity=1000)
+    rig.device.failures = [OutOfMemory("8 tokens"), SystemExit("gone")]
+    futures = [rig.batcher.submit(items(8, first=n)) for n in range(3)]
+    rig.device.let_all()
+    assert not wait(futures, SECONDS).not_done
+    assert all(isinstance(future.exception(), DeviceFailed) for future in futures)
+
+
+REQUESTS = st.lists(st.lists(st.integers(1, 12), max_size=6), max_size=12)
+FAILURES = st.lists(st.sampled_from([None, "memory", "broken", "gone"]), max_size=12)
+
+
+@given(REQUESTS, FAILURES)
+@settings(max_examples=50, deadline=None)
+def test_whatever_fails_every_request_ends_with_its_own_outputs_in_order_or_an_error(
+    requests: list[list[int]], failures: list[str | None]
+) -> None:
+    raised = {
+        "memory": OutOfMemory("no memory"),
+        "broken": ValueError("broken"),
+        "gone": SystemExit("gone"),
+    }
+    planned = iter(failures)
+
+    def run(given: Sequence[Item]) -> list[Output]:
+        if (failure := next(planned, None)) is not None:
+            raise raised[failure]
+        return [Output(dense=np.array([item.ids[0]], np.float32)) for item in given]
+
+    batcher = Batcher(run, budget=10, capacity=10_000)
+    futures = [batcher.submit(items(*sizes, first=100 * n)) for n, sizes in enumerate(requests)]
+    batcher.start()
+    batcher.close()
+    for n, (sizes, future) in enumerate(zip(requests, futures, strict=True)):
+        error = future.exception(0)
+        if error is None:
+            assert values(future.result(0)) == [100 * n + index for index in range(len(sizes))]
+        else:
+            assert isinstance(error, OutOfMemory | DeviceFailed)
 
 
 def test_closing_runs_what_was_accepted(rig: Rig) -> None:

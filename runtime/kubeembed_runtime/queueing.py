@@ -1,0 +1,172 @@
+"""What waits for the device, and whose turn it is. Not safe across threads by itself: the batcher's lock is.
+
+The rule: adapters take turns, requests without one being one of them; and within an adapter its requests
+take turns, a new one last. A turn is the request's next items, up to a quarter of the budget, at least one.
+A batch is as many turns as fit, and the first is the oldest request's; or, if the next in turn did not fit
+beside that, of the next in turn. So a small request waits for two turns at most of each that came before it,
+however long they are, and a huge one goes on at least with every other batch, however many small ones come.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from kubeembed_runtime.requests import Item, Output
+
+#: Turns of huge requests that fill a batch. Few, and a small request waits long; many, and each of several
+#: requests that would have been answered one after the other is answered last.
+TURNS_PER_BATCH = 4
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Job:
+    """A submitted request: how far it has been batched, and what has come back."""
+
+    items: Sequence[Item]
+    deadline: float | None
+    submitted: float
+    future: "Future[list[Output]]" = field(default_factory=Future)
+    taken: int = 0
+    started: bool = False
+    tokens: int = field(init=False)  # of what has not been taken
+    _outputs: list[Output | None] = field(init=False)
+    _missing: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.tokens = sum(item.tokens for item in self.items)
+        self._outputs = [None] * len(self.items)
+        self._missing = len(self.items)
+
+    @property
+    def adapter(self) -> str | None:
+        """The name of the adapter that all its items have, if any."""
+        adapter = self.items[0].adapter if self.items else None
+        return None if adapter is None else adapter.name
+
+    @property
+    def next(self) -> Item | None:
+        return self.items[self.taken] if self.taken < len(self.items) else None
+
+    def take(self) -> "Slot":
+        slot = Slot(self, self.taken)
+        self.taken += 1
+        self.tokens -= slot.item.tokens
+        return slot
+
+    def start(self, now: float) -> float:
+        """Its first batch begins. Returns how long it has waited for it."""
+        self.started = True
+        return now - self.submitted
+
+    def fail(self, error: Exception) -> None:
+        if not self.future.done() and self.future.set_running_or_notify_cancel():
+            self.future.set_exception(error)
+
+    def put(self, index: int, output: Output) -> None:
+        self._outputs[index] = output
+        self._missing -= 1
+        if self._missing == 0:
+            self.finish()
+
+    def finish(self) -> None:
+        if not self.future.done() and self.future.set_running_or_notify_cancel():
+            self.future.set_result([output for output in self._outputs if output is not None])
+
+
+class Slot(NamedTuple):
+    """An item's place in a batch: the `place`th of its job."""
+
+    job: Job
+    place: int
+
+    @property
+    def item(self) -> Item:
+        return self.job.items[self.place]
+
+
+class Queue:
+    """Requests by adapter; the front of each deque has the next turn."""
+
+    def __init__(self) -> None:
+        self.tokens = 0
+        self._arrived: OrderedDict[Job, None] = OrderedDict()
+        self._turns: deque[deque[Job]] = deque()
+        self._by_adapter: dict[str | None, deque[Job]] = {}
+        self._crowded_out = False  # the next in turn did not fit beside the oldest
+
+    def add(self, job: Job) -> None:
+        """A request without items is finished at once."""
+        if not job.items:
+            job.finish()
+            return
+        self.tokens += job.tokens
+        self._arrived[job] = None
+        jobs = self._by_adapter.get(job.adapter)
+        if jobs is None:
+            jobs = self._by_adapter[job.adapter] = deque()
+            self._turns.append(jobs)
+        jobs.append(job)
+
+    def clear(self) -> list[Job]:
+        """Empties it; returns what was in it."""
+        jobs = list(self._arrived)
+        for job in jobs:
+            self._leave(job)
+        return jobs
+
+    def take(self, budget: int, wanted: Callable[[Job], bool]) -> list[Slot]:
+        """The next batch. Requests that are not `wanted` any more are dropped when their turn comes."""
+        batch: list[Slot] = []
+        room, turns = budget, 0
+        while (job := self._next(opens=not batch)) is not None:
+            if not wanted(job):
+                self._leave(job)
+                continue
+            taken = self._turn(job, room, budget, opens=not batch)
+            self._crowded_out = not taken and turns == 1
+            if not taken:
+                break
+            batch += taken
+            room, turns = room - sum(slot.item.tokens for slot in taken), turns + 1
+            self._pass_on(job)
+        return batch
+
+    def _next(self, *, opens: bool) -> Job | None:
+        """Whose turn it is."""
+        if opens and not self._crowded_out:
+            return next(iter(self._arrived), None)
+        return self._turns[0][0] if self._turns else None
+
+    def _turn(self, job: Job, room: int, budget: int, *, opens: bool) -> list[Slot]:
+        """The job's next items; none if the first does not fit, which that of a new batch always does."""
+        share, taken = budget // TURNS_PER_BATCH, list[Slot]()
+        while (item := job.next) is not None:
+            fits = item.tokens <= room or (opens and not taken)
+            if not fits or (taken and item.tokens > share):
+                break
+            taken.append(job.take())
+            self.tokens -= item.tokens
+            room, share = room - item.tokens, share - item.tokens
+        return taken
+
+    def _pass_on(self, job: Job) -> None:
+        """The next turn is another adapter's, and in this one another request's."""
+        jobs = self._by_adapter[job.adapter]
+        self._turns.remove(jobs)
+        self._turns.append(jobs)
+        jobs.remove(job)
+        jobs.append(job)
+        if job.next is None:
+            self._leave(job)
+
+    def _leave(self, job: Job) -> None:
+        """The job leaves the queue; its adapter too if it was its last."""
+        self.tokens -= job.tokens
+        del self._arrived[job]
+        jobs = self._by_adapter[job.adapter]
+        jobs.remove(job)
+        if not jobs:
+            self._turns.remove(jobs)
+            del self._by_adapter[job.adapter]
