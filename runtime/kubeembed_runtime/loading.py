@@ -71,6 +71,7 @@ def load(
         encoder = encoders.load(weights.folder, model, threads, _left_out(recipe, reading))
         tokenizer = reading.result()
         encoder(items(tokenizer([WARM_UP_TEXT]), PLAIN, recipe.outputs.value[:1], None))
+        encoder.warm_up(BUDGET_TOKENS[encoder.device.type])
         mark = fingerprint.fingerprint(hashes.result(), recipe.plain(), encoder.dtype)
     source = model.spec.model.parsed
     hub = source.host if source.scheme == "hf" else None
@@ -121,12 +122,15 @@ def _left_out(recipe: "Recipe", reading: "Future[Tokenizer]") -> "Ids":
 
 
 def load_adapters(model: EmbeddingModel, cache: Path, adapters: Adapters) -> None:
-    """Those of a document that nobody resolved; one that is refused is told of, and the base is served."""
+    """Those of a document that nobody resolved. One that is refused says why to whoever asks for it."""
     if model.resolved.key is not None:
         return
     for adapter in model.spec.adapters:
         try:
-            adapters.put(adapter.name, open_adapter(adapter, cache)).result()
+            adapters.declare(adapter.name, open_adapter(adapter, cache))
+            found = adapters.find(adapter.name)
+            if isinstance(found, Future):
+                found.result()
         except AdapterRefused as error:
             logger.error("adapter %s is not served: %s", adapter.name, error)
 

@@ -133,6 +133,10 @@ class Adapters(Protocol):
         """At once where it is loaded. Raises UnknownModel; the future raises AdapterRefused."""
         ...
 
+    def declare(self, name: str, folder: Path) -> None:
+        """As `put`, but it is loaded when it is first asked for, and refused then."""
+        ...
+
     def put(self, name: str, folder: Path) -> "Future[Adapter]":
         """Loads and declares it, in the place of one of its name. The future raises AdapterRefused."""
         ...

@@ -1,8 +1,12 @@
 """Adapters as PEFT and sentence-transformers save them, against the model that PEFT merges them into."""
 
+import gc
 import json
+import os
 import random
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +20,11 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from kubeembed_api.document import parse
-from kubeembed_runtime.errors import AdapterRefused
+from kubeembed_runtime.errors import AdapterRefused, UnknownModel
 from kubeembed_runtime.model.adaptable import adapters_of
 from kubeembed_runtime.model.adapters import LoraAdapters
 from kubeembed_runtime.model.encoder import Encoder, load
+from kubeembed_runtime.model.lora import LoraAdapter
 from kubeembed_runtime.requests import Adapter, Item
 
 #: PEFT asks transformers in a way that transformers has given up.
@@ -439,6 +444,64 @@ def test_any_order_and_mix_of_a_batch_gives_the_vectors_of_each_text_alone(
         places = choose.sample(range(len(pool)), choose.randint(1, 24))
         vectors = base.mixed([pool[place] for place in places])
         np.testing.assert_allclose(vectors, alone[places], atol=2e-5)
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def living() -> int:
+    """Adapters that something still holds."""
+    gc.collect()
+    return sum(type(one) is LoraAdapter for one in gc.get_objects())
+
+
+def test_a_thousand_loads_beside_a_busy_encoder_change_no_vector_and_leak_nothing(
+    bert: Base, tmp_path: Path
+) -> None:
+    """The adapters have 150 kB each, so a thousand that stayed would be seen."""
+    large = {"target_modules": EVERY_LAYER, "r": 64}
+    folders = [tuned(bert, tmp_path / str(seed), seed, **large) for seed in (1, 2)]
+    texts = given(7, (3, 8))
+    wanted: dict[str | None, Vectors] = {None: bert.encode(texts)}
+    for folder in folders:
+        adapter = bert.put(folder, "changing")
+        assert adapter.bytes > 150_000
+        wanted[adapter.fingerprint] = bert.encode(texts, adapter)
+    del adapter
+    done, begun, wrong, batches = threading.Event(), threading.Event(), [], 0
+
+    def serve() -> None:
+        nonlocal batches
+        while not done.is_set():
+            try:
+                found = bert.adapters.find("changing")
+            except UnknownModel:
+                continue
+            adapter = found.result() if isinstance(found, Future) else found
+            vectors = bert.mixed([(ids, by) for by in (None, adapter) for ids in texts])
+            both = np.concatenate([wanted[None], wanted[adapter.fingerprint]])
+            if np.abs(vectors - both).max() > 2e-5:
+                wrong.append(adapter.fingerprint)
+            batches += 1
+            begun.set()
+
+    before, count = resident(), living()
+    with ThreadPoolExecutor(1) as device:
+        serving = device.submit(serve)
+        assert begun.wait(30)
+        for turn in range(1000):
+            bert.put(folders[turn % 2], "changing")
+            if turn % 3 == 2:
+                bert.adapters.remove("changing").result()
+        done.set()
+        serving.result()
+    assert wrong == []
+    assert batches > 10
+    assert living() <= count + 2
+    assert resident() - before < 60_000_000
 
 
 def test_half_precision_adapts_closely(bert: Base, tmp_path: Path) -> None:

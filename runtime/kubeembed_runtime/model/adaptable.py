@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from kubeembed_runtime.errors import AdapterRefused
 from kubeembed_runtime.model import peft
 from kubeembed_runtime.model.adapters import LoraAdapters
 from kubeembed_runtime.model.bert import Bert
@@ -41,7 +42,7 @@ def adapters_of(
         tuned = peft.read(folder, sites, idle=idle, max_bytes=bound)
         if base and tuned.base and _REPOSITORY.fullmatch(tuned.base) and tuned.base != base:
             logger.warning("adapter %s was trained on %s, and this is %s", name, tuned.base, base)
-        return lora_adapter(
+        adapter = lora_adapter(
             tuned.pairs,
             sites,
             name=name,
@@ -50,6 +51,9 @@ def adapters_of(
             dtype=dtype,
             device=encoder.device,
         )
+        if not bool(torch.isfinite(adapter.flat).all()):
+            raise AdapterRefused(f"it has values that {encoder.dtype} cannot hold")
+        return adapter
 
     return LoraAdapters(load, model=model, max_bytes=bound, max_loaded=MAX_LOADED)
 

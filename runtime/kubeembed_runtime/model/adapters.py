@@ -79,7 +79,7 @@ class LoraAdapters:
         return self._changes.submit(self._put, name, folder)
 
     def declare(self, name: str, folder: Path) -> None:
-        """As `put`, but it is loaded when it is first asked for."""
+        """As `put`, but it is loaded when it is first asked for, and refused then."""
         with self._lock:
             self._declared[name] = _Declared(folder)
             self._loaded.pop(name, None)

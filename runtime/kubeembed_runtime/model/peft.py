@@ -68,8 +68,9 @@ def read(folder: Path, sites: Sequence[Site], *, idle: frozenset[str], max_bytes
     pairs = {
         layer.part.path: _pair(config, layer, matrices[layer.path]) for layer in layers.values()
     }
-    digest = hashlib.sha256(told + content).hexdigest()
-    return Tuned(base=config.base, pairs=pairs, digest=digest)
+    digest = hashlib.sha256(told)
+    digest.update(content)
+    return Tuned(base=config.base, pairs=pairs, digest=digest.hexdigest())
 
 
 def _content(folder: Path, max_bytes: int) -> bytes:

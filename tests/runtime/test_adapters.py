@@ -1,0 +1,207 @@
+"""Adapters by name: what is loaded, replaced, unloaded and refused while others are served."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import torch
+
+from kubeembed_runtime.errors import AdapterRefused, UnknownModel
+from kubeembed_runtime.model.adapters import LoraAdapters
+from kubeembed_runtime.model.lora import LoraAdapter
+from kubeembed_runtime.requests import AdapterState
+
+ONE, TWO, BAD = Path("/one"), Path("/two"), Path("/bad")
+
+
+def adapter(name: str, folder: Path, size: int = 100) -> LoraAdapter:
+    flat = torch.zeros(size, dtype=torch.uint8)
+    return LoraAdapter(name=name, fingerprint=str(folder), base=None, layout=(), flat=flat)
+
+
+class Loads:
+    """Counts loads; `gate` holds them back, `begun` tells that one waits there."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.gate, self.begun = threading.Event(), threading.Event()
+        self.gate.set()
+        self.size = 100
+
+    def __call__(self, name: str, folder: Path) -> LoraAdapter:
+        self.asked.append(name)
+        self.begun.set()
+        assert self.gate.wait(10)
+        if folder == BAD:
+            raise AdapterRefused("it is bad")
+        return adapter(name, folder, self.size)
+
+
+@pytest.fixture
+def loads() -> Loads:
+    return Loads()
+
+
+@pytest.fixture
+def adapters(loads: Loads) -> LoraAdapters:
+    return LoraAdapters(loads, model="small", max_bytes=350, max_loaded=10)
+
+
+def loaded(adapters: LoraAdapters) -> list[str]:
+    return [state.name for state in adapters.states if state.loaded is not None]
+
+
+def test_what_was_put_is_found_and_listed(adapters: LoraAdapters) -> None:
+    one = adapters.put("legal", ONE).result()
+    assert adapters.find("legal") is one
+    assert adapters.names == ("legal",)
+    assert adapters.states == (AdapterState(name="legal", folder=ONE, loaded=one),)
+
+
+def test_an_unknown_name_is_told_what_there_is(adapters: LoraAdapters) -> None:
+    adapters.put("legal", ONE).result()
+    with pytest.raises(UnknownModel) as refused:
+        adapters.find("medical")
+    said = "model 'small:medical' is not served here; have: small, small:legal"
+    assert str(refused.value) == said
+    with pytest.raises(UnknownModel, match=said):
+        adapters.remove("medical").result()
+
+
+def test_a_replaced_adapter_serves_whoever_holds_it(adapters: LoraAdapters) -> None:
+    one = adapters.put("legal", ONE).result()
+    two = adapters.put("legal", TWO).result()
+    assert adapters.find("legal") is two
+    assert (one.fingerprint, two.fingerprint) == ("/one", "/two")
+    assert adapters.names == ("legal",)
+
+
+def test_the_old_one_is_found_until_the_new_one_is_whole(
+    adapters: LoraAdapters, loads: Loads
+) -> None:
+    one = adapters.put("legal", ONE).result()
+    loads.gate.clear()
+    loads.begun.clear()
+    replacing = adapters.put("legal", TWO)
+    assert loads.begun.wait(10)
+    assert adapters.find("legal") is one
+    loads.gate.set()
+    two = replacing.result()
+    assert adapters.find("legal") is two
+    assert (one.fingerprint, two.fingerprint) == ("/one", "/two")
+
+
+def test_a_refused_one_changes_nothing(adapters: LoraAdapters) -> None:
+    one = adapters.put("legal", ONE).result()
+    for name in ("legal", "medical"):
+        said = f"adapter '{name}' cannot be served: it is bad"
+        with pytest.raises(AdapterRefused, match=said):
+            adapters.put(name, BAD).result()
+    assert adapters.states == (AdapterState(name="legal", folder=ONE, loaded=one),)
+
+
+def test_a_removed_one_is_unknown(adapters: LoraAdapters) -> None:
+    adapters.put("legal", ONE).result()
+    adapters.remove("legal").result()
+    assert adapters.states == ()
+    with pytest.raises(UnknownModel, match=r"have: small$"):
+        adapters.find("legal")
+
+
+def test_memory_ends_for_what_was_not_asked_for_longest(adapters: LoraAdapters) -> None:
+    for name in "abc":
+        adapters.put(name, ONE).result()
+    adapters.find("a")
+    adapters.put("d", ONE).result()
+    assert loaded(adapters) == ["a", "c", "d"]
+    assert adapters.names == ("a", "b", "c", "d")
+
+
+def test_so_it_does_by_number(loads: Loads) -> None:
+    adapters = LoraAdapters(loads, model="small", max_bytes=10_000, max_loaded=2)
+    for name in "abc":
+        adapters.put(name, ONE).result()
+    assert loaded(adapters) == ["b", "c"]
+
+
+def test_one_larger_than_all_may_be_is_refused_and_pushes_none_out(
+    adapters: LoraAdapters, loads: Loads
+) -> None:
+    adapters.put("a", ONE).result()
+    loads.size = 351
+    with pytest.raises(AdapterRefused, match="it has 351 bytes; all adapters may take 350"):
+        adapters.put("b", ONE).result()
+    assert loaded(adapters) == ["a"]
+
+
+def unloaded(adapters: LoraAdapters) -> None:
+    """Four names, of which `a` has no tensors any more."""
+    for name in "abcd":
+        adapters.put(name, ONE).result()
+    assert loaded(adapters) == ["b", "c", "d"]
+
+
+def test_an_unloaded_one_is_loaded_once_for_all_who_ask(
+    adapters: LoraAdapters, loads: Loads
+) -> None:
+    unloaded(adapters)
+    loads.gate.clear()
+    asked = [adapters.find("a") for _ in range(5)]
+    assert all(isinstance(one, Future) for one in asked)
+    assert len({id(one) for one in asked}) == 1
+    loads.gate.set()
+    assert asked[0].result() is adapters.find("a")
+    assert loads.asked == ["a", "b", "c", "d", "a"]
+    assert loaded(adapters) == ["a", "c", "d"]
+
+
+def test_a_load_that_failed_is_tried_again(adapters: LoraAdapters, loads: Loads) -> None:
+    adapters.declare("a", BAD)
+    for _ in range(2):
+        found = adapters.find("a")
+        with pytest.raises(AdapterRefused, match="adapter 'a' cannot be served: it is bad"):
+            found.result()
+    assert loads.asked == ["a", "a"]
+    adapters.put("a", ONE).result()
+    assert adapters.find("a").fingerprint == "/one"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda adapters: adapters.remove("a"), lambda adapters: adapters.put("a", TWO)],
+    ids=["removed", "replaced"],
+)
+def test_a_load_that_ends_too_late_serves_its_request_and_no_other(
+    adapters: LoraAdapters, loads: Loads, change: Callable[[LoraAdapters], object]
+) -> None:
+    unloaded(adapters)
+    loads.gate.clear()
+    asked = adapters.find("a")
+    changed = change(adapters)
+    loads.gate.set()
+    assert asked.result().fingerprint == "/one"
+    changed.result()
+    assert [s.loaded.fingerprint for s in adapters.states if s.name == "a"] in ([], ["/two"])
+
+
+def test_from_many_threads_every_find_is_whole(adapters: LoraAdapters) -> None:
+    def live(seed: int) -> list[str]:
+        found = []
+        for turn in range(200):
+            name = "abcde"[(seed + turn) % 5]
+            adapters.put(name, (ONE, TWO)[turn % 2]).result()
+            try:
+                one = adapters.find("abcde"[turn % 5])
+                found.append((one.result() if isinstance(one, Future) else one).fingerprint)
+            except UnknownModel:
+                pass
+            if turn % 7 == 0:
+                adapters.remove(name)
+        return found
+
+    with ThreadPoolExecutor(4) as threads:
+        found = [one for seen in threads.map(live, range(4)) for one in seen]
+    assert set(found) == {"/one", "/two"}
+    assert sum(state.loaded.bytes for state in adapters.states if state.loaded) <= 350
