@@ -94,18 +94,20 @@ def _serve(options: argparse.Namespace) -> int:
     threads = thread_count()
     # The tokenizer's own thread pool reads its size from here, once, when it is first used.
     os.environ.setdefault("RAYON_NUM_THREADS", str(threads))
+    import uvloop
+
     from kubeembed_runtime.serving import Address, serve  # the web framework: not for --help
 
     address = Address(host=options.host, port=options.port, admin_port=options.admin_port)
-    served = asyncio.run(
-        serve(
-            model,
-            cache=options.cache,
-            address=address,
-            threads=threads,
-            linger_seconds=options.linger,
-        )
+    serving = serve(
+        model,
+        cache=options.cache,
+        address=address,
+        threads=threads,
+        linger_seconds=options.linger,
     )
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        served = runner.run(serving)
     if not served:
         # The loading thread may be inside torch's import, which Python cannot end in good order.
         logging.shutdown()

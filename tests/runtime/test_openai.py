@@ -17,6 +17,7 @@ from kubeembed_runtime.errors import (
     DeadlineExceeded,
     DeviceFailed,
     InvalidInput,
+    OutOfMemory,
     QueueFull,
 )
 from kubeembed_runtime.lifecycle import Lifecycle
@@ -189,6 +190,7 @@ FAILURES: dict[str, tuple[Exception, int, str, str | None, str | None]] = {
     "full": (QueueFull(9, 10, 6.6), 429, "rate_limit_error", None, "queue_full"),
     "late": (DeadlineExceeded("no"), 504, "server_error", None, "deadline_exceeded"),
     "device": (DeviceFailed("no"), 500, "server_error", None, "device_failed"),
+    "memory": (OutOfMemory("no"), 503, "server_error", None, "out_of_memory"),
     "unforeseen": (ZeroDivisionError("secret"), 500, "server_error", None, None),
 }
 

@@ -1,4 +1,5 @@
 import asyncio
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -135,6 +136,7 @@ async def test_more_requests_than_may_be_tokenised_are_refused(
     pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(room, "MAX_TOKENIZING", 2)
+    monkeypatch.setattr(room, "INLINE_CHARACTERS", 0)
     requests = [pipeline.encode(EncodeRequest(inputs=["a"])) for _ in range(3)]
     outcomes = await asyncio.gather(*requests, return_exceptions=True)
     assert [type(outcome).__name__ for outcome in outcomes] == ["Encoded", "Encoded", "QueueFull"]
@@ -327,3 +329,23 @@ async def test_a_load_that_others_wait_for_outlives_a_caller_who_left(ran: Any) 
     with pytest.raises(AdapterRefused):
         await staying
     assert leaving.cancelled()
+
+
+@pytest.mark.parametrize(
+    ("letters", "inline"), [(256, True), (257, False)], ids=["short", "longer"]
+)
+async def test_only_a_short_text_is_tokenised_by_the_event_loop(
+    fake_model: Any, letters: int, inline: bool
+) -> None:
+    threads = list[threading.Thread]()
+
+    def record(inputs: Sequence[Input], framing: Framing) -> list[Tokens]:
+        threads.append(threading.current_thread())
+        return tokenize(inputs, framing)
+
+    batcher = Batcher(run, budget=4, capacity=20)
+    batcher.start()
+    made = Pipeline(info=fake_model.info, tokenize=record, batcher=batcher, threads=1)
+    await made.encode(EncodeRequest(inputs=["a" * letters]))
+    made.close()
+    assert [thread is threading.current_thread() for thread in threads] == [inline]

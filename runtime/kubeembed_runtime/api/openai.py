@@ -7,10 +7,12 @@ sentence-transformers does, where OpenAI refuses. An unknown field is refused, a
 import base64
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
+import numpy as np
+import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -24,6 +26,7 @@ from kubeembed_runtime.errors import (
     DeviceFailed,
     InvalidInput,
     Loading,
+    OutOfMemory,
     QueueFull,
     UnknownModel,
 )
@@ -50,30 +53,6 @@ class EmbeddingsBody(msgspec.Struct, forbid_unknown_fields=True):
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: int | None = None
     user: str | None = None
-
-
-class Embedding(msgspec.Struct):
-    """One vector, as a list of numbers or as base64 of little-endian float32."""
-
-    embedding: str | list[float]
-    index: int
-    object: Literal["embedding"] = "embedding"
-
-
-class Usage(msgspec.Struct):
-    """Tokens that were really read, special ones included."""
-
-    prompt_tokens: int
-    total_tokens: int
-
-
-class Embeddings(msgspec.Struct):
-    """The reply to POST /v1/embeddings."""
-
-    data: list[Embedding]
-    model: str
-    usage: Usage
-    object: Literal["list"] = "list"
 
 
 class ErrorDetail(msgspec.Struct):
@@ -189,22 +168,28 @@ def _lists(lists: Sequence[list[int]]) -> list[Input]:
 
 
 def reply(encoded: Encoded, body: EmbeddingsBody) -> Response:
-    """The vectors in the order of the inputs, in the format that was asked for."""
-    write: Callable[[Vector], str | list[float]]
-    write = _base64 if body.encoding_format == "base64" else _floats
+    """The vectors in the order of the inputs, in the format that was asked for.
+
+    Numbers are written from the vectors' own memory, with as many digits as tell one float32 from the next.
+    """
+    write = _base64 if body.encoding_format == "base64" else np.ascontiguousarray
     vectors = [output.dense for output in encoded.outputs if output.dense is not None]
-    data = [Embedding(embedding=write(vector), index=index) for index, vector in enumerate(vectors)]
-    usage = Usage(prompt_tokens=encoded.tokens, total_tokens=encoded.tokens)
-    return _json(Embeddings(data=data, model=body.model, usage=usage))
+    answer = {
+        "object": "list",
+        "data": [
+            {"object": "embedding", "index": index, "embedding": write(vector)}
+            for index, vector in enumerate(vectors)
+        ],
+        "model": body.model,
+        "usage": {"prompt_tokens": encoded.tokens, "total_tokens": encoded.tokens},
+    }
+    content = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+    return Response(content, media_type="application/json")
 
 
 def _base64(vector: Vector) -> str:
-    return base64.b64encode(vector.astype("<f4", copy=False).tobytes()).decode("ascii")
-
-
-def _floats(vector: Vector) -> list[float]:
-    numbers: list[float] = vector.tolist()
-    return numbers
+    """Of little-endian float32."""
+    return base64.b64encode(np.ascontiguousarray(vector, "<f4").data).decode("ascii")
 
 
 def refuse(error: Exception) -> Response:
@@ -229,6 +214,8 @@ def refuse(error: Exception) -> Response:
             return error_reply(503, str(error), "server_error", code="model_loading")
         case DeadlineExceeded():
             return error_reply(504, str(error), "server_error", code="deadline_exceeded")
+        case OutOfMemory():
+            return error_reply(503, str(error), "server_error", code="out_of_memory")
         case DeviceFailed():
             return error_reply(500, str(error), "server_error", code="device_failed")
     logger.error("a request failed in a way that nobody foresaw", exc_info=error)
