@@ -345,7 +345,13 @@ async def test_only_a_short_text_is_tokenised_by_the_event_loop(
 
     batcher = Batcher(run, budget=4, capacity=20)
     batcher.start()
-    made = Pipeline(info=fake_model.info, tokenize=record, batcher=batcher, threads=1)
+    made = Pipeline(
+        info=fake_model.info,
+        tokenize=record,
+        batcher=batcher,
+        threads=1,
+        adapters=Registry(),
+    )
     await made.encode(EncodeRequest(inputs=["a" * letters]))
     made.close()
     assert [thread is threading.current_thread() for thread in threads] == [inline]
