@@ -33,7 +33,8 @@ def adaptation(spans: Sequence[Span], like: Tensor) -> Adaptation | None:
         return None
     if len(spans) == 1:
         return Whole(_loaded(spans[0]))
-    if like.is_cuda and like.dtype is torch.bfloat16:
+    aligned = all(_loaded(span).aligned for span in spans if span.adapter)
+    if like.is_cuda and like.dtype is torch.bfloat16 and aligned:
         return Grouped(spans, like.device)
     return Segments(spans)
 

@@ -124,6 +124,18 @@ class LoraAdapter:
         """By site."""
         return {place.site: place.delta(self.flat) for place in self.layout}
 
+    @cached_property
+    def aligned(self) -> bool:
+        """Does every matrix have rows that a grouped product takes?"""
+        numbers = [
+            number
+            for place in self.layout
+            for up in place.ups
+            for number in (place.rank, up.ranks.start, up.columns.stop - up.columns.start)
+        ]
+        inputs = [place.inputs for place in self.layout]
+        return all(number % GROUPED_RANK == 0 for number in (*inputs, *numbers))
+
     @property
     def bytes(self) -> int:
         return self.flat.numel() * self.flat.element_size()
@@ -138,10 +150,12 @@ def lora_adapter(
     base: str | None,
     dtype: torch.dtype,
     device: torch.device,
+    alignment: int = 1,
 ) -> LoraAdapter:
-    """The adapter that has these pairs, by the path of their linear layer."""
-    step = GROUPED_RANK if device.type == "cuda" else 1
-    ranks = [(path, -(-pair.down.shape[1] // step) * step) for path, pair in pairs.items()]
+    """The adapter that has these pairs, by the path of their linear layer. alignment: of its ranks."""
+    ranks = [
+        (path, -(-pair.down.shape[1] // alignment) * alignment) for path, pair in pairs.items()
+    ]
     layout, size = _layout(tuple(sites), tuple(sorted(ranks)))
     flat = torch.zeros(size, dtype=dtype)
     by_name = {one.name: one for one in sites}
