@@ -19,7 +19,7 @@ from kubeembed_api.errors import InvalidSpec
 from kubeembed_api.names import ADMIN_PORT, HTTP_PORT, TERMINATION_LOG
 from kubeembed_api.reasons import Reason
 from kubeembed_api.report import Report
-from kubeembed_runtime.cpus import thread_count
+from kubeembed_runtime.cpus import environment, thread_count
 from kubeembed_runtime.errors import StartFailed
 
 #: How long the port stays open after SIGTERM: every node knows a Service's new endpoints in a second or two.
@@ -92,8 +92,8 @@ def _recipe(options: argparse.Namespace) -> int:
 def _serve(options: argparse.Namespace) -> int:
     model = read_document(options.file)
     threads = thread_count()
-    # The tokenizer's own thread pool reads its size from here, once, when it is first used.
-    os.environ.setdefault("RAYON_NUM_THREADS", str(threads))
+    for variable, value in environment(threads).items():
+        os.environ.setdefault(variable, value)
     import uvloop
 
     from kubeembed_runtime.serving import Address, serve  # the web framework: not for --help

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from kubeembed_runtime.cpus import thread_count
+from kubeembed_runtime.cpus import environment, thread_count
 
 CORES = 8
 POD = "/kubepods/pod1"
@@ -70,3 +70,7 @@ def test_threads_are_the_whole_cpus_of_the_quota(
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     assert thread_count(tmp_path) == threads
+
+
+def test_the_pools_of_libraries_are_told_their_size_and_not_to_spin() -> None:
+    assert environment(3) == {"RAYON_NUM_THREADS": "3", "GOMP_SPINCOUNT": "2000"}
