@@ -3,7 +3,8 @@
     .venv/bin/python benchmarks/adapters.py --threads 1 --dtype float32
 
 The two take turns, so that a neighbour on the machine slows both alike; the median of their ratios counts.
-With one thread CPU time is measured, which others hardly disturb; with more, wall time.
+With one thread CPU time is measured, which others hardly disturb; with more, wall time, where the runtime
+itself runs with GOMP_SPINCOUNT=2000 in its environment.
 """
 
 import argparse
