@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import json
 import os
+import random
 import signal
 import sys
 import time
@@ -18,6 +19,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +78,7 @@ def by_concurrency() -> list[Case]:
 def by_length() -> list[Case]:
     """Eight clients with one text each, longer and longer."""
     counts = {4: 192, 16: 160, 64: 96, 128: 64, 215: 48}
-    made = {n: texts.of_lengths(texts.random.Random(n), [n] * count) for n, count in counts.items()}
+    made = {n: texts.of_lengths(random.Random(n), [n] * count) for n, count in counts.items()}
     return [Case(name=str(n), clients=8, batches=chunks(made[n], 1)) for n in counts]
 
 
@@ -187,7 +189,7 @@ class Comparison:
             calls = [embeddings([text]) for text in texts.queries(round(rate * seconds))]
             found[str(rate)] = []
             for server in turns(self.servers, rate):
-                result = measured(server, lambda s=server, c=calls, r=rate: opened(s.port, c, r))
+                result = measured(server, partial(opened, server.port, calls, rate))
                 told(f"  open {rate}/s {line(result)}")
                 found[str(rate)].append({"round": 0, **result})
         return found
@@ -201,7 +203,7 @@ class Comparison:
         return found
 
     def _closed(self, server: Running, calls: Sequence[Call], clients: int) -> Row:
-        return measured(server, lambda: closed(server.port, calls, clients))
+        return measured(server, partial(closed, server.port, calls, clients))
 
 
 def bare(session: Any, case: Case) -> Row:

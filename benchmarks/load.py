@@ -84,8 +84,9 @@ class Connection:
         head = await self._reader.readuntil(b"\r\n\r\n")
         return int(head[9:12]), await self._reader.readexactly(_length(head))
 
-    def close(self) -> None:
+    async def close(self) -> None:
         self._writer.close()
+        await self._writer.wait_closed()
 
 
 def _length(head: bytes) -> int:
@@ -107,7 +108,7 @@ async def closed(
     await asyncio.gather(*(_client(each, left, found, begun + limit) for each in connections))
     found.seconds = time.perf_counter() - begun
     for connection in connections:
-        connection.close()
+        await connection.close()
     return found
 
 
@@ -146,7 +147,7 @@ async def opened(
     await asyncio.gather(*sending)
     found.seconds = time.perf_counter() - begun
     for connection in idle:
-        connection.close()
+        await connection.close()
     return found
 
 
@@ -156,7 +157,7 @@ async def vectors(port: int, texts: Sequence[str], *, host: str = "127.0.0.1") -
     try:
         status, body = await connection.ask(embeddings(texts).wire)
     finally:
-        connection.close()
+        await connection.close()
     if status != 200:
         raise ValueError(f"status {status}: {body[:200]!r}")
     data = sorted(json.loads(body)["data"], key=lambda entry: int(entry["index"]))

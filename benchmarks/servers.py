@@ -133,7 +133,7 @@ def running(server: Server) -> Iterator[Running]:
     """Up, and has answered once. Ended with the block."""
     log = (CACHE / f"{server.name.replace(' ', '-')}.log").open("wb")
     begun = time.monotonic()
-    environment = os.environ | QUIET | server.environment
+    environment = {**os.environ, **QUIET, **server.environment}
     process = subprocess.Popen(server.command, env=environment, stdout=log, stderr=log)
     try:
         _until_first_vector(server, process)
@@ -179,6 +179,7 @@ class Worker:
     """A process that answers a line with a line: the bare ONNX Runtime session, the matrix product."""
 
     def __init__(self, *command: str) -> None:
+        self._command = " ".join(command)
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -194,7 +195,7 @@ class Worker:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise ChildProcessError(f"{self._process.args} ended")
+            raise ChildProcessError(f"{self._command} ended")
         return line
 
     def close(self) -> None:
