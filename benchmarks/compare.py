@@ -150,8 +150,7 @@ class Comparison:
     def warm(self, cases: Sequence[Case]) -> None:
         for server in self.servers:
             for case in cases:
-                few = case.calls[: case.clients]
-                self._closed(server, few, case.clients)
+                self._closed(server, case.calls[:4], min(4, case.clients))
 
     def table(self, cases: Sequence[Case], rounds: int) -> dict[str, list[Row]]:
         """case -> rows, with the round's number; the baselines beside them."""
@@ -193,6 +192,13 @@ class Comparison:
                 told(f"  open {rate}/s {line(result)}")
                 found[str(rate)].append({"round": 0, **result})
         return found
+
+    def curves(self) -> Row:
+        return {
+            "concurrency": self.curve(by_concurrency(), 1),
+            "length": self.curve(by_length(), 1),
+            "open": self.open_loop(3),
+        }
 
     def rest(self) -> dict[str, int]:
         return {server.name: server.resident for server in self.servers}
@@ -239,7 +245,7 @@ def token_counts(cases: Sequence[Case]) -> dict[str, list[int]]:
     }
 
 
-def compare(servers: Sequence[Server], rounds: int, scale: float, curves: bool) -> Row:
+def compare(servers: Sequence[Server], rounds: int, scale: float, curves: bool) -> None:
     threads = thread_count()
     with ExitStack() as stack:
         up: list[Running] = []
@@ -259,18 +265,23 @@ def compare(servers: Sequence[Server], rounds: int, scale: float, curves: bool) 
         }
         told(f"smallest cosine to {ST}: {found['cosines']}")
         comparison.warm(loads)
-        found["table"] = comparison.table(loads, rounds)
+        if rounds:
+            found["table"] = comparison.table(loads, rounds)
+            found["rest"] = comparison.rest()
+            save("compare", found)
         if curves:
-            found["concurrency"] = comparison.curve(by_concurrency(), 2)
-            found["length"] = comparison.curve(by_length(), 2)
-            found["open"] = comparison.open_loop(3)
-        found["rest"] = comparison.rest()
-        return found
+            save("curves", comparison.curves())
+
+
+def save(name: str, found: Row) -> None:
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(found))
+    told(f"results in {RESULTS / name}.json")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="of the table; 0 leaves it out")
     parser.add_argument("--scale", type=float, default=1.0, help="of the requests in a round")
     parser.add_argument("--no-curves", action="store_true", help="the table alone")
     parser.add_argument("--only", nargs="*", help=f"servers by name, {OURS} and {ST} among them")
@@ -278,10 +289,7 @@ def main() -> None:
     # Ended by a signal, the servers that are paused have to go too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     servers = [each for each in every() if not given.only or each.name in given.only]
-    found = compare(servers, given.rounds, given.scale, not given.no_curves)
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / "compare.json").write_text(json.dumps(found))
-    told(f"results in {RESULTS}")
+    compare(servers, given.rounds, given.scale, not given.no_curves)
 
 
 if __name__ == "__main__":
