@@ -56,7 +56,13 @@ images: ## Build the control and runtime images from the Dockerfile
 demo: setup ## The main job, end to end: one document becomes an embedding service
 	$(BIN)/python dev/demo.py $(if $(CONTEXT),--context $(CONTEXT),--cluster $(CLUSTER))
 
-bench: setup ## Measure; figures go to benchmarks/RESULTS.md by hand
+bench: setup ## Measure, for half an hour; figures and plots go to benchmarks/RESULTS.md
+	$(BIN)/python benchmarks/compare.py --rounds 5
+	$(BIN)/python benchmarks/start.py --rounds 3
+	$(BIN)/python benchmarks/stages.py
+	$(BIN)/python benchmarks/encode.py --threads 2
+	$(BIN)/python benchmarks/adapters.py --threads 1 --dtype float32
+	$(BIN)/python benchmarks/report.py
 	$(BIN)/python benchmarks/reconcile.py --cluster kubeembed-bench
 	$(PYTHON) dev/cluster down kubeembed-bench
 

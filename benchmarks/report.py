@@ -118,6 +118,42 @@ def starts(results: Row) -> list[str]:
     return lines
 
 
+def first_vectors(rows: Sequence[Row]) -> list[str]:
+    """Ours beside a bare `import torch` of the same round."""
+    found = ratio(rows, "import torch", "wall_seconds")
+    lines = [
+        "## Start: `benchmarks/start.py`",
+        "",
+        "Process start to first vector over HTTP, medians. Goal: at most twice `import torch`; measured "
+        f"{found:.2f} times: {verdict(found <= 2)}.",
+        "",
+        "| | wall s | CPU s | memory at rest |",
+        "|---|--:|--:|--:|",
+    ]
+    for name in dict.fromkeys(row["server"] for row in rows):
+        fields = ("wall_seconds", "cpu_seconds", "resident")
+        wall, cpu, memory = (median(of(rows, name, field)) for field in fields)
+        lines.append(f"| {name} | {wall:.1f} | {cpu:.1f} | {memory / 2**20:.0f} MiB |")
+    return lines
+
+
+def stages(found: dict[str, Row]) -> list[str]:
+    parts = ("whole", "transport", "tokenise", "queue", "forward", "rest")
+    lines = [
+        "## Where a request's time goes: `benchmarks/stages.py`",
+        "",
+        "Milliseconds in the mean; forward is one batch, pooling included; rest is JSON, hops between "
+        "threads and, for requests of several batches, the wait for the later ones.",
+        "",
+        "| | " + " | ".join(parts) + " | device busy |",
+        "|---|" + "--:|" * (len(parts) + 1),
+    ]
+    for load, row in found.items():
+        cells = [f"{row[part]:,.2f}" for part in parts]
+        lines.append(f"| {LOADS[load]} | {' | '.join(cells)} | {row['busy']:.0%} |")
+    return lines
+
+
 def cpu_costs(table: dict[str, list[Row]]) -> list[str]:
     servers = names(table["mixed"])
     lines = ["| CPU ms per text | " + " | ".join(servers) + " |", "|---|" + "--:|" * len(servers)]
@@ -171,6 +207,10 @@ def main() -> None:
     after = rest.split(END)[1]
     results = loaded("compare")
     made = comparison(results) if results else []
+    if start := loaded("start"):
+        made += ["", *first_vectors(start["rows"])]
+    if profile := loaded("stages"):
+        made += ["", *stages(profile)]
     shown = plots()
     file.write_text("\n".join([before + BEGIN, *made, "", *shown, END]) + after)
 

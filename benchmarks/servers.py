@@ -32,6 +32,7 @@ class Server:
     name: str
     port: int
     command: tuple[str, ...]
+    admin_port: int | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -55,10 +56,11 @@ def ours(dtype: str = "float32") -> Server:
     document = CACHE / f"minilm-{dtype}.yaml"
     document.parent.mkdir(parents=True, exist_ok=True)
     document.write_text(json.dumps(as_document(packaged_model(), dtype)))
-    port = free_port()
-    ports = ("--port", str(port), "--admin-port", "0")
+    port, admin_port = free_port(), free_port()
+    ports = ("--port", str(port), "--admin-port", str(admin_port))
     module = (sys.executable, "-m", "kubeembed_runtime")
-    return Server(name=OURS, port=port, command=(*module, "serve", str(document), *ports))
+    command = (*module, "serve", str(document), *ports)
+    return Server(name=OURS, port=port, command=command, admin_port=admin_port)
 
 
 def as_document(folder: Path, dtype: str) -> dict[str, object]:
