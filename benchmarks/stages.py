@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/stages.py
 
 Nothing is timed inside the hot path: the client's clock, the histograms that the runtime has for Prometheus
-anyway, and the tokenizer run alone on the same texts. What they leave is the rest: JSON read and written, hops
+anyway, and the tokenizer run alone on the same texts. What they leave is the rest: JSON, hops
 between threads, and for requests of several batches the wait for the later ones.
 """
 
@@ -16,9 +16,10 @@ from time import perf_counter
 
 from compare import Case, Row, cases, measured, save
 from environments import packaged_model
-from kubeembed_runtime.model.tokenizer import Tokenizer
 from load import Measured, closed
 from servers import Running, ours, running
+
+from kubeembed_runtime.model.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
