@@ -88,7 +88,9 @@ def goals(results: Row) -> list[str]:
     for load, bound in (("mixed", 1.75), ("queries", 1.75), ("passages", 1.25)):
         peer = best_peer(table[load])
         found = ratio(table[load], peer, "texts_per_second")
-        told(f"{LOADS[load]}: ≥ {bound} × the best peer", f"{found:.2f} × {peer}", found >= bound)
+        cpu = 1 / ratio(table[load], peer, "cpu_seconds_per_text")
+        measured = f"{found:.2f} × {peer}; texts per CPU second {cpu:.2f} ×"
+        told(f"{LOADS[load]}: ≥ {bound} × the best peer", measured, found >= bound)
     found = ratio(table["mixed"], ST, "texts_per_second")
     told(f"{LOADS['mixed']}: ≥ 2.5 × {ST}", f"{found:.2f}", found >= 2.5)
     share = gemm_share(results)

@@ -62,8 +62,8 @@ def tokenising(tokenizer: Tokenizer, case: Case) -> float:
 
 def stages(up: Running, admin_port: int, tokenizer: Tokenizer, case: Case) -> Row:
     """Milliseconds per request, in the mean; `forward` per batch, with pooling."""
-    before = counters(admin_port)
     up.resume()
+    before = counters(admin_port)
     found: Measured = asyncio.run(closed(up.port, case.calls, case.clients))
     after = counters(admin_port)
     requests = after.requests - before.requests
