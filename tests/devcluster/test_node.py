@@ -172,16 +172,27 @@ def test_a_small_claim_fills_up_and_takes_more_once_it_is_made_larger(
     assert ask(address, "/write", file="/data/big", text="x", bytes=str(6 << 20)) == str(6 << 20)
 
 
+def answer_in_time(address: str, path: str = "/", port: int = 8080, **query: str) -> object:
+    """As `ask`, once kube-proxy has heard of a Service that was just made."""
+
+    def once() -> str | None:
+        try:
+            return ask(address, path, port, **query)
+        except (AssertionError, OSError):  # refused: there are no endpoints yet
+            return None
+
+    return until(f"{address}:{port}{path} {query} answers", once, 10)
+
+
 def test_services_are_reached_by_name_from_pods_and_by_address_from_the_machine(kube: Kube) -> None:
     client, _ = start(kube, pod("client"), pod("server"), service("server"), service("client"))
     address = kube.get("service", "server")["spec"]["clusterIP"]
     assert ask(client, "/lookup", name=f"server.{kube.namespace}.svc.cluster.local") == address
     assert ask(client, "/lookup", name="server") == address
-    assert until("the Service answers", lambda: ask(address, port=80), 10) == "server"
-    assert ask(client, "/get", url="http://server") == "server"
-    assert ask(client, "/get", url=f"http://client.{kube.namespace}") == "client", (
-        "a pod reaches itself by its Service"
-    )
+    assert answer_in_time(address, port=80) == "server"
+    assert answer_in_time(client, "/get", url="http://server") == "server"
+    itself = f"http://client.{kube.namespace}"
+    assert answer_in_time(client, "/get", url=itself) == "client"
 
 
 def test_a_name_outside_the_cluster_is_answered_with_no_such_host(kube: Kube) -> None:
