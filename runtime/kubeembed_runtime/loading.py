@@ -23,7 +23,6 @@ from kubeembed_runtime.weights import open_adapter, open_weights
 
 if TYPE_CHECKING:
     from kubeembed_runtime.model.encoder import Encoder
-    from kubeembed_runtime.model.heads import Ids
     from kubeembed_runtime.model.recipes import Recipe
     from kubeembed_runtime.model.tokenizer import Tokenizer
 
@@ -56,33 +55,23 @@ def load(
     """Raises StartFailed."""
     weights = open_weights(model, cache)
     begun = time.monotonic()
-    with ThreadPoolExecutor(2) as beside:
-        from kubeembed_runtime.model import fingerprint
-        from kubeembed_runtime.model.resolving import resolve
-        from kubeembed_runtime.model.tokenizer import Tokenizer
-
-        hashes = beside.submit(fingerprint.file_hashes, weights.folder)
-        recipe = resolve(weights.folder, model)
-        reading = beside.submit(Tokenizer.of, weights.folder, recipe)
-        from kubeembed_runtime.model import encoder as encoders
-        from kubeembed_runtime.model.adaptable import adapters_of
-
-        imported = time.monotonic()
-        encoder = encoders.load(weights.folder, model, threads, _left_out(recipe, reading))
-        tokenizer = reading.result()
-        encoder(items(tokenizer([WARM_UP_TEXT]), PLAIN, recipe.outputs.value[:1], None))
-        encoder.warm_up(BUDGET_TOKENS[encoder.device.type])
-        mark = fingerprint.fingerprint(hashes.result(), recipe.plain(), encoder.dtype)
-    source = model.spec.model.parsed
-    hub = source.host if source.scheme == "hf" else None
-    adapters = adapters_of(encoder, model=model.name, fingerprint=mark, base=hub)
-    load_adapters(model, cache, adapters)
-    info = describe(model, encoder, mark, weights.revision, tokenizer.size)
+    made = _make(model, weights.folder, threads)
+    encoder, recipe = made.encoder, made.encoder.recipe
+    info = describe(model, encoder, made.fingerprint, weights.revision, made.tokenizer.size)
     batcher = Batcher(
         encoder,
         budget=BUDGET_TOKENS[encoder.device.type],
         capacity=CAPACITY_TOKENS,
         observe=observe,
+    )
+    pipeline = Pipeline(
+        info=info,
+        tokenize=made.tokenizer,
+        batcher=batcher,
+        threads=threads,
+        adapters=_adapters(model, cache, made),
+        prompts=_prompts(recipe),
+        mean_maxsim=recipe.multivector.value is not None and recipe.multivector.value.mean,
     )
     batcher.start()
     logger.info(
@@ -94,31 +83,52 @@ def load(
         info.device,
         threads,
         time.monotonic() - begun,
-        imported - begun,
-    )
-    pipeline = Pipeline(
-        info=info,
-        tokenize=tokenizer,
-        batcher=batcher,
-        threads=threads,
-        adapters=adapters,
-        prompts=_prompts(recipe),
-        mean_maxsim=recipe.multivector.value is not None and recipe.multivector.value.mean,
+        made.imported - begun,
     )
     return Loaded(pipeline=pipeline, batcher=batcher)
 
 
-def _left_out(recipe: "Recipe", reading: "Future[Tokenizer]") -> "Ids":
-    """The tokens that heads leave out, by id. Waits for the tokenizer where there are any."""
-    from kubeembed_runtime.model.heads import Ids
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Made:
+    """What is made of a folder of weights. imported: when torch was, of time.monotonic()."""
 
-    sparse, multivector = recipe.sparse.value, recipe.multivector.value
-    return Ids(
-        sparse=tuple(reading.result().ids(sparse.skip)) if sparse and sparse.skip else (),
-        document=tuple(reading.result().ids(multivector.skip))
-        if multivector and multivector.skip
-        else (),
-    )
+    encoder: "Encoder"
+    tokenizer: "Tokenizer"
+    fingerprint: str
+    imported: float
+
+
+def _make(model: EmbeddingModel, folder: Path, threads: int) -> _Made:
+    """Hashing and the tokenizer's file go on beside the import of torch."""
+    with ThreadPoolExecutor(2) as beside:
+        from kubeembed_runtime.model import fingerprint
+        from kubeembed_runtime.model.resolving import resolve
+        from kubeembed_runtime.model.tokenizer import Tokenizer
+
+        hashes = beside.submit(fingerprint.file_hashes, folder)
+        recipe = resolve(folder, model)
+        reading = beside.submit(Tokenizer.of, folder, recipe)
+        from kubeembed_runtime.model import encoder as encoders
+
+        imported = time.monotonic()
+        encoder = encoders.load(
+            folder, model, threads, recipe=recipe, lookup=lambda names: reading.result().ids(names)
+        )
+        tokenizer = reading.result()
+        encoder(items(tokenizer([WARM_UP_TEXT]), PLAIN, recipe.outputs.value[:1], None))
+        encoder.warm_up(BUDGET_TOKENS[encoder.device.type])
+        mark = fingerprint.fingerprint(hashes.result(), recipe.plain(), encoder.dtype)
+    return _Made(encoder=encoder, tokenizer=tokenizer, fingerprint=mark, imported=imported)
+
+
+def _adapters(model: EmbeddingModel, cache: Path, made: _Made) -> Adapters:
+    from kubeembed_runtime.model.adaptable import adapters_of
+
+    source = model.spec.model.parsed
+    hub = source.host if source.scheme == "hf" else None
+    adapters = adapters_of(made.encoder, model=model.name, fingerprint=made.fingerprint, base=hub)
+    load_adapters(model, cache, adapters)
+    return adapters
 
 
 def load_adapters(model: EmbeddingModel, cache: Path, adapters: Adapters) -> None:

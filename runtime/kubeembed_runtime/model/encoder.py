@@ -16,7 +16,7 @@ from kubeembed_runtime.errors import OutOfMemory
 from kubeembed_runtime.model import devices, limits
 from kubeembed_runtime.model.bodies import Body, Plan
 from kubeembed_runtime.model.checkpoint import Checkpoint
-from kubeembed_runtime.model.heads import Head, Ids, Parts, build
+from kubeembed_runtime.model.heads import Head, Lookup, Parts, build
 from kubeembed_runtime.model.packing import batch
 from kubeembed_runtime.model.recipes import Recipe
 from kubeembed_runtime.model.resolving import resolve
@@ -82,14 +82,21 @@ def _out_of_memory(error: RuntimeError) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
-def load(folder: Path, model: EmbeddingModel, threads: int, ids: Ids | None = None) -> Encoder:
+def load(
+    folder: Path,
+    model: EmbeddingModel,
+    threads: int,
+    *,
+    recipe: Recipe | None = None,
+    lookup: Lookup | None = None,
+) -> Encoder:
     """Weights of `folder` as the document wants them. Raises StartFailed.
 
-    `threads` is how many a matrix product may use on a CPU. ids: as in Parts.
+    `threads` is how many a matrix product may use on a CPU. recipe: None resolves it. lookup: as in Parts.
     """
     torch.set_num_threads(threads)
     config = limits.read_config(folder)
-    recipe = resolve(folder, model)
+    recipe = recipe or resolve(folder, model)
     device = devices.find()
     plan = Plan(folder=folder, config=config, recipe=recipe, model=model, device=device)
     body, dtype = plan.build()
@@ -99,7 +106,7 @@ def load(folder: Path, model: EmbeddingModel, threads: int, ids: Ids | None = No
             folder=folder,
             config=config,
             recipe=recipe,
-            ids=ids or Ids(),
+            lookup=lookup,
             words=body.words,
         )
         heads = build(parts)

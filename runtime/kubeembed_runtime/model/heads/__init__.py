@@ -27,27 +27,23 @@ from kubeembed_runtime.requests import Item, Kind
 Head = Callable[[Tensor, Batch, Sequence[Item], Sequence[int]], Sequence[Any]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ids:
-    """Ids of the tokens that the recipe names: left out of sparse vectors, and of a document's tokens."""
-
-    sparse: tuple[int, ...] = ()
-    document: tuple[int, ...] = ()
+#: Names of tokens -> the ids of those that the vocabulary has.
+Lookup = Callable[[Sequence[str]], Sequence[int]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
     """What heads are built of.
 
-    ids: what is not there and the recipe names is looked up in tokenizer.json. words: the body's word
-    embeddings (vocabulary, h), which a tied decoder shares; None reads them from the checkpoint.
+    lookup: None reads tokenizer.json, where the recipe names tokens. words: the body's word embeddings
+    (vocabulary, h), which a tied decoder shares; None reads them from the checkpoint.
     """
 
     weights: Checkpoint
     folder: Path
     config: Mapping[str, Any]
     recipe: Recipe
-    ids: Ids = Ids()
+    lookup: Lookup | None = None
     words: Tensor | None = None
 
 
@@ -81,14 +77,14 @@ def _sparse(parts: Parts) -> Head:
             transform=transform,
             decoder=decoder,
             activation=recipe.activation,
-            skip=_ids(parts, parts.ids.sparse, recipe.skip),
+            skip=_skipped(parts, recipe.skip),
         )
         return _routed(parts, head, recipe.file) if recipe.documents_only else head
     layer = _beside(parts, recipe.file or "sparse_linear.pt")
     return Linear(
         layer=layer,
         activation=recipe.activation,
-        skip=_ids(parts, parts.ids.sparse, recipe.skip),
+        skip=_skipped(parts, recipe.skip),
     )
 
 
@@ -108,7 +104,7 @@ def _multivector(parts: Parts) -> Head:
     return Multivector(
         projections=_projections(parts, recipe.file),
         normalize=recipe.normalize,
-        skip=_ids(parts, parts.ids.document, recipe.skip),
+        skip=_skipped(parts, recipe.skip),
         skip_first=recipe.skip_first,
     )
 
@@ -146,10 +142,12 @@ def _score(parts: Parts) -> Head:
     return Score(classifier=classifier(parts.weights, parts.config), activation=recipe.activation)
 
 
-def _ids(parts: Parts, given: Sequence[int], names: Sequence[str]) -> Sequence[int]:
+def _skipped(parts: Parts, names: Sequence[str]) -> Sequence[int]:
     """Never none by accident: a head that leaves nothing out answers, and wrongly."""
-    if given or not names:
-        return given
+    if not names:
+        return ()
+    if parts.lookup is not None:
+        return parts.lookup(names)
     vocabulary = Tokenizer.from_file(str(parts.folder / "tokenizer.json"))
     found = [vocabulary.token_to_id(name) for name in names]
     return [token for token in found if token is not None]
