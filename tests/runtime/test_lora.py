@@ -4,8 +4,9 @@ import gc
 import json
 import os
 import random
+import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -458,6 +459,16 @@ def living() -> int:
     return sum(type(one) is LoraAdapter for one in gc.get_objects())
 
 
+@pytest.fixture
+def short_turns() -> Iterator[None]:
+    """Threads take turns every 50 us: more interleavings, and the one that waits is not starved."""
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(5e-5)
+    yield
+    sys.setswitchinterval(usual)
+
+
+@pytest.mark.usefixtures("short_turns")
 def test_a_thousand_loads_beside_a_busy_encoder_change_no_vector_and_leak_nothing(
     bert: Base, tmp_path: Path
 ) -> None:
@@ -491,12 +502,14 @@ def test_a_thousand_loads_beside_a_busy_encoder_change_no_vector_and_leak_nothin
     before, count = resident(), living()
     with ThreadPoolExecutor(1) as device:
         serving = device.submit(serve)
-        assert begun.wait(30)
-        for turn in range(1000):
-            bert.put(folders[turn % 2], "changing")
-            if turn % 3 == 2:
-                bert.adapters.remove("changing").result()
-        done.set()
+        try:
+            assert begun.wait(30)
+            for turn in range(1000):
+                bert.put(folders[turn % 2], "changing")
+                if turn % 3 == 2:
+                    bert.adapters.remove("changing").result()
+        finally:
+            done.set()  # else the other thread would go on, and hide what failed here
         serving.result()
     assert wrong == []
     assert batches > 10
