@@ -15,6 +15,7 @@ from kubeembed_runtime.model.generic import Packed
 from kubeembed_runtime.model.packing import batch
 from kubeembed_runtime.model.padded import Padded
 from kubeembed_runtime.requests import Item
+from modelkit import saved
 
 CPU = torch.device("cpu")
 
@@ -142,15 +143,9 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module", params=CASES.values(), ids=CASES.keys())
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Model:
-    """With weights that make a difference: the usual initial ones are tiny."""
     case: Case = request.param
     made = case.make()
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for parameter in made.parameters():
-            parameter.copy_(torch.randn_like(parameter) * 0.3)
-    folder = tmp_path_factory.mktemp("model")
-    made.eval().save_pretrained(folder)
+    folder = saved(made, tmp_path_factory.mktemp("model"))
     theirs = case.kept(made)
     if theirs._can_set_attn_implementation():
         theirs.set_attn_implementation("eager")

@@ -25,6 +25,7 @@ from kubeembed_runtime.model.checkpoint import Checkpoint
 from kubeembed_runtime.model.limits import read_config
 from kubeembed_runtime.model.packing import batch
 from kubeembed_runtime.requests import Item
+from modelkit import saved
 
 SMALL: dict[str, Any] = {
     "vocab_size": 100,
@@ -47,16 +48,6 @@ CASES: dict[str, Any] = {
     "xlm-roberta under a head": XLMRobertaForSequenceClassification(XLMRobertaConfig(**SMALL)),
     "camembert": CamembertModel(CamembertConfig(**SMALL)),
 }
-
-
-def saved(model: Any, folder: Path) -> Path:
-    """The model in `folder`, with weights that make a difference: the usual initial ones are tiny."""
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(torch.randn_like(parameter) * 0.3)
-    model.eval().save_pretrained(folder)
-    return folder
 
 
 def native(folder: Path) -> Bert:

@@ -18,6 +18,7 @@ from kubeembed_runtime.model.generic import Packed
 from kubeembed_runtime.model.packing import Batch, Span, batch
 from kubeembed_runtime.model.padded import Group, Padded, groups
 from kubeembed_runtime.requests import Item
+from modelkit import saved
 
 CPU = torch.device("cpu")
 
@@ -40,15 +41,6 @@ def body(folder: Path, **wanted: Any) -> Packed | Padded:
         "trust_remote_code": False,
     }
     return generic.load(folder, **{**usual, **wanted})
-
-
-def saved(model: Any, folder: Path) -> Path:
-    torch.manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(torch.randn_like(parameter) * 0.3)
-    model.eval().save_pretrained(folder)
-    return folder
 
 
 def qwen2(**config: Any) -> Any:

@@ -40,6 +40,7 @@ from kubeembed_runtime.model.recipes import (
 )
 from kubeembed_runtime.precision import Precision, quantize
 from kubeembed_runtime.requests import Item, Output, Sparse
+from modelkit import saved
 
 CPU = torch.device("cpu")
 SHAPE: dict[str, Any] = {
@@ -95,11 +96,7 @@ class Maker:
 
     def save(self, model: Any, name: str = "base") -> Path:
         """The model and its tokenizer, with weights that make a difference."""
-        torch.manual_seed(0)
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.copy_(torch.randn_like(parameter) * 0.3)
-        model.eval().save_pretrained(self.folder / name)
+        saved(model, self.folder / name)
         for file in ("tokenizer.json", "tokenizer_config.json"):
             shutil.copy(self.source / file, self.folder / name)
         return self.folder / name

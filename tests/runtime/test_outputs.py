@@ -31,6 +31,7 @@ from kubeembed_runtime.model.tokenizer import Tokenizer
 from kubeembed_runtime.pipeline import items
 from kubeembed_runtime.requests import Input, Kind, Output, Pair, Side
 from kubeembed_runtime.tokens import Framing
+from modelkit import saved
 
 Document = Callable[..., dict[str, Any]]
 
@@ -89,11 +90,7 @@ def save(minilm: Path, tmp_path: Path) -> Callable[[Any], Path]:
     """A model with weights that make a difference, and the vocabulary of a real one beside it."""
 
     def write(model: Any) -> Path:
-        torch.manual_seed(0)
-        with torch.no_grad():
-            for parameter in model.parameters():
-                parameter.copy_(torch.randn_like(parameter) * 0.3)
-        model.eval().save_pretrained(tmp_path / "base")
+        saved(model, tmp_path / "base")
         for file in ("tokenizer.json", "tokenizer_config.json"):
             shutil.copy(minilm / file, tmp_path / "base")
         return tmp_path / "base"
