@@ -15,13 +15,11 @@ from kubeembed_api.document import EmbeddingModel, Metadata, ModelSource, Spec
 from kubeembed_api.reasons import Reason
 from kubeembed_runtime.errors import StartFailed
 from kubeembed_runtime.model import catalogue
+from kubeembed_runtime.model.fingerprint import MANIFEST
 from kubeembed_runtime.model.recipes import Recipe
 from kubeembed_runtime.model.resolving import resolve, resolve_from_catalogue
 
 _ID = re.compile(r"[\w.-]+/[\w.-]+")
-
-#: The manifest of a fetched copy.
-_MANIFEST = ".kubeembed.json"
 
 
 def told(what: str, folder: Path | None, cache: Path, document: EmbeddingModel | None) -> str:
@@ -61,7 +59,7 @@ def _folder(model: EmbeddingModel, cache: Path) -> Path | None:
         return cache / model.resolved.key
     copies = [
         manifest
-        for manifest in cache.glob(f"*/{_MANIFEST}")
+        for manifest in cache.glob(f"*/{MANIFEST}")
         if json.loads(manifest.read_text())["source"] == str(source)
     ]
     newest = max(copies, key=lambda manifest: manifest.stat().st_mtime, default=None)

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from kubeembed_runtime.api.body import BadBody, read_body
+from kubeembed_runtime.api.contract import json_reply
 from kubeembed_runtime.errors import AdapterRefused, Loading, UnknownModel
 from kubeembed_runtime.lifecycle import Lifecycle
 from kubeembed_runtime.requests import Adapter, AdapterState
@@ -43,7 +44,9 @@ def routes(lifecycle: Lifecycle) -> list[Route]:
     """GET /adapters, PUT and DELETE /adapters/NAME."""
 
     async def show(request: Request) -> Response:
-        return _json({"adapters": [_shown(state) for state in lifecycle.model.registry.states]})
+        return json_reply(
+            {"adapters": [_shown(state) for state in lifecycle.model.registry.states]}
+        )
 
     async def put(request: Request) -> Response:
         name = msgspec.convert(request.path_params["name"], _Name)
@@ -51,7 +54,7 @@ def routes(lifecycle: Lifecycle) -> list[Route]:
         loading = lifecycle.model.registry.put(name, Path(place.path))
         # Once begun it is done, whether or not the caller stays.
         adapter = await asyncio.shield(asyncio.wrap_future(loading))
-        return _json(_described(name, place.path, adapter))
+        return json_reply(_described(name, place.path, adapter))
 
     async def remove(request: Request) -> Response:
         removing = lifecycle.model.registry.remove(request.path_params["name"])
@@ -65,7 +68,7 @@ def routes(lifecycle: Lifecycle) -> list[Route]:
         try:
             return await (change if "name" in request.path_params else show)(request)
         except (AdapterRefused, BadBody, Loading, UnknownModel, msgspec.DecodeError) as error:
-            return _json({"error": str(error)}, _status(error))
+            return json_reply({"error": str(error)}, _status(error))
 
     return [
         Route("/adapters", answered, methods=["GET"]),
@@ -101,7 +104,3 @@ def _described(name: str, path: str, adapter: Adapter) -> Shown:
         fingerprint=adapter.fingerprint,
         base=adapter.base,
     )
-
-
-def _json(value: object, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(value), status, media_type="application/json")

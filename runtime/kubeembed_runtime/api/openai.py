@@ -18,7 +18,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from kubeembed_runtime.api.body import BadBody, read_body
-from kubeembed_runtime.api.contract import FINGERPRINT_HEADER, deadline, route, unless_gone
+from kubeembed_runtime.api.contract import (
+    FINGERPRINT_HEADER,
+    deadline,
+    json_reply,
+    route,
+    unless_gone,
+)
 from kubeembed_runtime.api.metrics import Metrics
 from kubeembed_runtime.errors import (
     AdapterRefused,
@@ -94,13 +100,13 @@ def routes(lifecycle: Lifecycle, metrics: Metrics) -> list[Route]:
         return response
 
     async def models(request: Request) -> Response:
-        return _json({"object": "list", "data": [_card(name) for name in lifecycle.names]})
+        return json_reply({"object": "list", "data": [_card(name) for name in lifecycle.names]})
 
     async def model(request: Request) -> Response:
         name = request.path_params["name"]
         if name not in lifecycle.names:
             raise UnknownModel(name, lifecycle.names)
-        return _json(_card(name))
+        return json_reply(_card(name))
 
     def _card(name: str) -> dict[str, object]:
         owner = {"object": "model", "owned_by": "kubeembed", "created": lifecycle.created}
@@ -227,7 +233,7 @@ def error_reply(
 ) -> Response:
     """OpenAI's error body."""
     detail = ErrorDetail(message=message, type=kind, param=param, code=code)
-    return _json(ErrorBody(error=detail), status)
+    return json_reply(ErrorBody(error=detail), status)
 
 
 def _param(problem: str) -> str | None:
@@ -237,7 +243,3 @@ def _param(problem: str) -> str | None:
         return found.group(1)
     field = _FIELD.search(problem)
     return field.group(1) if field else None
-
-
-def _json(value: object, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(value), status, media_type="application/json")

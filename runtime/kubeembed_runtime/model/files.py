@@ -72,6 +72,15 @@ class Files:
         return None
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """An object that has to be there. Raises StartFailed."""
+    try:
+        told: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise StartFailed(Reason.NO_USABLE_FILES, f"{path} cannot be read: {error}") from error
+    return told
+
+
 def kind(module: Mapping[str, Any]) -> str:
     """The class name of a module, whatever package its release had it in."""
     return str(module["type"]).rpartition(".")[2]

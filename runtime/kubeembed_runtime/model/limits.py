@@ -3,7 +3,6 @@
 Read here and not from a built model, so that a recipe can be printed without torch.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from kubeembed_api.reasons import Reason
 from kubeembed_runtime.errors import StartFailed
+from kubeembed_runtime.model.files import read_json
 
 #: Model types that count positions from their padding index + 1, as fairseq did.
 OFFSET_POSITIONS = ("camembert", "mpnet", "roberta", "xlm-roberta", "xlm-roberta-xl")
@@ -35,12 +35,7 @@ class Limits:
 
 def read_config(folder: Path) -> Mapping[str, Any]:
     """config.json. Raises StartFailed."""
-    try:
-        config: Mapping[str, Any] = json.loads((folder / "config.json").read_text())
-    except (OSError, ValueError) as error:
-        problem = f"{folder / 'config.json'} cannot be read: {error}"
-        raise StartFailed(Reason.NO_USABLE_FILES, problem) from error
-    return config
+    return read_json(folder / "config.json")
 
 
 def limits(config: Mapping[str, Any]) -> Limits:

@@ -4,11 +4,9 @@ Heads come as parameters of the checkpoint, as folders of sentence-transformers'
 dict beside the weights. The last two are often pickled; torch then reads tensors and nothing else.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -19,6 +17,7 @@ from kubeembed_api.reasons import Reason
 from kubeembed_runtime.errors import StartFailed
 from kubeembed_runtime.model.bert import ACTIVATIONS
 from kubeembed_runtime.model.checkpoint import Checkpoint
+from kubeembed_runtime.model.files import read_json
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -114,7 +113,7 @@ def optional(weights: Checkpoint, name: str) -> Tensor | None:
 
 def module(folder: Path, dtype: torch.dtype, device: torch.device) -> Layer:
     """sentence-transformers' Dense module in `folder`. Raises StartFailed."""
-    config = _config(folder)
+    config = read_json(folder / "config.json")
     tensors = {
         name: tensor.to(device=device, dtype=dtype)
         for name, tensor in stored(weights_file(folder)).items()
@@ -135,15 +134,6 @@ def weights_file(folder: Path) -> Path:
             return folder / name
     problem = f"{folder} has neither model.safetensors nor pytorch_model.bin"
     raise StartFailed(Reason.NO_USABLE_FILES, problem)
-
-
-def _config(folder: Path) -> Mapping[str, Any]:
-    try:
-        config: Mapping[str, Any] = json.loads((folder / "config.json").read_text())
-    except (OSError, ValueError) as error:
-        problem = f"{folder / 'config.json'} cannot be read: {error}"
-        raise StartFailed(Reason.NO_USABLE_FILES, problem) from error
-    return config
 
 
 def _class(path: str, folder: Path) -> Activation | None:

@@ -4,9 +4,7 @@ Either a JSON object of tokens and weights (OpenSearch's idf.json), or the folde
 sentence-transformers, which has the weights of all ids, or names such a JSON file.
 """
 
-import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +12,7 @@ from tokenizers import Tokenizer
 
 from kubeembed_api.reasons import Reason
 from kubeembed_runtime.errors import StartFailed
+from kubeembed_runtime.model.files import read_json
 from kubeembed_runtime.model.heads.layers import stored, weights_file
 
 
@@ -23,7 +22,7 @@ def query_weights(folder: Path, file: str | None, vocabulary: Tokenizer) -> NDAr
     if not path.is_dir():
         return _by_token(path, vocabulary)
     config = path / "config.json"
-    named = _json(config).get("path") if config.exists() else None
+    named = read_json(config).get("path") if config.exists() else None
     if named is not None:
         return _by_token(folder / Path(named).name, vocabulary)
     weights: NDArray[np.float32] = stored(weights_file(path))["weight"].float().numpy()
@@ -41,16 +40,8 @@ def _found(folder: Path) -> Path:
 
 def _by_token(path: Path, vocabulary: Tokenizer) -> NDArray[np.float32]:
     weights = np.zeros(vocabulary.get_vocab_size(with_added_tokens=True), dtype=np.float32)
-    for token, weight in _json(path).items():
+    for token, weight in read_json(path).items():
         entry = vocabulary.token_to_id(token)
         if entry is not None:
             weights[entry] = weight
     return weights
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        told: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise StartFailed(Reason.NO_USABLE_FILES, f"{path} cannot be read: {error}") from error
-    return told
