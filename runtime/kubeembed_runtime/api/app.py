@@ -9,14 +9,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from kubeembed_runtime.api import openai
+from kubeembed_runtime.api.contract import Service
 from kubeembed_runtime.api.metrics import Metrics
 from kubeembed_runtime.lifecycle import Lifecycle
 
 
 def public_app(lifecycle: Lifecycle, metrics: Metrics) -> FastAPI:
     """What applications talk to. It answers from the first moment, 503 while the model loads."""
+    service = Service(lifecycle=lifecycle, metrics=metrics)
     app = FastAPI(title=f"KubeEmbed: {lifecycle.name}", openapi_url=None)
-    app.router.routes.extend(openai.routes(lifecycle, metrics))
+    app.router.routes.extend(openai.routes(service))
     app.add_exception_handler(HTTPException, _no_such_path)
     return app
 

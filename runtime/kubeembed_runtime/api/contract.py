@@ -8,6 +8,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
@@ -33,15 +34,16 @@ FINGERPRINT_HEADER = "x-kubeembed-fingerprint"
 TIMEOUT_HEADER = "x-request-timeout"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """What every contract serves: the one model of this process, and where its requests are counted."""
+
+    lifecycle: Lifecycle
+    metrics: Metrics
+
+
 def route(
-    path: str,
-    method: str,
-    *,
-    contract: str,
-    answer: Answer,
-    refuse: Refuse,
-    lifecycle: Lifecycle,
-    metrics: Metrics,
+    path: str, method: str, *, contract: str, answer: Answer, refuse: Refuse, service: Service
 ) -> Route:
     """A path of a contract. Whatever `answer` raises is answered; an error nobody foresaw is logged."""
 
@@ -51,8 +53,8 @@ def route(
             response = await answer(request)
         except Exception as error:
             response = _refused(error, refuse)
-        _add_headers(response, lifecycle)
-        metrics.count_request(contract, response.status_code, time.perf_counter() - begun)
+        _add_headers(response, service.lifecycle)
+        service.metrics.count_request(contract, response.status_code, time.perf_counter() - begun)
         return response
 
     return Route(path, endpoint, methods=[method])

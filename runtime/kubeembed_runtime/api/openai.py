@@ -20,12 +20,12 @@ from starlette.routing import Route
 from kubeembed_runtime.api.body import BadBody, read_body
 from kubeembed_runtime.api.contract import (
     FINGERPRINT_HEADER,
+    Service,
     deadline,
     json_reply,
     route,
     unless_gone,
 )
-from kubeembed_runtime.api.metrics import Metrics
 from kubeembed_runtime.errors import (
     AdapterRefused,
     DeadlineExceeded,
@@ -36,7 +36,6 @@ from kubeembed_runtime.errors import (
     QueueFull,
     UnknownModel,
 )
-from kubeembed_runtime.lifecycle import Lifecycle
 from kubeembed_runtime.requests import Encoded, EncodeRequest, Input, Vector
 
 logger = logging.getLogger(__name__)
@@ -81,8 +80,9 @@ _PATH = re.compile(r" - at `\$\.?(\w+)?.*`$")
 _FIELD = re.compile(r"field `(\w+)`")
 
 
-def routes(lifecycle: Lifecycle, metrics: Metrics) -> list[Route]:
+def routes(service: Service) -> list[Route]:
     """The contract's paths."""
+    lifecycle = service.lifecycle
 
     async def embeddings(request: Request) -> Response:
         body = parse(await read_body(request))
@@ -118,15 +118,7 @@ def routes(lifecycle: Lifecycle, metrics: Metrics) -> list[Route]:
         ("/v1/models/{name}", "GET", model),
     )
     return [
-        route(
-            path,
-            method,
-            contract=CONTRACT,
-            answer=answer,
-            refuse=refuse,
-            lifecycle=lifecycle,
-            metrics=metrics,
-        )
+        route(path, method, contract=CONTRACT, answer=answer, refuse=refuse, service=service)
         for path, method, answer in paths
     ]
 
