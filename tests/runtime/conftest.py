@@ -1,14 +1,6 @@
 """What the runtime's tests share: the real MiniLM, documents, a fake model, and the runtime as a process."""
 
 import asyncio
-import json
-import os
-import signal
-import socket
-import subprocess
-import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -17,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 
+import runtimekit
 from kubeembed_api.report import RuntimeInfo
 from kubeembed_runtime.requests import Encoded, EncodeRequest, Output
+from runtimekit import Process, launch
 
 
 @pytest.fixture(scope="session")
@@ -36,15 +29,7 @@ def minilm() -> Path:
 def document() -> Callable[..., dict[str, Any]]:
     """(folder, **recipe) -> an EmbeddingModel document that serves the folder in place."""
 
-    def write(folder: Path, **recipe: Any) -> dict[str, Any]:
-        return {
-            "apiVersion": "kubeembed.dev/v1alpha1",
-            "kind": "EmbeddingModel",
-            "metadata": {"name": "minilm"},
-            "spec": {"model": {"source": f"file://{folder}"}, "recipe": recipe},
-        }
-
-    return write
+    return runtimekit.document
 
 
 @dataclass
@@ -92,43 +77,6 @@ def fake_model() -> FakeModel:
     return FakeModel()
 
 
-@dataclass
-class Process:
-    """A running `kubeembed-runtime serve`."""
-
-    popen: "subprocess.Popen[bytes]"
-    port: int
-    admin_port: int
-    log: Path
-
-    def admin(self, path: str) -> tuple[int, str]:
-        """(status, body), or (0, "") while nothing listens."""
-        try:
-            with urllib.request.urlopen(
-                f"http://127.0.0.1:{self.admin_port}{path}", timeout=30
-            ) as r:
-                return r.status, r.read().decode()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read().decode()
-        except (urllib.error.URLError, ConnectionError):
-            return 0, ""
-
-    def embed(self, body: dict[str, Any]) -> dict[str, Any]:
-        request = urllib.request.Request(
-            f"http://127.0.0.1:{self.port}/v1/embeddings",
-            json.dumps(body).encode(),
-            {"Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=60) as reply:
-            answer: dict[str, Any] = json.loads(reply.read())
-            return answer
-
-    def terminate(self) -> int:
-        self.popen.send_signal(signal.SIGTERM)
-        return self.popen.wait(60)
-
-
 Start = Callable[..., Process]
 
 
@@ -138,30 +86,10 @@ def start(tmp_path: Path) -> Iterator[Start]:
     running: list[Process] = []
 
     def run(document: dict[str, Any], *flags: str, **environment: str) -> Process:
-        file, log = tmp_path / "model.yaml", tmp_path / "log"
-        file.write_text(yaml.safe_dump(document))
-        port, admin_port = free_ports(2)
-        command = [sys.executable, "-m", "kubeembed_runtime", "serve", str(file)]
-        ports = ["--port", str(port), "--admin-port", str(admin_port)]
-        with log.open("wb") as out:
-            popen = subprocess.Popen(
-                [*command, *ports, *flags], stderr=out, env={**os.environ, **environment}
-            )
-        process = Process(popen, port, admin_port, log)
+        process = launch(tmp_path, document, *flags, **environment)
         running.append(process)
         return process
 
     yield run
     for process in running:
-        process.popen.kill()
-        process.popen.wait()
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
+        process.end()

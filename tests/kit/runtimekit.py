@@ -1,0 +1,106 @@
+"""The runtime as a process of its own, on loopback: started, asked, told to end."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+PATIENCE_SECONDS = 120
+
+
+@dataclass
+class Process:
+    """A running `kubeembed-runtime serve`."""
+
+    popen: "subprocess.Popen[bytes]"
+    port: int
+    admin_port: int
+    log: Path
+
+    def admin(self, path: str) -> tuple[int, str]:
+        """(status, body), or (0, "") while nothing listens."""
+        try:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{self.admin_port}{path}", timeout=30
+            ) as r:
+                return r.status, r.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+        except (urllib.error.URLError, ConnectionError):
+            return 0, ""
+
+    def embed(self, body: dict[str, Any]) -> dict[str, Any]:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/v1/embeddings",
+            json.dumps(body).encode(),
+            {"Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=60) as reply:
+            answer: dict[str, Any] = json.loads(reply.read())
+            return answer
+
+    def terminate(self) -> int:
+        self.popen.send_signal(signal.SIGTERM)
+        return self.popen.wait(60)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def until_ready(self) -> "Process":
+        """Waits for it. Fails with its log where it ends instead."""
+        last = time.monotonic() + PATIENCE_SECONDS
+        while self.admin("/readyz")[0] != 200:
+            assert self.popen.poll() is None, self.log.read_text()
+            assert time.monotonic() < last, self.log.read_text()
+            time.sleep(0.05)
+        return self
+
+    def end(self) -> None:
+        self.popen.kill()
+        self.popen.wait()
+
+
+def launch(folder: Path, document: dict[str, Any], *flags: str, **environment: str) -> Process:
+    """Serves the document, with its file and its log in `folder`. Not waited for."""
+    file, log = folder / "model.yaml", folder / "log"
+    file.write_text(yaml.safe_dump(document))
+    port, admin_port = free_ports(2)
+    command = [sys.executable, "-m", "kubeembed_runtime", "serve", str(file)]
+    ports = ["--port", str(port), "--admin-port", str(admin_port)]
+    with log.open("wb") as out:
+        popen = subprocess.Popen(
+            [*command, *ports, *flags], stderr=out, env={**os.environ, **environment}
+        )
+    return Process(popen, port, admin_port, log)
+
+
+def document(folder: Path, name: str = "minilm", **recipe: Any) -> dict[str, Any]:
+    """An EmbeddingModel that serves the folder in place."""
+    return {
+        "apiVersion": "kubeembed.dev/v1alpha1",
+        "kind": "EmbeddingModel",
+        "metadata": {"name": name},
+        "spec": {"model": {"source": f"file://{folder}"}, "recipe": recipe},
+    }
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
