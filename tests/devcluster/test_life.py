@@ -165,6 +165,7 @@ def running(part: str) -> list[str]:
 
 
 def test_an_interrupted_start_leaves_no_process() -> None:
+    state = "/var/lib/kubeembed-cluster/interrupted/"
     with subprocess.Popen(
         [sys.executable, "dev/cluster", "up", "interrupted"],
         stdout=subprocess.DEVNULL,
@@ -172,12 +173,14 @@ def test_an_interrupted_start_leaves_no_process() -> None:
         text=True,
         cwd=ROOT,
     ) as starting:
-        state = "/var/lib/kubeembed-cluster/interrupted/"
-        until("the API server is started", lambda: running(f"{state}etcd"), 60)
-        starting.terminate()
-        assert starting.wait(30) == 130
-    assert not running(state)
-    run(sys.executable, "dev/cluster", "down", "interrupted")
+        try:
+            until("the API server is started", lambda: running(f"{state}etcd"), 60)
+            starting.terminate()
+            assert starting.wait(30) == 130
+            assert not running(state)
+        finally:
+            starting.kill()
+            run(sys.executable, "dev/cluster", "down", "interrupted")
 
 
 def test_a_kept_cluster_comes_back_with_its_objects(

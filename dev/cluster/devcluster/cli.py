@@ -38,7 +38,13 @@ def main(argv: list[str]) -> int:
         return 130
 
 
-def _interrupted(_signal: int, _frame: object) -> None:
+#: Signals that came. Python drops an exception that a handler raises inside a destructor or a weak
+#: reference's callback, so that the exception alone would not do.
+_signals: list[int] = []
+
+
+def _interrupted(signal: int, _frame: object) -> None:
+    _signals.append(signal)
     raise KeyboardInterrupt
 
 
@@ -105,6 +111,9 @@ def _up(arguments: argparse.Namespace) -> int:
         )
         node.stop(kept)  # what an unclean end may have left
         node.up(wanted, programs)
+        if _signals:
+            node.stop(wanted)
+            raise KeyboardInterrupt
     print(status.as_text(status.of(wanted, programs)))
     return 0
 
