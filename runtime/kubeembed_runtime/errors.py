@@ -3,6 +3,9 @@
 KubeEmbedError
 ├── StartFailed          this process cannot serve this document: ends it, with a reason for status
 └── RequestFailed        one request cannot be answered, and the others can
+    ├── BadBody          the HTTP request itself is refused, whatever its contract: has a status and a code
+    │   ├── Unauthorized         401: no API key, or one that is not known
+    │   └── FingerprintDiffers   412: the vectors would not be those that the caller has
     ├── InvalidInput     the caller's mistake: names the field and says what is allowed
     ├── UnknownModel     the name is not served here (nor is the adapter): never base vectors
     ├── AdapterRefused   a LoRA adapter that cannot be served, and why: the base and the others can
@@ -35,6 +38,31 @@ class StartFailed(KubeEmbedError):
 
 class RequestFailed(KubeEmbedError):
     """Whatever makes one request fail."""
+
+
+class BadBody(RequestFailed):
+    """Refused before any contract has read it. A contract that answers with `status` needs no more words."""
+
+    def __init__(self, status: int, message: str, code: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+class Unauthorized(BadBody):
+    """API keys are asked for, and the request has none that is known."""
+
+    def __init__(self, problem: str) -> None:
+        message = f"{problem}; send Authorization: Bearer KEY"
+        super().__init__(401, message, "invalid_api_key")
+
+
+class FingerprintDiffers(BadBody):
+    """The caller's If-Fingerprint-Match names none that this model, or the adapter, has."""
+
+    def __init__(self, wanted: str, served: str) -> None:
+        message = f"If-Fingerprint-Match is {wanted!r}; the vectors here have {served!r}"
+        super().__init__(412, message, "fingerprint_mismatch")
 
 
 class InvalidInput(RequestFailed):

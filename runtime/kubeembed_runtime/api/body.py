@@ -5,6 +5,7 @@ The bound is checked while reading, so that a body without a length cannot fill 
 
 from starlette.requests import ClientDisconnect, Request
 
+from kubeembed_runtime.errors import BadBody as BadBody
 from kubeembed_runtime.errors import RequestFailed
 
 #: 2,048 inputs of 8,192 characters each.
@@ -13,15 +14,6 @@ MAX_BODY_BYTES = 16 * 1024 * 1024
 #: So much more of a body that is too large is read and forgotten: a client that is still sending when the
 #: connection closes never sees why.
 MAX_DISCARDED_BYTES = 64 * 1024 * 1024
-
-
-class BadBody(RequestFailed):
-    """The body cannot be read. `status` is 413 or 415."""
-
-    def __init__(self, status: int, message: str, code: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
 
 
 class ClientGone(RequestFailed):
