@@ -276,18 +276,6 @@ async def test_a_path_that_is_not_served_is_refused_in_the_same_shape(
     assert f"{method} {path} is not served here" in reply.json()["error"]["message"]
 
 
-async def test_models_are_listed_and_shown(
-    client: httpx.AsyncClient, lifecycle: Lifecycle, fake_model: Any
-) -> None:
-    fake_model.adapters = ("medical",)
-    card = {"object": "model", "owned_by": "kubeembed", "created": lifecycle.created}
-    names = ("minilm", "minilm:medical")
-    listed = (await client.get("/v1/models")).json()
-    assert listed == {"object": "list", "data": [{"id": name, **card} for name in names]}
-    assert (await client.get("/v1/models/minilm:medical")).json() == {"id": names[1], **card}
-    assert (await client.get("/v1/models/other")).status_code == 404
-
-
 async def test_a_model_that_is_loading_says_when_to_come_back(metrics: Metrics) -> None:
     transport = httpx.ASGITransport(public_app(Lifecycle("minilm"), metrics))
     async with httpx.AsyncClient(transport=transport, base_url="http://minilm") as client:

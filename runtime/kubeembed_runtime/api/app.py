@@ -8,17 +8,20 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from kubeembed_runtime.api import openai
+from kubeembed_runtime.api import health, models, openai
 from kubeembed_runtime.api.contract import Service
+from kubeembed_runtime.api.edge import OPEN, REQUEST_ID_HEADER, Edge, request_id
 from kubeembed_runtime.api.metrics import Metrics
 from kubeembed_runtime.lifecycle import Lifecycle
 
 
-def public_app(lifecycle: Lifecycle, metrics: Metrics) -> FastAPI:
+def public_app(lifecycle: Lifecycle, metrics: Metrics, edge: Edge = OPEN) -> FastAPI:
     """What applications talk to. It answers from the first moment, 503 while the model loads."""
-    service = Service(lifecycle=lifecycle, metrics=metrics)
+    service = Service(lifecycle=lifecycle, metrics=metrics, edge=edge)
     app = FastAPI(title=f"KubeEmbed: {lifecycle.name}", openapi_url=None)
     app.router.routes.extend(openai.routes(service))
+    app.router.routes.extend(models.routes(service))
+    app.router.routes.extend(health.routes(service))
     app.add_exception_handler(HTTPException, _no_such_path)
     return app
 
@@ -29,4 +32,5 @@ async def _no_such_path(request: Request, error: Exception) -> Response:
     problem = f"{what} is not served here; see GET /v1/models and POST /v1/embeddings"
     response = openai.error_reply(error.status_code, problem, "invalid_request_error")
     response.headers.update(error.headers or {})
+    response.headers[REQUEST_ID_HEADER] = request_id(request.headers)
     return response

@@ -1,7 +1,8 @@
 """What all wire contracts share: one call, its metrics, its headers, and errors in the contract's own words.
 
 A contract gives two functions: `answer` (request -> reply, or an error of errors.py) and `refuse` (error ->
-reply).
+reply), and says what they take and give (Operation). What nobody foresaw is logged here, with the request's
+id: `refuse` only needs words for it.
 """
 
 import asyncio
@@ -17,8 +18,18 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from kubeembed_runtime.api.body import ClientGone
+from kubeembed_runtime.api.edge import (
+    MATCH_HEADER,
+    OPEN,
+    REQUEST_ID_HEADER,
+    Edge,
+    check_fingerprint,
+    request_id,
+)
 from kubeembed_runtime.api.metrics import Metrics
-from kubeembed_runtime.errors import InvalidInput, Loading, QueueFull
+from kubeembed_runtime.api.operation import DescribedRoute
+from kubeembed_runtime.api.operation import Operation as Operation
+from kubeembed_runtime.errors import BadBody, InvalidInput, Loading, QueueFull, RequestFailed
 from kubeembed_runtime.lifecycle import Lifecycle, Phase
 
 logger = logging.getLogger(__name__)
@@ -40,32 +51,71 @@ class Service:
 
     lifecycle: Lifecycle
     metrics: Metrics
+    edge: Edge = OPEN
 
 
 def route(
-    path: str, method: str, *, contract: str, answer: Answer, refuse: Refuse, service: Service
+    path: str,
+    method: str,
+    *,
+    contract: str,
+    answer: Answer,
+    refuse: Refuse,
+    service: Service,
+    operation: Operation | None = None,
+    guarded: bool = True,
 ) -> Route:
-    """A path of a contract. Whatever `answer` raises is answered; an error nobody foresaw is logged."""
+    """A path of a contract. Whatever `answer` raises is answered; an error nobody foresaw is logged.
+
+    guarded: needs an API key, where there are any.
+    """
+    lifecycle, keys = service.lifecycle, service.edge.keys if guarded else None
+    computes = method == "POST"
 
     async def endpoint(request: Request) -> Response:
         begun = time.perf_counter()
+        headers = request.headers
+        called = request_id(headers)
+        wanted = headers.get(MATCH_HEADER) if computes else None
         try:
+            if keys is not None:
+                keys.check(headers.get("authorization"))
+            if wanted is not None:
+                _check_before(wanted, lifecycle)
             response = await answer(request)
+            _add_headers(response, lifecycle)
+            if wanted is not None and response.status_code < 400:
+                check_fingerprint(wanted, response.headers.get(FINGERPRINT_HEADER))
         except Exception as error:
-            response = _refused(error, refuse)
-        _add_headers(response, service.lifecycle)
+            response = _refused(error, refuse, called)
+            _add_headers(response, lifecycle)
+        response.headers[REQUEST_ID_HEADER] = called
         service.metrics.count_request(contract, response.status_code, time.perf_counter() - begun)
         return response
 
-    return Route(path, endpoint, methods=[method])
+    return DescribedRoute(
+        path, endpoint, method=method, contract=contract, operation=operation, guarded=guarded
+    )
 
 
-def _refused(error: Exception, refuse: Refuse) -> Response:
+def _check_before(wanted: str, lifecycle: Lifecycle) -> None:
+    """Spares the work where only the base can be asked for; an adapter's fingerprint is known afterwards."""
+    if lifecycle.loaded and not lifecycle.model.adapters:
+        check_fingerprint(wanted, lifecycle.model.info.fingerprint)
+
+
+def _refused(error: Exception, refuse: Refuse, called: str) -> Response:
     if isinstance(error, ClientGone):
         return Response(status_code=CLIENT_CLOSED)
+    if isinstance(error, RecursionError):  # of msgspec, reading the body
+        error = BadBody(400, "the body is nested too deeply", "invalid_json")
+    if not isinstance(error, RequestFailed | msgspec.DecodeError | UnicodeDecodeError):
+        logger.error("request %s failed in a way that nobody foresaw", called, exc_info=error)
     response = refuse(error)
     if isinstance(error, QueueFull | Loading):
         response.headers["retry-after"] = f"{max(1, round(error.retry_after))}"
+    if response.status_code == 401:
+        response.headers.setdefault("www-authenticate", "Bearer")
     return response
 
 

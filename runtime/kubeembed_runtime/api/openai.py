@@ -1,11 +1,10 @@
-"""OpenAI's embeddings API: POST /v1/embeddings, GET /v1/models.
+"""OpenAI's embeddings API: POST /v1/embeddings, and /embeddings as Infinity and TEI have it.
 
 Differs from OpenAI's in one way: an input that is longer than the model is cut to its length, as
 sentence-transformers does, where OpenAI refuses. An unknown field is refused, as there.
 """
 
 import base64
-import logging
 import re
 from collections.abc import Sequence
 from typing import Literal
@@ -20,6 +19,7 @@ from starlette.routing import Route
 from kubeembed_runtime.api.body import BadBody, read_body
 from kubeembed_runtime.api.contract import (
     FINGERPRINT_HEADER,
+    Operation,
     Service,
     deadline,
     json_reply,
@@ -37,8 +37,6 @@ from kubeembed_runtime.errors import (
     UnknownModel,
 )
 from kubeembed_runtime.requests import Encoded, EncodeRequest, Input, Vector
-
-logger = logging.getLogger(__name__)
 
 CONTRACT = "openai"
 
@@ -58,6 +56,30 @@ class EmbeddingsBody(msgspec.Struct, forbid_unknown_fields=True):
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: int | None = None
     user: str | None = None
+
+
+class Embedding(msgspec.Struct):
+    """The vector of an input: numbers, or base64 of little-endian float32."""
+
+    object: Literal["embedding"]
+    index: int
+    embedding: list[float] | str
+
+
+class Usage(msgspec.Struct):
+    """In tokens that were really read."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingsReply(msgspec.Struct):
+    """What `reply` writes, for the description alone."""
+
+    object: Literal["list"]
+    data: list[Embedding]
+    model: str
+    usage: Usage
 
 
 class ErrorDetail(msgspec.Struct):
@@ -99,27 +121,20 @@ def routes(service: Service) -> list[Route]:
             response.headers[FINGERPRINT_HEADER] = encoded.fingerprint
         return response
 
-    async def models(request: Request) -> Response:
-        return json_reply({"object": "list", "data": [_card(name) for name in lifecycle.names]})
-
-    async def model(request: Request) -> Response:
-        name = request.path_params["name"]
-        if name not in lifecycle.names:
-            raise UnknownModel(name, lifecycle.names)
-        return json_reply(_card(name))
-
-    def _card(name: str) -> dict[str, object]:
-        owner = {"object": "model", "owned_by": "kubeembed", "created": lifecycle.created}
-        return {"id": name, **owner}
-
-    paths = (
-        ("/v1/embeddings", "POST", embeddings),
-        ("/v1/models", "GET", models),
-        ("/v1/models/{name}", "GET", model),
+    operation = Operation(
+        summary="Embed texts or token ids", body=EmbeddingsBody, reply=EmbeddingsReply
     )
     return [
-        route(path, method, contract=CONTRACT, answer=answer, refuse=refuse, service=service)
-        for path, method, answer in paths
+        route(
+            path,
+            "POST",
+            contract=CONTRACT,
+            answer=embeddings,
+            refuse=refuse,
+            service=service,
+            operation=operation,
+        )
+        for path in ("/v1/embeddings", "/embeddings")
     ]
 
 
@@ -191,7 +206,7 @@ def _base64(vector: Vector) -> str:
 
 
 def refuse(error: Exception) -> Response:
-    """Any error in OpenAI's words; one that nobody foresaw is logged and says nothing of itself."""
+    """Any error in OpenAI's words; one that nobody foresaw says nothing of itself."""
     invalid = "invalid_request_error"
     match error:
         case BadBody():
@@ -216,7 +231,6 @@ def refuse(error: Exception) -> Response:
             return error_reply(503, str(error), "server_error", code="out_of_memory")
         case DeviceFailed():
             return error_reply(500, str(error), "server_error", code="device_failed")
-    logger.error("a request failed in a way that nobody foresaw", exc_info=error)
     return error_reply(500, "the server failed on this request", "server_error")
 
 
