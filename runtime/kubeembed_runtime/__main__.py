@@ -64,6 +64,19 @@ def _parser() -> argparse.ArgumentParser:
         help="how long to keep serving after SIGTERM (%(default)s)",
     )
     serve.add_argument(
+        "--api-keys",
+        type=Path,
+        metavar="FILE",
+        help="API keys, one per line, read again when the file changes (default: none is needed)",
+    )
+    serve.add_argument(
+        "--cors-origin",
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="an origin whose pages may ask from a browser, or *; can be repeated (default: none)",
+    )
+    serve.add_argument(
         "--termination-log", type=Path, default=Path(TERMINATION_LOG), help=argparse.SUPPRESS
     )
     return parser
@@ -96,8 +109,11 @@ def _serve(options: argparse.Namespace) -> int:
         os.environ.setdefault(variable, value)
     import uvloop
 
-    from kubeembed_runtime.serving import Address, serve  # the web framework: not for --help
+    # The web framework: not for --help.
+    from kubeembed_runtime.api.edge import Edge, Keys
+    from kubeembed_runtime.serving import Address, serve
 
+    keys = None if options.api_keys is None else Keys(options.api_keys)
     address = Address(host=options.host, port=options.port, admin_port=options.admin_port)
     serving = serve(
         model,
@@ -105,6 +121,7 @@ def _serve(options: argparse.Namespace) -> int:
         address=address,
         threads=threads,
         linger_seconds=options.linger,
+        edge=Edge(keys=keys, origins=tuple(options.cors_origin)),
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         served = runner.run(serving)

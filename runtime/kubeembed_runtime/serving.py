@@ -18,6 +18,7 @@ from kubeembed_api.document import EmbeddingModel
 from kubeembed_runtime import __version__
 from kubeembed_runtime.api.admin import admin_app
 from kubeembed_runtime.api.app import public_app
+from kubeembed_runtime.api.edge import OPEN, Edge
 from kubeembed_runtime.api.metrics import Metrics
 from kubeembed_runtime.api.server import Server, bind
 from kubeembed_runtime.errors import StartFailed
@@ -37,7 +38,13 @@ class Address:
 
 
 async def serve(
-    model: EmbeddingModel, *, cache: Path, address: Address, threads: int, linger_seconds: float
+    model: EmbeddingModel,
+    *,
+    cache: Path,
+    address: Address,
+    threads: int,
+    linger_seconds: float,
+    edge: Edge = OPEN,
 ) -> bool:
     """Serves until a signal. False if that came while the model was still loading.
 
@@ -49,7 +56,7 @@ async def serve(
     url = f"http://{_host(public.getsockname())}"
     logger.info("listening on %s, admin on %s", url, _host(admin.getsockname()))
     servers = (
-        Server(public_app(lifecycle, metrics), public),
+        Server(public_app(lifecycle, metrics, edge), public),
         Server(admin_app(lifecycle, metrics), admin),
     )
     stop, hurry = _signals()

@@ -5,11 +5,12 @@ A path that is none of theirs is answered in OpenAI's words.
 
 from fastapi import FastAPI
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
 from kubeembed_runtime.api import health, models, openai
-from kubeembed_runtime.api.contract import Service
+from kubeembed_runtime.api.contract import FINGERPRINT_HEADER, Service
 from kubeembed_runtime.api.edge import OPEN, REQUEST_ID_HEADER, Edge, request_id
 from kubeembed_runtime.api.metrics import Metrics
 from kubeembed_runtime.lifecycle import Lifecycle
@@ -23,7 +24,20 @@ def public_app(lifecycle: Lifecycle, metrics: Metrics, edge: Edge = OPEN) -> Fas
     app.router.routes.extend(models.routes(service))
     app.router.routes.extend(health.routes(service))
     app.add_exception_handler(HTTPException, _no_such_path)
+    if edge.origins:
+        _allow(app, edge.origins)
     return app
+
+
+def _allow(app: FastAPI, origins: tuple[str, ...]) -> None:
+    """Lets pages of these origins ask from a browser, and read what our headers say."""
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=origins,
+        allow_methods=("GET", "POST"),
+        allow_headers=("*",),
+        expose_headers=(FINGERPRINT_HEADER, REQUEST_ID_HEADER, "retry-after"),
+    )
 
 
 async def _no_such_path(request: Request, error: Exception) -> Response:
