@@ -7,7 +7,7 @@ sentence-transformers does, where OpenAI refuses. An unknown field is refused, a
 import base64
 import re
 from collections.abc import Sequence
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
@@ -48,13 +48,28 @@ MAX_TOKENS = 300_000
 PARAMS = {"inputs": "input", "model": "model", "dimensions": "dimensions", "timeout": None}
 
 
+_TEXT = {"type": "string", "minLength": 1}
+_IDS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
+
+#: What `inputs` takes, as the description says it.
+_FORMS = [
+    _TEXT,
+    {"type": "array", "items": _TEXT, "minItems": 1, "maxItems": MAX_INPUTS},
+    _IDS,
+    {"type": "array", "items": _IDS, "minItems": 1, "maxItems": MAX_INPUTS},
+]
+
+
 class EmbeddingsBody(msgspec.Struct, forbid_unknown_fields=True):
     """What a client sends. `input` mixes types here, and `inputs` tells them apart."""
 
     model: str
-    input: str | list[str | int | list[int]]
+    input: Annotated[
+        str | list[str | int | list[int]],
+        msgspec.Meta(extra_json_schema={"allOf": [{"anyOf": _FORMS}]}),
+    ]
     encoding_format: Literal["float", "base64"] | None = None
-    dimensions: int | None = None
+    dimensions: Annotated[int | None, msgspec.Meta(extra_json_schema={"minimum": 1})] = None
     user: str | None = None
 
 
