@@ -16,6 +16,10 @@ from kubeembed_api.sources import Source, parse_source
 
 Duration = Annotated[str, StringConstraints(pattern=r"^([0-9]+(h|m|s))+$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
+#: Of a page, as browsers send it; or any.
+Origin = Annotated[
+    str, StringConstraints(pattern=r"^(\*|https?://[^/ ,]+)$", min_length=1, max_length=253)
+]
 Output = Literal["dense", "sparse", "multivector", "score"]
 
 
@@ -112,6 +116,13 @@ class Rollout(_Value):
     strategy: Literal["Surge", "Recreate"] = "Surge"
 
 
+class Serving(_Value):
+    """Who may ask. Without either, everybody whom the network lets through, and no page in a browser."""
+
+    api_keys_secret: str | None = Field(default=None, min_length=1, max_length=253)
+    cors_origins: tuple[Origin, ...] = Field(default=(), max_length=32)
+
+
 class Spec(_Value):
     """What the user wants."""
 
@@ -122,6 +133,7 @@ class Spec(_Value):
     scaling: Scaling = Scaling()
     weights: Weights = Weights()
     rollout: Rollout = Rollout()
+    serving: Serving = Serving()
 
 
 class Metadata(BaseModel):

@@ -37,6 +37,9 @@ RUN_AS: Final = 10001
 CACHE_ROOT: Final = "/var/cache/kubeembed"
 DOCUMENT_FILE: Final = "model.yaml"
 DOCUMENT_FOLDER: Final = "/etc/kubeembed"
+#: API keys: the key of the user's Secret, one per line, and where the pod sees it.
+API_KEYS: Final = "api-keys"
+API_KEYS_FOLDER: Final = "/etc/kubeembed-keys"
 TERMINATION_LOG: Final = "/dev/termination-log"
 
 #: The claim of the Shared cache, one per namespace, where the document names no other.

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
@@ -21,6 +22,9 @@ from kubeembed_api.reasons import Reason
 from kubeembed_api.report import Report
 from kubeembed_runtime.cpus import environment, thread_count
 from kubeembed_runtime.errors import StartFailed
+
+if TYPE_CHECKING:
+    from kubeembed_runtime.api.edge import Edge
 
 #: How long the port stays open after SIGTERM: every node knows a Service's new endpoints in a second or two.
 LINGER_SECONDS = 5.0
@@ -109,11 +113,8 @@ def _serve(options: argparse.Namespace) -> int:
         os.environ.setdefault(variable, value)
     import uvloop
 
-    # The web framework: not for --help.
-    from kubeembed_runtime.api.edge import Edge, Keys
-    from kubeembed_runtime.serving import Address, serve
+    from kubeembed_runtime.serving import Address, serve  # the web framework: not for --help
 
-    keys = None if options.api_keys is None else Keys(options.api_keys)
     address = Address(host=options.host, port=options.port, admin_port=options.admin_port)
     serving = serve(
         model,
@@ -121,7 +122,7 @@ def _serve(options: argparse.Namespace) -> int:
         address=address,
         threads=threads,
         linger_seconds=options.linger,
-        edge=Edge(keys=keys, origins=tuple(options.cors_origin)),
+        edge=_edge(model, options),
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         served = runner.run(serving)
@@ -130,6 +131,21 @@ def _serve(options: argparse.Namespace) -> int:
         logging.shutdown()
         os._exit(0)
     return 0
+
+
+def _edge(model: EmbeddingModel, options: argparse.Namespace) -> "Edge":
+    """Raises StartFailed where the document asks for API keys and nobody gives them: never open by mistake.
+
+    In a pod the document says nothing of this: the operator gives flags.
+    """
+    from kubeembed_runtime.api.edge import Edge, Keys
+
+    wanted = model.spec.serving
+    if wanted.api_keys_secret is not None and options.api_keys is None:
+        problem = "spec.serving.apiKeysSecret is in a cluster; give the keys with --api-keys FILE"
+        raise StartFailed(Reason.INVALID_SPEC, problem)
+    keys = None if options.api_keys is None else Keys(options.api_keys)
+    return Edge(keys=keys, origins=tuple(options.cors_origin) or wanted.cors_origins)
 
 
 def read_document(path: Path) -> EmbeddingModel:

@@ -185,6 +185,38 @@ def test_the_deployment_of_the_simplest_model(resolved: Build, settings: Setting
     }
 
 
+def test_api_keys_are_one_file_of_the_secret_and_origins_are_flags(
+    resolved: Build, settings: Settings
+) -> None:
+    plain = deployment(resolved(), settings)
+    origins = ["https://app.example", "*"]
+    asked = resolved(serving={"apiKeysSecret": "our-keys", "corsOrigins": origins})
+    found = deployment(asked, settings)
+    pod = found["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["args"][-4:] == [
+        "--api-keys",
+        "/etc/kubeembed-keys/api-keys",
+        "--cors-origin=https://app.example",
+        "--cors-origin=*",
+    ]
+    assert container["volumeMounts"].pop() == {
+        "mountPath": "/etc/kubeembed-keys",
+        "name": "api-keys",
+        "readOnly": True,
+    }
+    assert pod["volumes"].pop() == {
+        "name": "api-keys",
+        "secret": {
+            "defaultMode": 0o440,
+            "items": [{"key": "api-keys", "path": "api-keys"}],
+            "secretName": "our-keys",
+        },
+    }
+    del container["args"][-4:]
+    assert found == plain
+
+
 def test_the_fetch_job_of_a_model_with_credentials(model: Build, settings: Settings) -> None:
     source = {"source": "hf://acme/minilm", "credentialsSecret": "hf-token"}
     assert fetch_job(model(model=source), settings) == {

@@ -243,6 +243,33 @@ def test_a_document_that_is_none_is_reported(
     failed(outcome(text), Reason.INVALID_SPEC, said)
 
 
+def test_keys_that_are_asked_for_and_not_given_are_reported(
+    outcome: Callable[..., Outcome], document: Document, minilm: Path
+) -> None:
+    asked = document(minilm)
+    asked["spec"]["serving"] = {"apiKeysSecret": "our-keys"}
+    failed(outcome(json.dumps(asked)), Reason.INVALID_SPEC, "give the keys with --api-keys FILE")
+
+
+async def test_a_process_with_keys_asks_for_them_from_its_first_moment(
+    start: Callable[..., Any], document: Document, minilm: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "keys"
+    file.write_text("ours\n")
+    served = document(minilm)
+    served["spec"]["serving"] = {"corsOrigins": ["https://app.example"]}
+    process = start(served, "--api-keys", str(file))
+    await until(process, "/livez", 200)
+    body = {"model": "minilm", "input": "a"}
+    async with httpx.AsyncClient(base_url=process.url) as client:
+        refused = await client.post("/v1/embeddings", json=body)
+        headers = {"authorization": "Bearer ours", "origin": "https://app.example"}
+        loading = await client.post("/v1/embeddings", json=body, headers=headers)
+    assert refused.status_code == 401
+    assert loading.status_code == 503
+    assert loading.headers["access-control-allow-origin"] == "https://app.example"
+
+
 def test_a_port_that_is_taken_is_reported(
     outcome: Callable[..., Outcome], document: Document, minilm: Path
 ) -> None:

@@ -11,6 +11,7 @@ FETCH_DOCUMENT = "fetch.yaml"
 
 CACHE_VOLUME = "weights"
 DOCUMENT_VOLUME = "document"
+KEYS_VOLUME = "api-keys"
 SCRATCH_VOLUME = "tmp"
 
 

@@ -11,6 +11,8 @@ import yaml
 
 from kubeembed_api.document import EmbeddingModel, Resolved, dump
 from kubeembed_api.names import (
+    API_KEYS,
+    API_KEYS_FOLDER,
     CACHE_ROOT,
     DOCUMENT_ANNOTATION,
     DOCUMENT_FILE,
@@ -32,6 +34,9 @@ STARTUP_SECONDS = 1200
 
 #: What the runtime may take to finish the requests it holds. Kubernetes' own default is 30.
 DRAIN_SECONDS = 60
+
+#: Of the file with API keys: for our group, which owns the volume, to read.
+KEYS_MODE = 0o440
 
 
 def document(model: EmbeddingModel) -> str:
@@ -120,6 +125,7 @@ def _pod(model: EmbeddingModel, settings: Settings, profile: Profile) -> Manifes
             pods.document_volume(model, pods.SERVED_DOCUMENT),
             pods.scratch_volume(),
             _cache_volume(model),
+            *_keys_volume(model),
         ],
     }
 
@@ -134,6 +140,7 @@ def _runtime(model: EmbeddingModel, settings: Settings, profile: Profile) -> Man
             "0.0.0.0",
             "--cache",
             CACHE_ROOT,
+            *_edge(model),
         ],
         "command": ["kubeembed-runtime"],
         "env": pods.variables({"HOME": "/tmp", **profile.env}),
@@ -148,9 +155,32 @@ def _runtime(model: EmbeddingModel, settings: Settings, profile: Profile) -> Man
         "securityContext": pods.container_security(),
         "terminationMessagePath": TERMINATION_LOG,
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [*pods.common_mounts(), _cache_mount(model)],
+        "volumeMounts": [*pods.common_mounts(), _cache_mount(model), *_keys_mount(model)],
         **_probes(),
     }
+
+
+def _edge(model: EmbeddingModel) -> list[str]:
+    """The flags for who may ask."""
+    serving = model.spec.serving
+    keys = ["--api-keys", f"{API_KEYS_FOLDER}/{API_KEYS}"] if serving.api_keys_secret else []
+    return [*keys, *(f"--cors-origin={origin}" for origin in serving.cors_origins)]
+
+
+def _keys_volume(model: EmbeddingModel) -> list[Manifest]:
+    """The one key of the Secret: a pod sees nothing else that may be in it."""
+    name = model.spec.serving.api_keys_secret
+    if name is None:
+        return []
+    items = [{"key": API_KEYS, "path": API_KEYS}]
+    secret = {"defaultMode": KEYS_MODE, "items": items, "secretName": name}
+    return [{"name": pods.KEYS_VOLUME, "secret": secret}]
+
+
+def _keys_mount(model: EmbeddingModel) -> list[Manifest]:
+    if model.spec.serving.api_keys_secret is None:
+        return []
+    return [{"mountPath": API_KEYS_FOLDER, "name": pods.KEYS_VOLUME, "readOnly": True}]
 
 
 def _probes() -> Manifest:
