@@ -17,6 +17,9 @@ QUIET = {
     "PYTHONWARNINGS": "default",
 }
 
+#: Locks of clients that run on this Python and declare only newer ones: pip can be told to overlook that.
+DECLARING_NEWER = ("sie",)
+
 
 def python(name: str) -> Path:
     """The interpreter of the environment of tests/clients/locks/NAME.txt, made if it is not there."""
@@ -25,10 +28,15 @@ def python(name: str) -> Path:
     folder = CACHE / f"{name}-{mark}"
     interpreter = folder / "bin" / "python"
     if not (folder / ".ready").exists():
+        seed = ["--seed"] if name in DECLARING_NEWER else []
         uv = str(Path(sys.executable).parent / "uv")
-        _run(uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder))
-        sync = (uv, "pip", "sync", "--quiet", "--require-hashes", "--compile-bytecode")
-        _run(*sync, "--python", str(interpreter), str(lock))
+        _run(uv, "venv", "--quiet", "--clear", *seed, "--python", sys.executable, str(folder))
+        if name in DECLARING_NEWER:
+            install = (str(interpreter), "-m", "pip", "install", "--quiet", "--no-deps")
+            _run(*install, "--require-hashes", "--ignore-requires-python", "-r", str(lock))
+        else:
+            sync = (uv, "pip", "sync", "--quiet", "--require-hashes", "--compile-bytecode")
+            _run(*sync, "--python", str(interpreter), str(lock))
         (folder / ".ready").touch()
     return interpreter
 

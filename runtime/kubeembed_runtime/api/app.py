@@ -9,7 +9,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
-from kubeembed_runtime.api import health, models, openai, openapi
+from kubeembed_runtime.api import health, models, openai, openapi, sie
 from kubeembed_runtime.api.contract import FINGERPRINT_HEADER, Service
 from kubeembed_runtime.api.edge import OPEN, REQUEST_ID_HEADER, Edge, request_id
 from kubeembed_runtime.api.metrics import Metrics
@@ -23,6 +23,7 @@ def public_app(lifecycle: Lifecycle, metrics: Metrics, edge: Edge = OPEN) -> Fas
     app.router.routes.extend(openai.routes(service))
     app.router.routes.extend(models.routes(service))
     app.router.routes.extend(health.routes(service))
+    app.router.routes.extend(sie.routes(service))
     app.router.routes.extend(openapi.routes(service, app.router.routes))
     app.add_exception_handler(HTTPException, _no_such_path)
     if edge.origins:

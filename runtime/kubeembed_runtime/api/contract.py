@@ -64,10 +64,11 @@ def route(
     service: Service,
     operation: Operation | None = None,
     guarded: bool = True,
+    id_header: str = REQUEST_ID_HEADER,
 ) -> Route:
     """A path of a contract. Whatever `answer` raises is answered; an error nobody foresaw is logged.
 
-    guarded: needs an API key, where there are any.
+    guarded: needs an API key, where there are any. id_header: the contract's own name for the request's id.
     """
     lifecycle, keys = service.lifecycle, service.edge.keys if guarded else None
     computes = method == "POST"
@@ -89,7 +90,7 @@ def route(
         except Exception as error:
             response = _refused(error, refuse, called)
             _add_headers(response, lifecycle)
-        response.headers[REQUEST_ID_HEADER] = called
+        response.headers[REQUEST_ID_HEADER] = response.headers[id_header] = called
         service.metrics.count_request(contract, response.status_code, time.perf_counter() - begun)
         return response
 

@@ -1,0 +1,284 @@
+"""SIE's API, as its SDK speaks it: POST /v1/encode/{model} and /v1/score/{model}, in msgpack and in JSON.
+
+A model's profiles are its adapters here. Extraction, generation and pools are not served, and say so in the
+form that the SDK prints. /v1/models and /health have files of their own.
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import numpy as np
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from kubeembed_runtime.api.contract import (
+    FINGERPRINT_HEADER,
+    Operation,
+    Service,
+    deadline,
+    json_reply,
+    route,
+    unless_gone,
+)
+from kubeembed_runtime.api.openai import MAX_TOKENS
+from kubeembed_runtime.api.operation import POST_ERRORS
+from kubeembed_runtime.api.sie_arrays import Dtype, pack, unpacked, values
+from kubeembed_runtime.api.sie_bodies import (
+    JSON,
+    MEDIA,
+    MSGPACK,
+    EncodeBody,
+    Options,
+    Params,
+    ScoreBody,
+    adapter,
+    read,
+    text,
+    texts,
+)
+from kubeembed_runtime.api.sie_errors import Detail, ErrorBody, refuse, reply
+from kubeembed_runtime.api.sie_replies import EncodeReply, ScoreReply
+from kubeembed_runtime.errors import InvalidInput
+from kubeembed_runtime.lifecycle import Lifecycle
+from kubeembed_runtime.requests import (
+    Encoded,
+    EncodeRequest,
+    Kind,
+    Prompting,
+    Scored,
+    ScoreRequest,
+    Side,
+    Timing,
+)
+
+CONTRACT = "sie"
+
+#: The SDK reads it into the result's `request`.
+REQUEST_ID_HEADER = "x-sie-request-id"
+
+Answer = Callable[[Request], Awaitable[Response]]
+
+
+def routes(service: Service) -> list[Route]:
+    """The contract's paths."""
+    lifecycle = service.lifecycle
+
+    async def encode(request: Request) -> Response:
+        begun = time.perf_counter()
+        body, packed = await read(request, EncodeBody)
+        asked, dtype = encode_request(request, body, lifecycle)
+        encoded = await unless_gone(request, lifecycle.model.encode(asked))
+        return encode_reply(encoded, body, _Reply(lifecycle, dtype, packed, begun))
+
+    async def score(request: Request) -> Response:
+        begun = time.perf_counter()
+        body, packed = await read(request, ScoreBody)
+        asked = score_request(request, body, lifecycle)
+        scored = await unless_gone(request, lifecycle.model.score(asked))
+        return score_reply(scored, body, _Reply(lifecycle, "float32", packed, begun))
+
+    computed = (
+        ("/v1/encode/{model:path}", encode, "Embed items", EncodeBody, EncodeReply),
+        ("/v1/score/{model:path}", score, "Score items against a query", ScoreBody, ScoreReply),
+    )
+    return [
+        *(
+            _route(path, "POST", answer, service, _operation(summary, body, answered))
+            for path, answer, summary, body, answered in computed
+        ),
+        *(
+            _route(path, method, _lacking(status, code, problem), service, None)
+            for path, method, status, code, problem in LACKING
+        ),
+    ]
+
+
+_POOLS = "there are no pools here: each model has its own replicas, and its document says how many"
+_TASKS = "this server encodes and scores; it does not"
+
+#: (path, method, status, code, message) of what the SDK can ask for and nobody here can answer.
+LACKING = (
+    ("/v1/extract/{model:path}", "POST", 400, "INVALID_INPUT", f"{_TASKS} extract"),
+    ("/v1/generate/{model:path}", "POST", 400, "INVALID_INPUT", f"{_TASKS} generate"),
+    ("/v1/pools", "POST", 400, "INVALID_REQUEST", f"{_POOLS}; leave the pool out"),
+    ("/v1/pools", "GET", 404, "POOL_NOT_FOUND", _POOLS),
+    ("/v1/pools/{name}", "GET", 404, "POOL_NOT_FOUND", _POOLS),
+    ("/v1/pools/{name}", "DELETE", 404, "POOL_NOT_FOUND", _POOLS),
+    ("/v1/pools/{name}/renew", "POST", 404, "POOL_NOT_FOUND", _POOLS),
+)
+
+
+def encode_request(
+    request: Request, body: EncodeBody, lifecycle: Lifecycle
+) -> tuple[EncodeRequest, Dtype]:
+    """Raises RequestFailed."""
+    params = body.params or Params()
+    options = params.options or Options()
+    asked = EncodeRequest(
+        inputs=texts(body.items),
+        adapter=_adapter(request, options, lifecycle),
+        outputs=_outputs(params.output_types or options.output_types, lifecycle),
+        prompting=Prompting(
+            side=_side(options),
+            instruction=_first(params.instruction, options.instruction),
+        ),
+        dimensions=options.dimensions,
+        truncate=options.truncate,
+        deadline=deadline(request),
+        token_limit=MAX_TOKENS,
+    )
+    return asked, params.output_dtype or options.output_dtype or "float32"
+
+
+def score_request(request: Request, body: ScoreBody, lifecycle: Lifecycle) -> ScoreRequest:
+    """Raises RequestFailed."""
+    options = body.options or Options()
+    return ScoreRequest(
+        query=text(body.query, "query"),
+        documents=texts(body.items),
+        adapter=_adapter(request, options, lifecycle),
+        instruction=_first(body.instruction, options.instruction),
+        truncate=options.truncate,
+        deadline=deadline(request),
+        token_limit=MAX_TOKENS,
+    )
+
+
+def encode_reply(encoded: Encoded, body: EncodeBody, to: "_Reply") -> Response:
+    """A result per item, in their order."""
+    begun = time.perf_counter()
+    vocabulary = to.lifecycle.model.info.output_dimensions.get("sparse")
+    write = pack if to.packed else unpacked
+    items = [
+        ({} if item.id is None else {"id": item.id}) | values(output, to.dtype, write, vocabulary)
+        for item, output in zip(body.items, encoded.outputs, strict=True)
+    ]
+    return to.finish(
+        {"items": items, "usage": {"input_tokens": encoded.tokens}},
+        encoded,
+        time.perf_counter() - begun,
+    )
+
+
+def score_reply(scored: Scored, body: ScoreBody, to: "_Reply") -> Response:
+    """The best first; of equals the one that came first."""
+    begun = time.perf_counter()
+    entries = [
+        {"item_id": _item_id(body, int(index)), "score": float(scored.scores[index]), "rank": rank}
+        for rank, index in enumerate(np.argsort(-scored.scores, kind="stable"))
+    ]
+    answer = {
+        "query_id": body.query.id,
+        "scores": entries,
+        "usage": {"input_tokens": scored.tokens},
+    }
+    response = to.finish(answer, scored, time.perf_counter() - begun)
+    response.headers["x-sie-units-pairs"] = str(len(entries))
+    return response
+
+
+@dataclass(frozen=True, slots=True)
+class _Reply:
+    """What a reply is made of, beside its results. begun: of time.perf_counter()."""
+
+    lifecycle: Lifecycle
+    dtype: Dtype
+    packed: bool
+    begun: float
+
+    def finish(self, answer: dict[str, Any], found: Encoded | Scored, after: float) -> Response:
+        """The reply with its timing, in the body and as headers. after: seconds for the results."""
+        times = _milliseconds(found.timing, time.perf_counter() - self.begun, after)
+        whole = {"model": self.lifecycle.name, **answer, "timing": times}
+        if self.packed:
+            response = Response(msgspec.msgpack.encode(whole), media_type=MSGPACK)
+        else:
+            response = json_reply(whole)
+        if found.fingerprint is not None:
+            response.headers[FINGERPRINT_HEADER] = found.fingerprint
+        response.headers["x-sie-units-input-tokens"] = str(found.tokens)
+        for name, header in _TIMES.items():
+            response.headers[header] = f"{times[name]:.2f}"
+        return response
+
+
+_TIMES = {
+    "total_ms": "x-total-time",
+    "queue_ms": "x-queue-time",
+    "tokenization_ms": "x-tokenization-time",
+    "inference_ms": "x-inference-time",
+    "postprocessing_ms": "x-postprocessing-time",
+}
+
+
+def _milliseconds(timing: Timing, total: float, after: float) -> dict[str, float]:
+    seconds = (total, timing.queue, timing.tokenize, timing.inference, after)
+    return {name: one * 1000 for name, one in zip(_TIMES, seconds, strict=True)}
+
+
+def _item_id(body: ScoreBody, index: int) -> str:
+    named = body.items[index].id
+    return f"item-{index}" if named is None else named
+
+
+def _adapter(request: Request, options: Options, lifecycle: Lifecycle) -> str | None:
+    """Raises UnknownModel, Loading; InvalidInput for options that name what is not served."""
+    asked = lifecycle.adapter(request.path_params["model"])
+    return adapter(options, asked, lifecycle.model.adapters)
+
+
+def _outputs(asked: list[Any] | None, lifecycle: Lifecycle) -> tuple[Kind, ...]:
+    """Each once. Where none is asked for: dense, or what the model gives instead. Raises InvalidInput."""
+    if asked:
+        return tuple(dict.fromkeys(asked))
+    given = [kind for kind in lifecycle.model.info.outputs if kind != "score"]
+    if not given:
+        raise InvalidInput("outputs", "this model only scores; send POST /v1/score/{model}")
+    return ("dense",) if "dense" in given else (given[0],)
+
+
+def _side(options: Options) -> Side:
+    """What is not said to be a query is a document."""
+    return "query" if options.is_query else "document"
+
+
+def _first(*told: str | None) -> str | None:
+    return next((one for one in told if one is not None), None)
+
+
+def _lacking(status: int, code: str, problem: str) -> Answer:
+    async def answer(request: Request) -> Response:
+        return reply(status, Detail(code, problem))
+
+    return answer
+
+
+def _route(
+    path: str, method: str, answer: Answer, service: Service, operation: Operation | None
+) -> Route:
+    return route(
+        path,
+        method,
+        contract=CONTRACT,
+        answer=answer,
+        refuse=refuse,
+        service=service,
+        operation=operation,
+        id_header=REQUEST_ID_HEADER,
+    )
+
+
+def _operation(summary: str, body: Any, answered: Any) -> Operation:
+    return Operation(
+        summary=summary,
+        body=body,
+        reply=answered,
+        error=ErrorBody,
+        errors=(*POST_ERRORS, 502),
+        media=(JSON, *(one for one in MEDIA if one != JSON)),
+        reply_media=(JSON, MSGPACK),
+    )
