@@ -70,6 +70,8 @@ class RuntimeInfo(_Value):
     outputs: tuple[Output, ...] = ("dense",)
     output_dimensions: dict[Output, int] = Field(default_factory=dict)
     prompts: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()  # of "score", in its order; empty where the files name none
+    instructed: bool = False  # has a template for instructions
     pooling: str | None = None  # of dense vectors
     normalize: bool = False
     dtype: str

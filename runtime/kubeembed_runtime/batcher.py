@@ -91,14 +91,18 @@ class Batcher:
             raise QueueFull(waiting, self.capacity, max(1.0, self.waiting_seconds))
 
     def submit(
-        self, items: Sequence[Item], deadline: float | None = None
+        self,
+        items: Sequence[Item],
+        deadline: float | None = None,
+        observe: Callable[[float], None] = lambda seconds: None,
     ) -> "Future[list[Output]]":
         """The outputs, in order. Cancel the future and what has not run yet is dropped.
 
-        The items have one adapter. Raises QueueFull and DeviceFailed; the future raises DeadlineExceeded,
+        The items have one adapter. `observe` is told, in the device thread, the seconds before the first
+        batch. Raises QueueFull and DeviceFailed; the future raises DeadlineExceeded,
         OutOfMemory and DeviceFailed.
         """
-        job = Job(items=items, deadline=deadline, submitted=self._clock())
+        job = Job(items=items, deadline=deadline, submitted=self._clock(), observe=observe)
         with self._changed:
             if self._closing:
                 raise DeviceFailed("the runtime is stopping")

@@ -57,7 +57,9 @@ def load(
     begun = time.monotonic()
     made = _make(model, weights.folder, threads)
     encoder, recipe = made.encoder, made.encoder.recipe
-    info = describe(model, encoder, made.fingerprint, weights.revision, made.tokenizer.size)
+    info = describe(
+        model, encoder, made.fingerprint, weights.revision, made.tokenizer.size, made.labels
+    )
     batcher = Batcher(
         encoder,
         budget=BUDGET_TOKENS[encoder.device.type],
@@ -67,6 +69,7 @@ def load(
     pipeline = Pipeline(
         info=info,
         tokenize=made.tokenizer,
+        vocabulary=made.tokenizer.vocabulary,
         batcher=batcher,
         threads=threads,
         adapters=_adapters(model, cache, made),
@@ -96,6 +99,7 @@ class _Made:
     tokenizer: "Tokenizer"
     fingerprint: str
     imported: float
+    labels: tuple[str, ...]
 
 
 def _make(model: EmbeddingModel, folder: Path, threads: int) -> _Made:
@@ -118,7 +122,21 @@ def _make(model: EmbeddingModel, folder: Path, threads: int) -> _Made:
         encoder(items(tokenizer([WARM_UP_TEXT]), PLAIN, recipe.outputs.value[:1], None))
         encoder.warm_up(BUDGET_TOKENS[encoder.device.type])
         mark = fingerprint.fingerprint(hashes.result(), recipe.plain(), encoder.dtype)
-    return _Made(encoder=encoder, tokenizer=tokenizer, fingerprint=mark, imported=imported)
+    return _Made(
+        encoder=encoder,
+        tokenizer=tokenizer,
+        fingerprint=mark,
+        imported=imported,
+        labels=_labels(folder) if "score" in recipe.outputs.value else (),
+    )
+
+
+def _labels(folder: Path) -> tuple[str, ...]:
+    """The names of a classifier's labels, in their order."""
+    from kubeembed_runtime.model.limits import read_config
+
+    named = read_config(folder).get("id2label") or {}
+    return tuple(str(named[place]) for place in sorted(named, key=int))
 
 
 def _adapters(model: EmbeddingModel, cache: Path, made: _Made) -> Adapters:
@@ -156,7 +174,12 @@ def _prompts(recipe: "Recipe") -> Prompts:
 
 
 def describe(
-    model: EmbeddingModel, encoder: "Encoder", mark: str, revision: str | None, vocabulary: int
+    model: EmbeddingModel,
+    encoder: "Encoder",
+    mark: str,
+    revision: str | None,
+    vocabulary: int,
+    labels: tuple[str, ...] = (),
 ) -> RuntimeInfo:
     """What /info answers."""
     recipe = encoder.recipe
@@ -174,4 +197,6 @@ def describe(
         device=encoder.device.type,
         fingerprint=mark,
         revision=revision,
+        labels=labels,
+        instructed=recipe.instruction.value is not None,
     )

@@ -6,8 +6,10 @@ What is computed of the outputs afterwards (MaxSim, the mean of chunks) runs in 
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import TypeVar
 
 from kubeembed_api.report import RuntimeInfo
@@ -16,6 +18,7 @@ from kubeembed_runtime.errors import InvalidInput, QueueFull
 from kubeembed_runtime.maxsim import maxsim
 from kubeembed_runtime.prompts import Prompts
 from kubeembed_runtime.requests import (
+    UNPROMPTED,
     Adapter,
     Adapters,
     Encoded,
@@ -28,10 +31,12 @@ from kubeembed_runtime.requests import (
     Prompting,
     Scored,
     ScoreRequest,
+    Timing,
+    Token,
     Vector,
 )
 from kubeembed_runtime.results import labels, pooled
-from kubeembed_runtime.tokens import Framing, Tokenize, Tokens
+from kubeembed_runtime.tokens import Framing, Tokenize, Tokens, Vocabulary
 
 T = TypeVar("T")
 
@@ -51,6 +56,7 @@ class Pipeline:
         *,
         info: RuntimeInfo,
         tokenize: Tokenize,
+        vocabulary: Vocabulary,
         batcher: Batcher,
         threads: int,
         adapters: Adapters,
@@ -59,7 +65,8 @@ class Pipeline:
     ) -> None:
         """mean_maxsim: late interaction takes the mean over the query's tokens, as BGE-M3 does."""
         self.info, self.registry = info, adapters
-        self._tokenize, self._batcher, self._prompts = tokenize, batcher, prompts or Prompts()
+        self._tokenize, self._vocabulary, self._batcher = tokenize, vocabulary, batcher
+        self._prompts = prompts or Prompts()
         self._mean_maxsim = mean_maxsim
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="tokenizer")
         self._tokenizing = 0
@@ -91,20 +98,28 @@ class Pipeline:
 
         def tokenize() -> tuple[list[Tokens], list[Item]]:
             tokens = self._tokenize(request.inputs, framing)
-            return tokens, items(tokens, framing, outputs, adapter, request.dimensions)
+            return tokens, items(tokens, framing, outputs, adapter, request)
 
         self._admit()
+        watch = _Watch()
         tokens, asked = tokenize() if _short(request.inputs) else await self._beside(tokenize)
+        watch.tokenized()
         count = _count(asked, request.token_limit)
-        found = await asyncio.wrap_future(self._batcher.submit(asked, request.deadline))
-        mark = adapter.fingerprint if adapter else None
+        found = await self._run(asked, request.deadline, watch)
+        encoded = Encoded(
+            outputs=found,
+            tokens=count,
+            fingerprint=adapter.fingerprint if adapter else None,
+            timing=watch.timing(),
+        )
         if request.chunking is None:
-            return Encoded(outputs=found, tokens=count, fingerprint=mark)
+            return encoded
         if not request.chunking.pooled:
             chunks = [one.chunk for one in tokens if one.chunk is not None]
-            return Encoded(outputs=found, tokens=count, chunks=chunks, fingerprint=mark)
-        means = await self._beside(lambda: pooled(tokens, found, self.info.normalize))
-        return Encoded(outputs=means, tokens=count, fingerprint=mark)
+            return replace(encoded, chunks=chunks)
+        normalize = self.info.normalize if request.normalize is None else request.normalize
+        means = await self._beside(lambda: pooled(tokens, found, normalize))
+        return replace(encoded, outputs=means)
 
     async def score(self, request: ScoreRequest) -> Scored:
         """Raises RequestFailed; InvalidInput where the model gives neither scores nor multi-vectors."""
@@ -121,17 +136,42 @@ class Pipeline:
         query = Framing(self._prompts.before(prompting), "query", request.truncate)
         build = self._pairs if pairs else self._sides
         self._admit()
+        watch = _Watch()
         asked = await self._beside(lambda: build(request, query, adapter))
+        watch.tokenized()
         count = _count(asked, request.token_limit)
-        found = await asyncio.wrap_future(self._batcher.submit(asked, request.deadline))
+        found = await self._run(asked, request.deadline, watch)
         compute = labels if pairs else self._late
         mark = adapter.fingerprint if adapter else None
+        timing = watch.timing()
         scores = await self._beside(lambda: compute(found))
-        return Scored(scores=scores, tokens=count, fingerprint=mark)
+        return Scored(scores=scores, tokens=count, fingerprint=mark, timing=timing)
+
+    async def tokenize(
+        self, texts: Sequence[str], *, special: bool = True, prompting: Prompting = UNPROMPTED
+    ) -> Sequence[Sequence[Token]]:
+        """The tokens of each text after its prompt. Raises RequestFailed."""
+        prompt = self._prompts.before(prompting)
+        self._admit()
+        return await self._beside(
+            lambda: self._vocabulary.tokens(texts, special=special, prompt=prompt)
+        )
+
+    async def decode(
+        self, ids: Sequence[Sequence[int]], *, skip_special: bool = True
+    ) -> Sequence[str]:
+        """The text of each. Raises RequestFailed."""
+        self._admit()
+        return await self._beside(lambda: self._vocabulary.decode(ids, skip_special=skip_special))
+
+    async def _run(
+        self, asked: Sequence[Item], deadline: float | None, watch: "_Watch"
+    ) -> list[Output]:
+        return await asyncio.wrap_future(self._batcher.submit(asked, deadline, watch.started))
 
     def _pairs(self, request: ScoreRequest, query: Framing, adapter: Adapter | None) -> list[Item]:
         inputs = [Pair(request.query, document) for document in request.documents]
-        return items(self._tokenize(inputs, query), query, ("score",), adapter)
+        return items(self._tokenize(inputs, query), query, ("score",), adapter, request)
 
     def _sides(self, request: ScoreRequest, query: Framing, adapter: Adapter | None) -> list[Item]:
         """The query, then the documents."""
@@ -139,8 +179,10 @@ class Pipeline:
         document = Framing(prompt, "document", request.truncate)
         texts: list[Input] = list(request.documents)
         return [
-            *items(self._tokenize([request.query], query), query, ("multivector",), adapter),
-            *items(self._tokenize(texts, document), document, ("multivector",), adapter),
+            *items(
+                self._tokenize([request.query], query), query, ("multivector",), adapter, request
+            ),
+            *items(self._tokenize(texts, document), document, ("multivector",), adapter, request),
         ]
 
     def _late(self, found: Sequence[Output]) -> Vector:
@@ -156,10 +198,14 @@ class Pipeline:
         return found
 
     def _check(self, request: EncodeRequest, outputs: Sequence[Kind]) -> None:
-        lacking = [kind for kind in outputs if kind not in self.info.outputs]
+        offered = self.info.outputs
+        states = any(kind != "score" for kind in offered)  # a cross-encoder's mean nothing
+        lacking = [
+            kind for kind in outputs if kind not in offered and not (states and kind == "tokens")
+        ]
         if lacking:
-            offered = ", ".join(self.info.outputs)
-            problem = f"{self.info.name} gives no {', '.join(lacking)}; it gives {offered}"
+            problem = f"{self.info.name} gives no {', '.join(lacking)}"
+            problem = f"{problem}; it gives {', '.join(offered)}"
             raise InvalidInput("outputs", problem)
         if request.chunking and request.chunking.pooled and list(outputs) != ["dense"]:
             raise InvalidInput(
@@ -196,6 +242,25 @@ class Pipeline:
             self._tokenizing -= 1
 
 
+class _Watch:
+    """Where the time of one request goes."""
+
+    def __init__(self) -> None:
+        self._begun = self._submitted = time.perf_counter()
+        self._queue = 0.0
+
+    def tokenized(self) -> None:
+        self._submitted = time.perf_counter()
+
+    def started(self, waited: float) -> None:
+        self._queue = waited
+
+    def timing(self) -> Timing:
+        whole = time.perf_counter() - self._submitted
+        tokenize = self._submitted - self._begun
+        return Timing(tokenize=tokenize, queue=self._queue, inference=max(0.0, whole - self._queue))
+
+
 def _short(inputs: Sequence[Input]) -> bool:
     """May the event loop tokenise them?"""
     sizes = (
@@ -216,15 +281,18 @@ def items(
     tokens: Sequence[Tokens],
     framing: Framing,
     outputs: tuple[Kind, ...],
-    adapter: Adapter | None,
-    dimensions: int | None = None,
+    adapter: Adapter | None = None,
+    request: EncodeRequest | ScoreRequest | None = None,
 ) -> list[Item]:
     """What the batcher takes, one for each."""
+    encode = request if isinstance(request, EncodeRequest) else None
     return [
         Item(
             ids=one.ids,
             outputs=outputs,
-            dimensions=dimensions,
+            dimensions=encode.dimensions if encode else None,
+            normalize=encode.normalize if encode else None,
+            raw=request is not None and request.raw,
             adapter=adapter,
             side=framing.side,
             second=one.second,

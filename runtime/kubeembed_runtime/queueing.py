@@ -30,6 +30,7 @@ class Job:
     future: "Future[list[Output]]" = field(default_factory=Future)
     taken: int = 0
     started: bool = False
+    observe: Callable[[float], None] = lambda seconds: None  # told how long it has waited
     tokens: int = field(init=False)  # of what has not been taken
     _outputs: list[Output | None] = field(init=False)
     _missing: int = field(init=False)
@@ -58,7 +59,9 @@ class Job:
     def start(self, now: float) -> float:
         """Its first batch begins. Returns how long it has waited for it."""
         self.started = True
-        return now - self.submitted
+        waited = now - self.submitted
+        self.observe(waited)
+        return waited
 
     def fail(self, error: Exception) -> None:
         if not self.future.done() and self.future.set_running_or_notify_cancel():

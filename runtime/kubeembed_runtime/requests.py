@@ -17,7 +17,8 @@ from kubeembed_api import document
 from kubeembed_api.report import RuntimeInfo
 
 #: What a model gives for a text; "score" is for a pair of texts as well.
-Kind = document.Output
+#: "tokens": the hidden state of each token, special ones included, before any pooling or projection.
+Kind = document.Output | Literal["tokens"]
 
 #: Which of the model's prompts stands before a text, where the caller names no other.
 Side = Literal["query", "document"]
@@ -51,6 +52,10 @@ class Prompting:
     instruction: str | None = None
 
 
+#: The default prompt of the model, if it has one.
+UNPROMPTED = Prompting()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunking:
     """Overlapping windows over a long text, in tokens without special ones. pooled: their mean alone."""
@@ -69,13 +74,15 @@ class EncodeRequest:
 
     inputs: Sequence[Input]
     outputs: tuple[Kind, ...] | None = None
-    prompting: Prompting = Prompting()
+    prompting: Prompting = UNPROMPTED
     truncate: Truncate | None = None
     chunking: Chunking | None = None
     adapter: str | None = None
     dimensions: int | None = None
     deadline: float | None = None
     token_limit: int | None = None  # of all inputs together, after truncation
+    normalize: bool | None = None  # dense vectors; None: as the recipe says
+    raw: bool = False  # scores before the recipe's activation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +96,7 @@ class ScoreRequest:
     adapter: str | None = None
     deadline: float | None = None
     token_limit: int | None = None
+    raw: bool = False  # of a cross-encoder, before the recipe's activation
 
 
 class Adapter(Protocol):
@@ -163,6 +171,8 @@ class Item:
     second: int | None = None
     attended: int | None = None
     prompt_tokens: int = 0
+    normalize: bool | None = None
+    raw: bool = False
 
     @property
     def tokens(self) -> int:
@@ -182,12 +192,33 @@ class Output:
     """What one forward pass gave for one item; None is what was not asked for.
 
     dense: (dimensions,) float32. multivector: (tokens, dimensions) float32. score: (labels,) float32.
+    tokens: (tokens, hidden) float32.
     """
 
     dense: Vector | None = None
     sparse: Sparse | None = None
     multivector: Vector | None = None
     score: Vector | None = None
+    tokens: Vector | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """Seconds of one request: in the tokenizer, waiting for the device, and from then to its last output."""
+
+    tokenize: float = 0.0
+    queue: float = 0.0
+    inference: float = 0.0
+
+
+class Token(NamedTuple):
+    """A token of a text. start, stop: its characters in that text; None for a special token."""
+
+    id: int
+    text: str
+    special: bool
+    start: int | None
+    stop: int | None
 
 
 class Chunk(NamedTuple):
@@ -210,6 +241,7 @@ class Encoded:
     tokens: int
     chunks: Sequence[Chunk] | None = None
     fingerprint: str | None = None
+    timing: Timing = Timing()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,6 +251,7 @@ class Scored:
     scores: Vector
     tokens: int
     fingerprint: str | None = None
+    timing: Timing = Timing()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,4 +291,16 @@ class Model(Protocol):
 
     async def score(self, request: ScoreRequest) -> Scored:
         """Raises RequestFailed."""
+        ...
+
+    async def tokenize(
+        self, texts: Sequence[str], *, special: bool = True, prompting: Prompting = UNPROMPTED
+    ) -> Sequence[Sequence[Token]]:
+        """The tokens of each text, uncut. Raises RequestFailed."""
+        ...
+
+    async def decode(
+        self, ids: Sequence[Sequence[int]], *, skip_special: bool = True
+    ) -> Sequence[str]:
+        """The text of each. Raises RequestFailed; InvalidInput for ids that the vocabulary lacks."""
         ...

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from kubeembed_runtime.requests import Chunk, Chunking, Input, Side, Truncate
+from kubeembed_runtime.requests import Chunk, Chunking, Input, Side, Token, Truncate
 
 
 class Framing(NamedTuple):
@@ -37,4 +37,16 @@ class Tokenize(Protocol):
 
     def __call__(self, inputs: Sequence[Input], framing: Framing) -> list[Tokens]:
         """In the order of the inputs, one each unless they are cut into chunks. Raises InvalidInput."""
+        ...
+
+
+class Vocabulary(Protocol):
+    """Texts <-> tokens, for those who look at them. From any thread."""
+
+    def tokens(
+        self, texts: Sequence[str], *, special: bool, prompt: str = ""
+    ) -> Sequence[Sequence[Token]]: ...
+
+    def decode(self, ids: Sequence[Sequence[int]], *, skip_special: bool) -> Sequence[str]:
+        """Raises InvalidInput."""
         ...

@@ -25,6 +25,7 @@ from kubeembed_runtime.requests import (
     Pair,
     Prompting,
     ScoreRequest,
+    Token,
 )
 from kubeembed_runtime.tokens import Framing, Tokens
 
@@ -67,6 +68,20 @@ def run(items: Sequence[Item]) -> list[Output]:
     ]
 
 
+class Words:
+    """A vocabulary of letters."""
+
+    def tokens(self, texts: Sequence[str], *, special: bool, prompt: str = "") -> list[list[Token]]:
+        whole = [prompt + text for text in texts]
+        return [
+            [Token(ord(c), c, False, place, place + 1) for place, c in enumerate(text)]
+            for text in whole
+        ]
+
+    def decode(self, ids: Sequence[Sequence[int]], *, skip_special: bool) -> list[str]:
+        return ["".join(map(chr, row)) for row in ids]
+
+
 class Ran:
     """A pipeline, and the items that its device was given."""
 
@@ -76,7 +91,12 @@ class Ran:
         self.batcher.start()
         options = {"adapters": Registry(), **options}
         self.pipeline = Pipeline(
-            info=info, tokenize=tokenize, batcher=self.batcher, threads=1, **options
+            info=info,
+            tokenize=tokenize,
+            vocabulary=Words(),
+            batcher=self.batcher,
+            threads=1,
+            **options,
         )
 
     def _run(self, items: Sequence[Item]) -> list[Output]:
@@ -348,6 +368,7 @@ async def test_only_a_short_text_is_tokenised_by_the_event_loop(
     made = Pipeline(
         info=fake_model.info,
         tokenize=record,
+        vocabulary=Words(),
         batcher=batcher,
         threads=1,
         adapters=Registry(),

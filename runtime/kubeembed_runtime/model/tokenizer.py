@@ -18,6 +18,7 @@ from kubeembed_runtime.model.chunks import Windows, cut_into_windows
 from kubeembed_runtime.model.files import TOKENIZER
 from kubeembed_runtime.model.frames import Frame, PairFrame, longest_first, part
 from kubeembed_runtime.model.recipes import MultivectorRecipe, Recipe
+from kubeembed_runtime.model.vocabulary import Vocabulary
 from kubeembed_runtime.requests import Chunk, Chunking, Input, Pair, Side, Truncate
 from kubeembed_runtime.tokens import PLAIN, Framing, Tokens
 
@@ -52,6 +53,7 @@ class Tokenizer:
         }
         self._frames[None] = self._frames["document"]
         self._pair = PairFrame.of(self._fast)
+        self.vocabulary = Vocabulary(self._fast, lower=lower)
         self.size: int = self._fast.get_vocab_size(with_added_tokens=True)
 
     @classmethod
@@ -136,7 +138,8 @@ class Tokenizer:
         side = wanted or self._truncation
         if side == "refuse":
             problem = f"input {index} has {tokens} tokens; the model reads {limit}"
-            raise InvalidInput("inputs", f"{problem}: shorten it, or ask for truncation")
+            problem = f"{problem}: shorten it, or ask for truncation"
+            raise InvalidInput("inputs", problem, "input_too_long")
         return side
 
     def _prompt_tokens(self, prompt: str) -> int:

@@ -80,8 +80,8 @@ class Dense:
         """hidden: (t, h); returns (dimensions,) float32 for each place."""
         pooled = self._pooled(hidden, batch, items)
         rows: dict[int, Vector] = {}
-        for width, group in self._by_width(items, places).items():
-            vectors = finished(pooled[group], width, self.normalize).cpu().numpy()
+        for (width, normalize), group in self._alike(items, places).items():
+            vectors = finished(pooled[group], width, normalize).cpu().numpy()
             rows.update(zip(group, vectors, strict=True))
         return [rows[place] for place in places]
 
@@ -92,10 +92,15 @@ class Dense:
             pooled = without_prompts(pooled, hidden, batch.packing, items)
         return apply(self.projections, pooled)
 
-    def _by_width(self, items: Sequence[Item], places: Sequence[int]) -> dict[int, list[int]]:
-        groups: dict[int, list[int]] = {}
+    def _alike(
+        self, items: Sequence[Item], places: Sequence[int]
+    ) -> dict[tuple[int, bool], list[int]]:
+        """The places by how their vectors end: (dimensions, normalised)."""
+        groups: dict[tuple[int, bool], list[int]] = {}
         for place in places:
-            groups.setdefault(items[place].dimensions or self.dimensions, []).append(place)
+            item = items[place]
+            normalize = self.normalize if item.normalize is None else item.normalize
+            groups.setdefault((item.dimensions or self.dimensions, normalize), []).append(place)
         return groups
 
 

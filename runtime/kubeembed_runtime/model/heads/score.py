@@ -34,7 +34,7 @@ class Classifier:
 
 
 class Score:
-    """activation: "sigmoid" or "identity", of the labels."""
+    """activation: "sigmoid" or "identity", of the labels; an item may ask for what was before it."""
 
     def __init__(self, *, classifier: Classifier, activation: str) -> None:
         self.classifier, self.activation = classifier, activation
@@ -49,8 +49,11 @@ class Score:
         else:
             logits = apply(layers, self._read(hidden, batch, items, places))  # (n, labels)
         logits = logits.float()
-        scores = logits.sigmoid() if self.activation == "sigmoid" else logits
-        return list(scores.cpu().numpy())
+        raw = logits.cpu().numpy()
+        if self.activation != "sigmoid":
+            return list(raw)
+        scores = zip(raw, logits.sigmoid().cpu().numpy(), places, strict=True)
+        return [one if items[place].raw else active for one, active, place in scores]
 
     def _read(
         self, hidden: Tensor, batch: Batch, items: Sequence[Item], places: Sequence[int]

@@ -1,0 +1,47 @@
+"""Texts <-> the tokens that a vocabulary cuts them into, for people who look: nothing here is encoded."""
+
+from collections.abc import Sequence
+
+from tokenizers import Encoding, Tokenizer
+
+from kubeembed_runtime.errors import InvalidInput
+from kubeembed_runtime.requests import Token
+
+
+class Vocabulary:
+    """lower: texts are lower-cased before they are cut, as the recipe says. From any thread."""
+
+    def __init__(self, fast: Tokenizer, *, lower: bool = False) -> None:
+        self._fast, self._lower = fast, lower
+        self._size: int = fast.get_vocab_size(with_added_tokens=True)
+
+    def tokens(self, texts: Sequence[str], *, special: bool, prompt: str = "") -> list[list[Token]]:
+        """Of each text after its prompt, uncut; places are those in prompt and text together."""
+        whole = [prompt + (text.lower() if self._lower else text) for text in texts]
+        encodings = self._fast.encode_batch(whole, add_special_tokens=special)
+        return [_tokens(encoding) for encoding in encodings]
+
+    def decode(self, ids: Sequence[Sequence[int]], *, skip_special: bool) -> list[str]:
+        """Raises InvalidInput for an id that is none."""
+        for index, row in enumerate(ids):
+            for found in row:
+                if not 0 <= found < self._size:
+                    problem = f"input {index} has token id {found}"
+                    allowed = f"ids are between 0 and {self._size - 1}"
+                    raise InvalidInput("inputs", f"{problem}; {allowed}")
+        rows = [list(row) for row in ids]
+        return list(self._fast.decode_batch(rows, skip_special_tokens=skip_special))
+
+
+def _tokens(encoding: Encoding) -> list[Token]:
+    parts = zip(
+        encoding.ids,
+        encoding.tokens,
+        encoding.special_tokens_mask,
+        encoding.offsets,
+        strict=True,
+    )
+    return [
+        Token(token, text, bool(special), *((None, None) if special else place))
+        for token, text, special, place in parts
+    ]
