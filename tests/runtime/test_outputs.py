@@ -25,11 +25,12 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding, SpladePooling
 
 from kubeembed_api.document import parse
+from kubeembed_runtime.errors import InvalidInput
 from kubeembed_runtime.maxsim import maxsim
 from kubeembed_runtime.model import encoder as encoders
 from kubeembed_runtime.model.tokenizer import Tokenizer
 from kubeembed_runtime.pipeline import items
-from kubeembed_runtime.requests import Input, Kind, Output, Pair, Side
+from kubeembed_runtime.requests import EncodeRequest, Input, Kind, Output, Pair, Side
 from kubeembed_runtime.tokens import Framing
 from modelkit import saved
 
@@ -69,10 +70,15 @@ class Served:
     tokenizer: Tokenizer
 
     def __call__(
-        self, inputs: Sequence[Input], kind: Kind, side: Side | None = None, prompt: str = ""
+        self,
+        inputs: Sequence[Input],
+        kind: Kind,
+        side: Side | None = None,
+        prompt: str = "",
+        request: EncodeRequest | None = None,
     ) -> list[Any]:
         framing = Framing(prompt, side)
-        asked = items(self.tokenizer(inputs, framing), framing, (kind,), None)
+        asked = items(self.tokenizer(inputs, framing), framing, (kind,), None, request)
         return [getattr(output, kind) for output in self.encoder(asked)]
 
 
@@ -203,7 +209,11 @@ def test_a_cross_encoder(make: Any, serve: Any, save: Any, tmp_path: Path) -> No
     pairs = [(one, other) for one in TEXTS[:2] for other in TEXTS]
     ours = serve(tmp_path / "whole")
     wanted = theirs.predict(pairs)[:, None]
-    assert_close(ours([Pair(*pair) for pair in pairs], "score"), wanted)
+    asked = [Pair(*pair) for pair in pairs]
+    assert_close(ours(asked, "score"), wanted)
+    raw = theirs.predict(pairs, activation_fn=torch.nn.Identity())[:, None]
+    request = EncodeRequest(inputs=asked, outputs=("score",), raw=True)
+    assert_close(ours(asked, "score", request=request), raw)
 
 
 @pytest.mark.parametrize("attend", [False, True], ids=["unseen masks", "seen masks"])
@@ -235,3 +245,30 @@ def test_the_outputs_of_an_item_are_those_it_asks_for(serve: Any, minilm: Path) 
     framing = Framing()
     (output,) = ours.encoder(items(ours.tokenizer(["a"], framing), framing, ("dense",), None))
     assert output == Output(dense=output.dense)
+
+
+def test_token_states_and_vectors_of_their_own_length(serve: Any, minilm: Path) -> None:
+    theirs = SentenceTransformer(str(minilm), device="cpu")
+    ours = serve(minilm)
+    texts = list(TEXTS)
+    states = ours(texts, "tokens")
+    for found, wanted in zip(
+        states, theirs.encode(texts, output_value="token_embeddings"), strict=True
+    ):
+        np.testing.assert_allclose(found, wanted[: len(found)], atol=2e-5)
+    whole = EncodeRequest(inputs=texts, normalize=False)
+    vectors = ours(texts, "dense", request=whole)
+    assert_close(vectors, np.stack([found.mean(0) for found in states]))
+    assert not np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=0.01)
+
+
+def test_the_tokens_of_a_text_and_back(serve: Any, minilm: Path) -> None:
+    vocabulary = serve(minilm).tokenizer.vocabulary
+    (tokens,) = vocabulary.tokens(["naïve Flutter"], special=True, prompt="a: ")
+    assert [token.text for token in tokens] == ["[CLS]", "a", ":", "naive", "flutter", "[SEP]"]
+    assert [token.special for token in tokens] == [True, *[False] * 4, True]
+    assert [(token.start, token.stop) for token in tokens[3:]] == [(3, 8), (9, 16), (None, None)]
+    ids = [token.id for token in tokens]
+    assert vocabulary.decode([ids], skip_special=True) == ["a : naive flutter"]
+    with pytest.raises(InvalidInput, match="input 0 has token id 30522; ids are between 0 and"):
+        vocabulary.decode([[30522]], skip_special=False)

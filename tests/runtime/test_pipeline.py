@@ -376,3 +376,24 @@ async def test_only_a_short_text_is_tokenised_by_the_event_loop(
     await made.encode(EncodeRequest(inputs=["a" * letters]))
     made.close()
     assert [thread is threading.current_thread() for thread in threads] == [inline]
+
+
+async def test_the_time_of_a_request_is_told(ran: Any) -> None:
+    encoded = await ran().pipeline.encode(EncodeRequest(inputs=["four"]))
+    assert min(encoded.timing.tokenize, encoded.timing.queue, encoded.timing.inference) > 0
+
+
+async def test_token_states_are_there_beside_what_the_recipe_gives(ran: Any) -> None:
+    with pytest.raises(InvalidInput, match="minilm gives no tokens; it gives score"):
+        await ran(outputs=("score",)).pipeline.encode(
+            EncodeRequest(inputs=["a"], outputs=("tokens",))
+        )
+    model = ran()
+    await model.pipeline.encode(EncodeRequest(inputs=["a"], outputs=("tokens",), normalize=False))
+    assert [(item.outputs, item.normalize) for item in model.items] == [(("tokens",), False)]
+
+
+async def test_tokens_and_texts_are_for_whoever_asks(ran: Any) -> None:
+    pipeline = ran().pipeline
+    assert await pipeline.tokenize(["é"]) == [[Token(233, "é", False, 0, 1)]]
+    assert await pipeline.decode([[104, 105]]) == ["hi"]
