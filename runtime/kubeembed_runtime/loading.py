@@ -15,7 +15,8 @@ from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.report import RuntimeInfo
 from kubeembed_runtime.batcher import Batcher
 from kubeembed_runtime.errors import AdapterRefused
-from kubeembed_runtime.pipeline import Pipeline, items
+from kubeembed_runtime.items import items
+from kubeembed_runtime.pipeline import Pipeline
 from kubeembed_runtime.prompts import Prompts
 from kubeembed_runtime.requests import Adapters, BatchRun
 from kubeembed_runtime.tokens import PLAIN

@@ -6,7 +6,6 @@ What is computed of the outputs afterwards (MaxSim, the mean of chunks) runs in 
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -15,6 +14,7 @@ from typing import TypeVar
 from kubeembed_api.report import RuntimeInfo
 from kubeembed_runtime.batcher import Batcher
 from kubeembed_runtime.errors import InvalidInput, QueueFull
+from kubeembed_runtime.items import count_tokens, items
 from kubeembed_runtime.maxsim import maxsim
 from kubeembed_runtime.prompts import Prompts
 from kubeembed_runtime.requests import (
@@ -31,12 +31,12 @@ from kubeembed_runtime.requests import (
     Prompting,
     Scored,
     ScoreRequest,
-    Timing,
     Token,
     Vector,
 )
 from kubeembed_runtime.results import labels, pooled
 from kubeembed_runtime.tokens import Framing, Tokenize, Tokens, Vocabulary
+from kubeembed_runtime.watch import Watch
 
 T = TypeVar("T")
 
@@ -101,10 +101,10 @@ class Pipeline:
             return tokens, items(tokens, framing, outputs, adapter, request)
 
         self._admit()
-        watch = _Watch()
+        watch = Watch()
         tokens, asked = tokenize() if _short(request.inputs) else await self._beside(tokenize)
         watch.tokenized()
-        count = _count(asked, request.token_limit)
+        count = count_tokens(asked, request.token_limit)
         found = await self._run(asked, request.deadline, watch)
         encoded = Encoded(
             outputs=found,
@@ -136,10 +136,10 @@ class Pipeline:
         query = Framing(self._prompts.before(prompting), "query", request.truncate)
         build = self._pairs if pairs else self._sides
         self._admit()
-        watch = _Watch()
+        watch = Watch()
         asked = await self._beside(lambda: build(request, query, adapter))
         watch.tokenized()
-        count = _count(asked, request.token_limit)
+        count = count_tokens(asked, request.token_limit)
         found = await self._run(asked, request.deadline, watch)
         compute = labels if pairs else self._late
         mark = adapter.fingerprint if adapter else None
@@ -165,7 +165,7 @@ class Pipeline:
         return await self._beside(lambda: self._vocabulary.decode(ids, skip_special=skip_special))
 
     async def _run(
-        self, asked: Sequence[Item], deadline: float | None, watch: "_Watch"
+        self, asked: Sequence[Item], deadline: float | None, watch: Watch
     ) -> list[Output]:
         return await asyncio.wrap_future(self._batcher.submit(asked, deadline, watch.started))
 
@@ -242,25 +242,6 @@ class Pipeline:
             self._tokenizing -= 1
 
 
-class _Watch:
-    """Where the time of one request goes."""
-
-    def __init__(self) -> None:
-        self._begun = self._submitted = time.perf_counter()
-        self._queue = 0.0
-
-    def tokenized(self) -> None:
-        self._submitted = time.perf_counter()
-
-    def started(self, waited: float) -> None:
-        self._queue = waited
-
-    def timing(self) -> Timing:
-        whole = time.perf_counter() - self._submitted
-        tokenize = self._submitted - self._begun
-        return Timing(tokenize=tokenize, queue=self._queue, inference=max(0.0, whole - self._queue))
-
-
 def _short(inputs: Sequence[Input]) -> bool:
     """May the event loop tokenise them?"""
     sizes = (
@@ -275,38 +256,3 @@ async def _ended(shared: Future[T]) -> T:
     shared.add_done_callback(lambda _: loop.call_soon_threadsafe(done.set))
     await done.wait()
     return shared.result()
-
-
-def items(
-    tokens: Sequence[Tokens],
-    framing: Framing,
-    outputs: tuple[Kind, ...],
-    adapter: Adapter | None = None,
-    request: EncodeRequest | ScoreRequest | None = None,
-) -> list[Item]:
-    """What the batcher takes, one for each."""
-    encode = request if isinstance(request, EncodeRequest) else None
-    return [
-        Item(
-            ids=one.ids,
-            outputs=outputs,
-            dimensions=encode.dimensions if encode else None,
-            normalize=encode.normalize if encode else None,
-            raw=request is not None and request.raw,
-            adapter=adapter,
-            side=framing.side,
-            second=one.second,
-            attended=one.attended,
-            prompt_tokens=one.prompt,
-        )
-        for one in tokens
-    ]
-
-
-def _count(asked: Sequence[Item], limit: int | None) -> int:
-    """The tokens of all. Raises InvalidInput for more than the contract allows in a request."""
-    tokens = sum(item.tokens for item in asked)
-    if limit is not None and tokens > limit:
-        problem = f"{tokens} tokens in one request; at most {limit}: send fewer inputs"
-        raise InvalidInput("inputs", problem, "max_tokens_per_request")
-    return tokens

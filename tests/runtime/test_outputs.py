@@ -26,10 +26,10 @@ from sentence_transformers.sparse_encoder.modules import SparseStaticEmbedding, 
 
 from kubeembed_api.document import parse
 from kubeembed_runtime.errors import InvalidInput
+from kubeembed_runtime.items import items
 from kubeembed_runtime.maxsim import maxsim
 from kubeembed_runtime.model import encoder as encoders
 from kubeembed_runtime.model.tokenizer import Tokenizer
-from kubeembed_runtime.pipeline import items
 from kubeembed_runtime.requests import EncodeRequest, Input, Kind, Output, Pair, Side
 from kubeembed_runtime.tokens import Framing
 from modelkit import saved
