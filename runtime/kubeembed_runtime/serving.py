@@ -21,6 +21,7 @@ from kubeembed_runtime.api.app import public_app
 from kubeembed_runtime.api.edge import OPEN, Edge
 from kubeembed_runtime.api.metrics import Metrics
 from kubeembed_runtime.api.server import Server, bind
+from kubeembed_runtime.api.tracing import telemetry
 from kubeembed_runtime.errors import StartFailed
 from kubeembed_runtime.lifecycle import Lifecycle, Phase
 from kubeembed_runtime.loading import Loaded, load
@@ -56,7 +57,7 @@ async def serve(
     url = f"http://{_host(public.getsockname())}"
     logger.info("listening on %s, admin on %s", url, _host(admin.getsockname()))
     servers = (
-        Server(public_app(lifecycle, metrics, edge), public),
+        Server(public_app(lifecycle, metrics, edge, telemetry(model.name)), public),
         Server(admin_app(lifecycle, metrics), admin),
     )
     stop, hurry = _signals()

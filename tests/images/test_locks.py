@@ -47,8 +47,8 @@ def test_control_image_has_neither_torch_nor_what_comes_with_it() -> None:
     ("lock", "extras"),
     [
         ("control", ("operator", "weights")),
-        ("runtime", ("runtime",)),
-        ("runtime-cpu", ("runtime",)),
+        ("runtime", ("runtime", "tracing")),
+        ("runtime-cpu", ("runtime", "tracing")),
     ],
 )
 def test_lock_holds_all_that_the_project_asks_for(lock: str, extras: tuple[str, ...]) -> None:

@@ -38,9 +38,9 @@ CUDA_ONLY = (
 LOCKS: dict[str, tuple[str, ...]] = {
     "build": ("locks/build.in",),
     "control": ("pyproject.toml", "--extra=operator", "--extra=weights"),
-    "runtime": ("pyproject.toml", "--extra=runtime"),
+    "runtime": ("pyproject.toml", "--extra=runtime", "--extra=tracing"),
     "runtime-cpu": (
-        *("pyproject.toml", "--extra=runtime"),
+        *("pyproject.toml", "--extra=runtime", "--extra=tracing"),
         *(f"--no-emit-package={name}" for name in CUDA_ONLY),
     ),
 }

@@ -10,6 +10,7 @@ from starlette.routing import Route
 
 from kubeembed_runtime.api import adapters
 from kubeembed_runtime.api.metrics import Metrics
+from kubeembed_runtime.api.tracing import OFF
 from kubeembed_runtime.lifecycle import Lifecycle, Phase
 
 
@@ -31,7 +32,7 @@ def admin_app(lifecycle: Lifecycle, metrics: Metrics) -> FastAPI:
         body = lifecycle.model.info.model_dump_json(by_alias=True)
         return Response(body, media_type="application/json")
 
-    app = FastAPI(title="KubeEmbed admin", openapi_url=None)
+    app = FastAPI(title="KubeEmbed admin", openapi_url=None, telemetry=OFF)
     paths = {"/livez": livez, "/readyz": readyz, "/metrics": show_metrics, "/info": info}
     app.router.routes.extend(Route(path, answer) for path, answer in paths.items())
     app.router.routes.extend(adapters.routes(lifecycle))

@@ -4,6 +4,7 @@ A path that is none of theirs is answered in OpenAI's words.
 """
 
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
@@ -13,13 +14,20 @@ from kubeembed_runtime.api import health, models, openai, openapi, sie
 from kubeembed_runtime.api.contract import FINGERPRINT_HEADER, Service
 from kubeembed_runtime.api.edge import OPEN, REQUEST_ID_HEADER, Edge, request_id
 from kubeembed_runtime.api.metrics import Metrics
+from kubeembed_runtime.api.tracing import OFF
 from kubeembed_runtime.lifecycle import Lifecycle
 
 
-def public_app(lifecycle: Lifecycle, metrics: Metrics, edge: Edge = OPEN) -> FastAPI:
+def public_app(
+    lifecycle: Lifecycle, metrics: Metrics, edge: Edge = OPEN, telemetry: TelemetryConfig = OFF
+) -> FastAPI:
     """What applications talk to. It answers from the first moment, 503 while the model loads."""
     service = Service(lifecycle=lifecycle, metrics=metrics, edge=edge)
-    app = FastAPI(title=f"KubeEmbed: {lifecycle.name}", openapi_url=None)
+    app = FastAPI(
+        title=f"KubeEmbed: {lifecycle.name}",
+        openapi_url=None,
+        telemetry=telemetry,
+    )
     app.router.routes.extend(openai.routes(service))
     app.router.routes.extend(models.routes(service))
     app.router.routes.extend(health.routes(service))
