@@ -1,5 +1,6 @@
 """What stands before every contract: request ids, API keys, fingerprints, CORS, and hostile bodies."""
 
+import asyncio
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,8 @@ from starlette.responses import Response
 
 from kubeembed_runtime.api import openai
 from kubeembed_runtime.api.app import public_app
-from kubeembed_runtime.api.contract import Service, route
+from kubeembed_runtime.api.body import ClientGone
+from kubeembed_runtime.api.contract import UNWATCHED_SECONDS, Service, route, unless_gone
 from kubeembed_runtime.api.edge import REREAD_SECONDS, Edge, Keys
 from kubeembed_runtime.api.metrics import Metrics
 from kubeembed_runtime.errors import StartFailed, Unauthorized
@@ -273,3 +275,42 @@ async def test_a_body_of_any_shape_that_is_nested_too_deeply_is_refused(
         reply = await client.post("/any", content=body)
     assert reply.status_code == 400
     assert reply.json()["error"]["message"] == "the body is nested too deeply"
+
+
+@pytest.mark.parametrize("seconds", [0.0, 3 * UNWATCHED_SECONDS], ids=["soon", "late"])
+async def test_work_whose_client_stays_is_done(seconds: float) -> None:
+    assert await unless_gone(_request(asyncio.Event()), asyncio.sleep(seconds, "done")) == "done"
+
+
+async def test_work_whose_client_leaves_is_cancelled() -> None:
+    gone, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        gone.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    with pytest.raises(ClientGone):
+        await unless_gone(_request(gone), work())
+    assert cancelled.is_set()
+    await asyncio.sleep(0)  # the task itself is not cancelled
+
+
+async def test_a_server_that_ends_is_no_client_that_leaves() -> None:
+    task = asyncio.ensure_future(unless_gone(_request(asyncio.Event()), asyncio.Event().wait()))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+def _request(gone: asyncio.Event) -> Request:
+    """Of a client that leaves with the event."""
+
+    async def receive() -> Any:
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    return Request({"type": "http", "headers": []}, receive)

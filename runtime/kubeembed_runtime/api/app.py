@@ -10,7 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
-from kubeembed_runtime.api import health, models, openai, openapi, sie
+from kubeembed_runtime.api import health, models, openai, openapi, sie, tei
 from kubeembed_runtime.api.contract import FINGERPRINT_HEADER, Service
 from kubeembed_runtime.api.edge import OPEN, REQUEST_ID_HEADER, Edge, request_id
 from kubeembed_runtime.api.metrics import Metrics
@@ -32,6 +32,7 @@ def public_app(
     app.router.routes.extend(models.routes(service))
     app.router.routes.extend(health.routes(service))
     app.router.routes.extend(sie.routes(service))
+    app.router.routes.extend(tei.routes(service))
     app.router.routes.extend(openapi.routes(service, app.router.routes))
     app.add_exception_handler(HTTPException, _no_such_path)
     if edge.origins:
@@ -56,5 +57,5 @@ async def _no_such_path(request: Request, error: Exception) -> Response:
     problem = f"{what} is not served here; GET /docs shows what is"
     response = openai.error_reply(error.status_code, problem, "invalid_request_error")
     response.headers.update(error.headers or {})
-    response.headers[REQUEST_ID_HEADER] = request_id(request.headers)
+    response.headers[REQUEST_ID_HEADER] = request_id(request.headers.get(REQUEST_ID_HEADER))
     return response

@@ -9,7 +9,7 @@ import hmac
 import logging
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,9 +78,8 @@ class Edge:
 OPEN = Edge()
 
 
-def request_id(headers: Mapping[str, str]) -> str:
+def request_id(sent: str | None) -> str:
     """The client's own where it is printable and short, else a new one."""
-    sent = headers.get(REQUEST_ID_HEADER)
     if sent and len(sent) <= MAX_REQUEST_ID and sent.isascii() and sent.isprintable():
         return sent
     return secrets.token_hex(16)
