@@ -212,7 +212,7 @@ class Timing:
 
 
 class Token(NamedTuple):
-    """A token of a text. start, stop: its characters in that text; None for a special token."""
+    """A piece of a text. start, stop: its bytes in prompt and text, as UTF-8; None for a special token."""
 
     id: int
     text: str

@@ -1,6 +1,7 @@
 """Texts <-> the tokens that a vocabulary cuts them into, for people who look: nothing here is encoded."""
 
 from collections.abc import Sequence
+from itertools import accumulate
 
 from tokenizers import Encoding, Tokenizer
 
@@ -16,10 +17,10 @@ class Vocabulary:
         self._size: int = fast.get_vocab_size(with_added_tokens=True)
 
     def tokens(self, texts: Sequence[str], *, special: bool, prompt: str = "") -> list[list[Token]]:
-        """Of each text after its prompt, uncut; places are those in prompt and text together."""
+        """Of each text after its prompt, uncut; places are bytes of prompt and text together."""
         whole = [prompt + (text.lower() if self._lower else text) for text in texts]
         encodings = self._fast.encode_batch(whole, add_special_tokens=special)
-        return [_tokens(encoding) for encoding in encodings]
+        return [_tokens(*one) for one in zip(whole, encodings, strict=True)]
 
     def decode(self, ids: Sequence[Sequence[int]], *, skip_special: bool) -> list[str]:
         """Raises InvalidInput for an id that is none."""
@@ -33,15 +34,14 @@ class Vocabulary:
         return list(self._fast.decode_batch(rows, skip_special_tokens=skip_special))
 
 
-def _tokens(encoding: Encoding) -> list[Token]:
+def _tokens(text: str, encoding: Encoding) -> list[Token]:
+    ends = [0, *accumulate(len(letter.encode("utf-8", "surrogatepass")) for letter in text)]
     parts = zip(
-        encoding.ids,
-        encoding.tokens,
-        encoding.special_tokens_mask,
-        encoding.offsets,
-        strict=True,
+        encoding.ids, encoding.tokens, encoding.special_tokens_mask, encoding.offsets, strict=True
     )
     return [
-        Token(token, text, bool(special), *((None, None) if special else place))
-        for token, text, special, place in parts
+        Token(token, name, True, None, None)
+        if special
+        else Token(token, text[start:stop], False, ends[start], ends[stop])
+        for token, name, special, (start, stop) in parts
     ]
