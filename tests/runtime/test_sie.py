@@ -235,6 +235,7 @@ ASKED: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "the same twice": (f"{ENCODE}:legal", {"options": {"lora": "legal"}}, {"adapter": "legal"}),
     "an escaped path": ("/v1/encode/bge%3Alegal", {}, {"adapter": "legal"}),
     "dimensions": (ENCODE, {"options": {"dimensions": 2}}, {"dimensions": 2}),
+    "no norm": (ENCODE, {"options": {"normalize": False}}, {"normalize": False}),
     "no truncation": (ENCODE, {"options": {"truncate": "refuse"}}, {"truncate": "refuse"}),
 }
 

@@ -127,6 +127,7 @@ def encode_request(
             instruction=_first(params.instruction, options.instruction),
         ),
         dimensions=options.dimensions,
+        normalize=options.normalize,
         truncate=options.truncate,
         deadline=deadline(request),
         token_limit=MAX_TOKENS,

@@ -56,6 +56,7 @@ class Options(msgspec.Struct, forbid_unknown_fields=True):
     instruction: str | None = None
     output_types: list[OutputType] | None = None
     output_dtype: Dtype | None = None
+    normalize: bool | None = None
     dimensions: int | None = None
     truncate: Truncate | None = None
 
