@@ -73,7 +73,9 @@ async def test_every_path_of_a_contract_is_described(
         for one in app.routes
         if isinstance(one, DescribedRoute) and one.contract != "docs"
     }
-    assert set(_operations(description)) == served
+    refused = ("/v1/pools", "/v1/extract", "/v1/generate")  # SIE's, which nobody here can answer
+    known = {one for one in served if not one.split()[1].startswith(refused)}
+    assert set(_operations(description)) == known
     assert {"POST /v1/embeddings", "GET /v1/models/{name}", "GET /health"} <= served
 
 
@@ -94,8 +96,8 @@ async def test_an_operation_is_described_whole(description: dict[str, Any]) -> N
     statuses = ["200", "400", "404", "412", "413", "415", "429", "500", "503", "504"]
     assert list(embeddings["responses"]) == statuses
     too_many = embeddings["responses"]["429"]
-    errors = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}
-    assert too_many["content"] == errors
+    (reference,) = set(_references(too_many["content"]))
+    assert re.fullmatch(r"#/components/schemas/(openai\.)?ErrorBody", reference)
     assert set(too_many["headers"]) == {"x-request-id", "x-kubeembed-fingerprint", "retry-after"}
     assert "security" not in embeddings
 

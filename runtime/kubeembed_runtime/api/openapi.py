@@ -5,7 +5,8 @@ The schemas are msgspec's own of the types that bodies are read with. No schema 
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
+from types import UnionType
+from typing import Any, get_args
 
 import msgspec
 from starlette.requests import Request
@@ -122,11 +123,7 @@ def describe(served: Iterable[BaseRoute], name: str, *, keys: bool) -> Json:
         for one in served
         if isinstance(one, DescribedRoute) and one.operation is not None
     ]
-    types = [kind for _, operation in found for kind in _types(operation)]
-    schemas, components = msgspec.json.schema_components(
-        types, schema_hook=lambda _: {}, ref_template="#/components/schemas/{name}"
-    )
-    by_type = {str(kind): schema for kind, schema in zip(types, schemas, strict=True)}
+    by_type, components = _schemas([kind for _, one in found for kind in _types(one)])
     paths: Json = {}
     for one, operation in found:
         path = re.sub(r"\{(\w+):\w+\}", r"{\1}", one.path)
@@ -138,6 +135,30 @@ def describe(served: Iterable[BaseRoute], name: str, *, keys: bool) -> Json:
     if keys:
         parts["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     return {"openapi": "3.1.0", "info": about, "paths": paths, "components": parts}
+
+
+def _schemas(kinds: Sequence[Any]) -> tuple[Json, Json]:
+    """By str() of the type, and the parts that they refer to. msgspec knows no union of two lists: we do."""
+    members = {str(kind): _members(kind) for kind in kinds}
+    flat = [member for choices in members.values() for member in choices]
+    schemas, components = msgspec.json.schema_components(
+        flat,
+        schema_hook=lambda _: {"description": "Any value"},
+        ref_template="#/components/schemas/{name}",
+    )
+    # Types of one name in two contracts are told apart by their modules: openai.ErrorBody.
+    text = msgspec.json.encode((schemas, components)).replace(b"kubeembed_runtime.api.", b"")
+    schemas, components = msgspec.json.decode(text)
+    made = iter(schemas)
+    found: Json = {}
+    for name, choices in members.items():
+        first, *others = [next(made) for _ in choices]
+        found[name] = {"anyOf": [first, *others]} if others else first
+    return found, components
+
+
+def _members(kind: Any) -> tuple[Any, ...]:
+    return get_args(kind) if isinstance(kind, UnionType) else (kind,)
 
 
 def _types(operation: Operation) -> list[Any]:

@@ -14,6 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from kubeembed_api.reasons import Reason
+from kubeembed_runtime.api.connection import Connection
 from kubeembed_runtime.errors import StartFailed
 
 BACKLOG = 2048
@@ -38,6 +39,8 @@ class Server:
     def __init__(self, app: FastAPI, listening: socket.socket) -> None:
         config = uvicorn.Config(
             app,
+            http=Connection,
+            ws="none",
             log_config=None,
             access_log=False,
             lifespan="off",
