@@ -94,7 +94,7 @@ def route(
             if wanted is not None and response.status_code < 400:
                 check_fingerprint(wanted, response.headers.get(FINGERPRINT_HEADER))
         except Exception as error:
-            response = _refused(error, refuse, called)
+            response = refused(error, refuse, called)
             _add_headers(response, lifecycle)
         response.raw_headers.extend((name, called.encode()) for name in ids)
         service.metrics.count_request(contract, response.status_code, time.perf_counter() - begun)
@@ -111,7 +111,8 @@ def _check_before(wanted: str, lifecycle: Lifecycle) -> None:
         check_fingerprint(wanted, lifecycle.model.info.fingerprint)
 
 
-def _refused(error: Exception, refuse: Refuse, called: str) -> Response:
+def refused(error: Exception, refuse: Refuse, called: str) -> Response:
+    """The error in a contract's words, with the headers that all contracts have. called: the request's id."""
     if isinstance(error, ClientGone):
         return Response(status_code=CLIENT_CLOSED)
     if isinstance(error, RecursionError):  # of msgspec, reading the body

@@ -1,0 +1,184 @@
+"""Reranking as Cohere, Jina, Infinity and vLLM have it, on shared paths; a body with `texts` is TEI's.
+
+One reply serves all four: each client reads its own fields of it. Without return_documents a document is left
+out, as Cohere and Infinity do.
+"""
+
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from kubeembed_runtime.api import tei, tei_bodies, tei_errors, tei_replies
+from kubeembed_runtime.api.body import read_body
+from kubeembed_runtime.api.cohere_errors import ErrorBody, refuse
+from kubeembed_runtime.api.contract import (
+    FINGERPRINT_HEADER,
+    Operation,
+    Service,
+    deadline,
+    json_reply,
+    refused,
+    route,
+    unless_gone,
+)
+from kubeembed_runtime.api.edge import REQUEST_ID_HEADER
+from kubeembed_runtime.api.openai import MAX_INPUTS, MAX_TOKENS
+from kubeembed_runtime.api.ranking import ranked
+from kubeembed_runtime.errors import InvalidInput
+from kubeembed_runtime.requests import ScoreRequest
+
+CONTRACT = "rerank"
+
+
+class Document(msgspec.Struct):
+    """A document as an object; other fields stay where they are."""
+
+    text: str
+
+
+class RerankBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """top_n: None and 0 mean all. priority is accepted, and all requests are alike."""
+
+    query: str
+    documents: list[str | Document]
+    model: str | None = None
+    top_n: int | None = None
+    return_documents: bool = False
+    raw_scores: bool = False
+    instruction: str | None = None
+    priority: int | None = None
+
+
+class Result(msgspec.Struct, omit_defaults=True):
+    """A document of the request, by its place there."""
+
+    index: int
+    relevance_score: float
+    document: Document | None = None
+
+
+class RerankReply(msgspec.Struct):
+    """The best first."""
+
+    id: str
+    object: str
+    model: str
+    results: list[Result]
+    usage: dict[str, int]
+    meta: dict[str, Any]
+
+
+def routes(service: Service) -> list[Route]:
+    """The contract's paths."""
+
+    async def rerank(request: Request) -> Response:
+        content = await read_body(request)
+        body = msgspec.json.decode(content, type=RerankBody)
+        return await _rerank(request, service, body)
+
+    async def either(request: Request) -> Response:
+        content = await read_body(request)
+        if _is_tei(content):
+            call = tei.Call(request=request, lifecycle=service.lifecycle, body=content)
+            try:
+                return await tei.rerank(call)
+            except Exception as error:
+                return refused(
+                    error, tei_errors.refuse, request.headers.get(REQUEST_ID_HEADER, "-")
+                )
+        return await _rerank(request, service, msgspec.json.decode(content, type=RerankBody))
+
+    paths = (("/rerank", either), ("/v1/rerank", rerank), ("/v2/rerank", rerank))
+    shared: dict[str, Any] = {
+        "body": RerankBody | tei_bodies.RerankBody,
+        "reply": RerankReply | list[tei_replies.Rank],
+        "error": ErrorBody | tei_errors.ErrorBody,
+        "errors": tei.ERRORS,
+    }
+    own: dict[str, Any] = {"body": RerankBody, "reply": RerankReply, "error": ErrorBody}
+    return [
+        route(
+            path,
+            "POST",
+            contract=CONTRACT,
+            answer=answer,
+            refuse=refuse,
+            service=service,
+            operation=Operation(
+                summary="Rank documents by a query", **(shared if answer is either else own)
+            ),
+        )
+        for path, answer in paths
+    ]
+
+
+def _is_tei(content: bytes) -> bool:
+    """Raises msgspec.DecodeError for what is no JSON."""
+    sent = msgspec.json.decode(content)
+    return isinstance(sent, dict) and "texts" in sent
+
+
+async def _rerank(request: Request, service: Service, body: RerankBody) -> Response:
+    lifecycle = service.lifecycle
+    name = body.model or lifecycle.name
+    documents = _documents(body)
+    asked = ScoreRequest(
+        query=body.query,
+        documents=documents,
+        instruction=body.instruction,
+        adapter=lifecycle.adapter(name),
+        deadline=deadline(request),
+        token_limit=MAX_TOKENS,
+        raw=True,
+    )
+    scored = await unless_gone(request, lifecycle.model.score(asked))
+    best = ranked(scored.scores, lifecycle.model.info, raw=body.raw_scores)
+    results = [
+        Result(
+            one.index,
+            one.score,
+            Document(documents[one.index]) if body.return_documents else None,
+        )
+        for one in best[: body.top_n or None]
+    ]
+    response = json_reply(_reply(name, results, scored.tokens))
+    if scored.fingerprint is not None:
+        response.headers[FINGERPRINT_HEADER] = scored.fingerprint
+    return response
+
+
+def _reply(name: str, results: list[Result], tokens: int) -> RerankReply:
+    return RerankReply(
+        id=secrets.token_hex(16),
+        object="rerank",
+        model=name,
+        results=results,
+        usage={"prompt_tokens": tokens, "total_tokens": tokens},
+        meta={
+            "api_version": {"version": "2"},
+            "billed_units": {"search_units": 1},
+            "tokens": {"input_tokens": tokens},
+        },
+    )
+
+
+def _documents(body: RerankBody) -> Sequence[str]:
+    """Raises InvalidInput."""
+    found = [one if isinstance(one, str) else one.text for one in body.documents]
+    if not body.query:
+        raise InvalidInput("inputs", "`query` is empty; send a text")
+    if not found:
+        raise InvalidInput("inputs", "`documents` is empty; send at least one")
+    if len(found) > MAX_INPUTS:
+        problem = f"`documents` has {len(found)} entries; at most {MAX_INPUTS}"
+        raise InvalidInput("inputs", problem)
+    if not all(found):
+        raise InvalidInput("inputs", f"document {found.index('')} is empty; leave it out")
+    if body.top_n is not None and body.top_n < 0:
+        raise InvalidInput("inputs", f"top_n is {body.top_n}; send 1 or more, or leave it out")
+    return found

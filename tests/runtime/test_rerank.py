@@ -1,0 +1,101 @@
+"""Reranking on the paths that four contracts share, with a fake model behind them."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from kubeembed_runtime.api.app import public_app
+from kubeembed_runtime.api.metrics import Metrics
+from kubeembed_runtime.errors import InvalidInput, QueueFull
+from kubeembed_runtime.lifecycle import Lifecycle
+
+PATHS = ["/rerank", "/v1/rerank", "/v2/rerank"]
+DOCUMENTS = ["a", "a" * 20, {"text": "aa"}]
+
+
+@pytest.fixture
+async def client(fake_model: Any) -> AsyncIterator[httpx.AsyncClient]:
+    fake_model.info = fake_model.info.model_copy(update={"outputs": ("score",)})
+    lifecycle = Lifecycle("minilm")
+    lifecycle.ready(fake_model)
+    transport = httpx.ASGITransport(public_app(lifecycle, Metrics("0")))
+    async with httpx.AsyncClient(transport=transport, base_url="http://minilm") as client:
+        yield client
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_documents_are_ranked_best_first(client: httpx.AsyncClient, path: str) -> None:
+    body = {"query": "q", "documents": DOCUMENTS, "raw_scores": True, "top_n": 2}
+    reply = (await client.post(path, json={**body, "return_documents": True})).json()
+    assert len(reply.pop("id")) == 32
+    assert reply == {
+        "object": "rerank",
+        "model": "minilm",
+        "results": [
+            {"index": 1, "relevance_score": 2.0, "document": {"text": "a" * 20}},
+            {"index": 2, "relevance_score": pytest.approx(0.2), "document": {"text": "aa"}},
+        ],
+        "usage": {"prompt_tokens": 23, "total_tokens": 23},
+        "meta": {
+            "api_version": {"version": "2"},
+            "billed_units": {"search_units": 1},
+            "tokens": {"input_tokens": 23},
+        },
+    }
+
+
+async def test_relevance_is_between_0_and_1_and_max_sim_is_not(
+    client: httpx.AsyncClient, fake_model: Any
+) -> None:
+    body = {"model": "minilm", "query": "q", "documents": ["a" * 20]}
+    (best,) = (await client.post("/v2/rerank", json=body)).json()["results"]
+    assert best == {"index": 0, "relevance_score": pytest.approx(0.8807971)}
+    fake_model.info = fake_model.info.model_copy(update={"outputs": ("multivector",)})
+    (best,) = (await client.post("/v2/rerank", json=body)).json()["results"]
+    assert best["relevance_score"] == 2.0
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize(
+    ("change", "status", "problem"),
+    [
+        ({"documents": []}, 400, "`documents` is empty"),
+        ({"documents": ["a", ""]}, 400, "document 1 is empty"),
+        ({"documents": [{"title": "a"}]}, 400, "missing required field `text`"),
+        ({"documents": ["a"] * 2049}, 400, "at most 2048"),
+        ({"query": ""}, 400, "`query` is empty"),
+        ({"top_n": -1}, 400, "top_n is -1"),
+        ({"model": "other"}, 404, "have: minilm"),
+        ({"colour": "red"}, 400, "unknown field `colour`"),
+    ],
+    ids=str,
+)
+async def test_a_wrong_body_is_refused(
+    client: httpx.AsyncClient, path: str, change: Any, status: int, problem: str
+) -> None:
+    reply = await client.post(path, json={"query": "q", "documents": DOCUMENTS, **change})
+    assert reply.status_code == status
+    assert problem in reply.json()["message"]
+
+
+@pytest.mark.parametrize(
+    ("body", "word"),
+    [
+        ({"query": "q", "documents": ["a"]}, "message"),
+        ({"query": "q", "texts": ["a"]}, "error"),
+    ],
+    ids=["documents", "texts"],
+)
+async def test_the_body_decides_whose_words_an_error_is_in(
+    client: httpx.AsyncClient, fake_model: Any, body: Any, word: str
+) -> None:
+    fake_model.failure = QueueFull(9, 9, 2.0)
+    reply = await client.post("/rerank", json=body)
+    assert (reply.status_code, reply.headers["retry-after"]) == (429, "2")
+    assert "tokens are waiting" in reply.json()[word]
+    fake_model.failure = InvalidInput("outputs", "scores no pairs")
+    assert (await client.post("/rerank", json=body)).status_code == (
+        424 if word == "error" else 400
+    )
