@@ -25,7 +25,6 @@ from kubeembed_runtime.api.contract import (
     unless_gone,
 )
 from kubeembed_runtime.api.openai import MAX_TOKENS
-from kubeembed_runtime.api.operation import POST_ERRORS
 from kubeembed_runtime.api.sie_arrays import Dtype, pack, unpacked, values
 from kubeembed_runtime.api.sie_bodies import (
     JSON,
@@ -60,6 +59,9 @@ CONTRACT = "sie"
 #: The SDK reads it into the result's `request`.
 REQUEST_ID_HEADER = "x-sie-request-id"
 
+#: A full queue is a 503 here.
+ERRORS = (400, 404, 412, 413, 415, 500, 502, 503, 504)
+
 Answer = Callable[[Request], Awaitable[Response]]
 
 
@@ -91,7 +93,7 @@ def routes(service: Service) -> list[Route]:
             for path, answer, summary, body, answered in computed
         ),
         *(
-            _route(path, method, _lacking(status, code, problem), service, None)
+            _route(path, method, _lacking(status, code, problem), service, _refusal(status, code))
             for path, method, status, code, problem in LACKING
         ),
     ]
@@ -279,7 +281,11 @@ def _operation(summary: str, body: Any, answered: Any) -> Operation:
         body=body,
         reply=answered,
         error=ErrorBody,
-        errors=(*POST_ERRORS, 502),
+        errors=ERRORS,
         media=(JSON, *(one for one in MEDIA if one != JSON)),
         reply_media=(JSON, MSGPACK),
     )
+
+
+def _refusal(status: int, code: str) -> Operation:
+    return Operation(summary=f"Not offered here: {code}", error=ErrorBody, errors=(status,))

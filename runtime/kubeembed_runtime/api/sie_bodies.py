@@ -4,7 +4,7 @@ Options that this server does not know are refused, not ignored: each of them wo
 """
 
 from collections.abc import Sequence
-from typing import Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import msgspec
 from starlette.requests import Request
@@ -70,10 +70,16 @@ class Params(msgspec.Struct, forbid_unknown_fields=True):
     options: Options | None = None
 
 
+#: Their count is checked apart, so that the error can say how many are allowed.
+Items = Annotated[
+    list[Item], msgspec.Meta(extra_json_schema={"minItems": 1, "maxItems": MAX_INPUTS})
+]
+
+
 class EncodeBody(msgspec.Struct, forbid_unknown_fields=True):
     """POST /v1/encode/{model}."""
 
-    items: list[Item]
+    items: Items
     params: Params | None = None
 
 
@@ -81,7 +87,7 @@ class ScoreBody(msgspec.Struct, forbid_unknown_fields=True):
     """POST /v1/score/{model}."""
 
     query: Item
-    items: list[Item]
+    items: Items
     instruction: str | None = None
     options: Options | None = None
 
