@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 
-from kubeembed_runtime.api import openai
+from kubeembed_runtime.api import body, openai
 from kubeembed_runtime.api.app import public_app
 from kubeembed_runtime.api.body import ClientGone
 from kubeembed_runtime.api.contract import UNWATCHED_SECONDS, Service, route, unless_gone
@@ -314,3 +314,21 @@ def _request(gone: asyncio.Event) -> Request:
         return {"type": "http.disconnect"}
 
     return Request({"type": "http", "headers": []}, receive)
+
+
+async def test_a_body_that_trickles_is_given_up(
+    connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(body, "BODY_SECONDS", 0.05)
+
+    async def trickling() -> AsyncIterator[bytes]:
+        while True:
+            yield b" "
+            await asyncio.sleep(0.01)
+
+    async with connect() as client:
+        reply = await client.post(
+            URL, content=trickling(), headers={"content-type": "application/json"}
+        )
+    assert reply.status_code == 408
+    assert reply.json()["error"]["code"] == "request_timeout"

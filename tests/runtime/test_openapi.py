@@ -91,7 +91,7 @@ async def test_an_operation_is_described_whole(description: dict[str, Any]) -> N
     embeddings = _operations(description)["POST /v1/embeddings"]
     bodies = {"application/json": {"schema": {"$ref": "#/components/schemas/EmbeddingsBody"}}}
     assert embeddings["requestBody"] == {"required": True, "content": bodies}
-    statuses = ["200", "400", "404", "412", "413", "415", "429", "500", "503", "504"]
+    statuses = ["200", "400", "404", "408", "412", "413", "415", "429", "500", "503", "504"]
     assert list(embeddings["responses"]) == statuses
     too_many = embeddings["responses"]["429"]
     (reference,) = set(_references(too_many["content"]))

@@ -29,6 +29,7 @@ MEANINGS = {
     400: "The body or a header is wrong, and the message says where",
     401: "No API key, or one that is not known",
     404: "The model or the adapter is not served here",
+    408: "The body took too long to arrive",
     412: "The vectors have another fingerprint than If-Fingerprint-Match",
     413: "The body or the request is too large",
     415: "The content type is not one that is read here",

@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 #: What any call can come to, but for the contract's own.
 GET_ERRORS = (404, 500, 503)
-POST_ERRORS = (400, 404, 412, 413, 415, 429, 500, 503, 504)
+POST_ERRORS = (400, 404, 408, 412, 413, 415, 429, 500, 503, 504)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
