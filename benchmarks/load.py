@@ -55,9 +55,12 @@ class Measured:
             self.texts += call.texts
 
 
-def embeddings(texts: Sequence[str], model: str = "minilm") -> Call:
-    """POST /v1/embeddings, as OpenAI's clients send it, with numbers as the reply."""
-    body = json.dumps({"model": model, "input": list(texts)}).encode()
+def embeddings(
+    texts: Sequence[str], model: str = "minilm", encoding_format: str | None = None
+) -> Call:
+    """POST /v1/embeddings, as OpenAI's clients send it; by default with numbers as the reply."""
+    format_ = {} if encoding_format is None else {"encoding_format": encoding_format}
+    body = json.dumps({"model": model, "input": list(texts), **format_}).encode()
     head = (
         "POST /v1/embeddings HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
