@@ -22,6 +22,7 @@ from kubeembed_runtime.api.edge import OPEN, Edge
 from kubeembed_runtime.api.metrics import Metrics
 from kubeembed_runtime.api.server import Server, bind
 from kubeembed_runtime.api.tracing import telemetry
+from kubeembed_runtime.counted import Counted
 from kubeembed_runtime.errors import StartFailed
 from kubeembed_runtime.lifecycle import Lifecycle, Phase
 from kubeembed_runtime.loading import Loaded, load
@@ -64,12 +65,14 @@ async def serve(
     for server in servers:
         server.start()
     try:
-        loading = _in_thread(lambda: load(model, cache, threads, metrics.count_batch))
+        loading = _in_thread(
+            lambda: load(model, cache, threads, metrics.count_batch, metrics.count_tokenized)
+        )
         loaded = await _first(asyncio.wrap_future(loading), stop)
         if loaded is None:
             return False
         metrics.show_model(loaded.pipeline.info, lambda: loaded.batcher.waiting_tokens)
-        lifecycle.ready(loaded.pipeline)
+        lifecycle.ready(Counted(loaded.pipeline, metrics.count_answer))
         logger.info("try: %s", _example(url, model.name))
         await stop.wait()
         lifecycle.drain()
