@@ -22,7 +22,6 @@ from kubeembed_runtime.api.edge import OPEN, Edge
 from kubeembed_runtime.api.metrics import Metrics
 from kubeembed_runtime.api.server import Server, bind
 from kubeembed_runtime.api.tracing import telemetry
-from kubeembed_runtime.counted import Counted
 from kubeembed_runtime.errors import StartFailed
 from kubeembed_runtime.lifecycle import Lifecycle, Phase
 from kubeembed_runtime.loading import Loaded, load
@@ -72,7 +71,7 @@ async def serve(
         if loaded is None:
             return False
         metrics.show_model(loaded.pipeline.info, lambda: loaded.batcher.waiting_tokens)
-        lifecycle.ready(Counted(loaded.pipeline, metrics.count_answer))
+        lifecycle.ready(loaded.pipeline)
         logger.info("try: %s", _example(url, model.name))
         await stop.wait()
         lifecycle.drain()
