@@ -206,6 +206,17 @@ async def test_every_dtype_has_its_scale_beside_it(client: httpx.AsyncClient, dt
     assert array(item["sparse"]["values"]).tolist() == weights
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+async def test_json_has_the_same_numbers(client: httpx.AsyncClient, dtype: str) -> None:
+    _, numbers, weights, beside = DTYPES[dtype]
+    params = {"output_dtype": dtype, "output_types": ["dense", "sparse", "multivector"]}
+    reply = await client.post(ENCODE, json={"items": [{"text": "one"}], "params": params})
+    (item,) = reply.json()["items"]
+    assert item["dense"] == {"dims": 3, "dtype": dtype, "values": numbers, **beside}
+    assert (item["sparse"]["indices"], item["sparse"]["values"]) == ([5, 9], weights)
+    assert len(item["multivector"]["values"]) == 2
+
+
 async def test_a_multi_vector_has_a_scale_for_each_token(client: httpx.AsyncClient) -> None:
     params = {"output_dtype": "int8", "output_types": ["multivector"]}
     reply = await packed(client, ENCODE, {"items": [{"text": "one"}], "params": params})

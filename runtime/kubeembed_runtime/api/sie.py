@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -20,11 +21,11 @@ from kubeembed_runtime.api.contract import (
     Operation,
     Service,
     deadline,
-    json_reply,
     route,
     unless_gone,
 )
 from kubeembed_runtime.api.openai import MAX_TOKENS
+from kubeembed_runtime.api.operation import POST_ERRORS
 from kubeembed_runtime.api.sie_arrays import Dtype, pack, unpacked, values
 from kubeembed_runtime.api.sie_bodies import (
     JSON,
@@ -60,7 +61,7 @@ CONTRACT = "sie"
 REQUEST_ID_HEADER = "x-sie-request-id"
 
 #: A full queue is a 503 here.
-ERRORS = (400, 404, 412, 413, 415, 500, 502, 503, 504)
+ERRORS = (*(status for status in POST_ERRORS if status != 429), 502)
 
 Answer = Callable[[Request], Awaitable[Response]]
 
@@ -200,7 +201,8 @@ class _Reply:
         if self.packed:
             response = Response(msgspec.msgpack.encode(whole), media_type=MSGPACK)
         else:
-            response = json_reply(whole)
+            content = orjson.dumps(whole, option=orjson.OPT_SERIALIZE_NUMPY)
+            response = Response(content, media_type=JSON)
         if found.fingerprint is not None:
             response.headers[FINGERPRINT_HEADER] = found.fingerprint
         response.headers["x-sie-units-input-tokens"] = str(found.tokens)

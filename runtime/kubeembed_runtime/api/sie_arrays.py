@@ -40,10 +40,9 @@ def pack(array: NDArray[Any]) -> dict[bytes, Any]:
     }
 
 
-def unpacked(array: NDArray[Any]) -> list[Any]:
-    """For JSON."""
-    numbers: list[Any] = array.tolist()
-    return numbers
+def unpacked(array: NDArray[Any]) -> NDArray[Any]:
+    """For JSON, which is written from the array's own memory: no more digits than tell numbers apart."""
+    return np.ascontiguousarray(array)
 
 
 def values(output: Output, dtype: Dtype, pack: Pack, vocabulary: int | None) -> dict[str, Any]:
