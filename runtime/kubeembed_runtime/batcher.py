@@ -166,16 +166,21 @@ class Batcher:
         except Exception as error:
             failure = error
         seconds = self._clock() - begun
-        tokens = sum(item.tokens for item in items)
+        by_adapter = tokens_by_adapter(batch)
+        tokens = sum(by_adapter.values())
         if failure is None:
             self._succeed(batch, outputs, tokens, seconds)
         self._observe(
             BatchRun(
                 items=len(items),
-                tokens=tokens,
+                tokens=by_adapter,
                 fill=tokens / self.budget,
                 device_seconds=seconds,
-                queue_seconds=[slot.job.start(begun) for slot in batch if not slot.job.started],
+                queue_seconds=[
+                    (slot.job.adapter or "", slot.job.start(begun))
+                    for slot in batch
+                    if not slot.job.started
+                ],
                 failed=failure is not None,
             )
         )
@@ -216,6 +221,15 @@ class Batcher:
             self._successes = 0
             self.budget = min(self._whole_budget, self.budget * 2)
             logger.info("batches of %d tokens again", self.budget)
+
+
+def tokens_by_adapter(batch: Sequence[Slot]) -> dict[str, int]:
+    """As BatchRun has them."""
+    tokens: dict[str, int] = {}
+    for slot in batch:
+        name = slot.job.adapter or ""
+        tokens[name] = tokens.get(name, 0) + slot.item.tokens
+    return tokens
 
 
 def parts(batch: Sequence[Slot], budget: int) -> list[list[Slot]]:

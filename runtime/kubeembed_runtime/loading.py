@@ -52,6 +52,7 @@ def load(
     cache: Path,
     threads: int,
     observe: Callable[[BatchRun], None] = lambda run: None,
+    observe_tokenizer: Callable[[str, float], None] = lambda adapter, seconds: None,
 ) -> Loaded:
     """Raises StartFailed."""
     weights = open_weights(model, cache)
@@ -76,6 +77,7 @@ def load(
         adapters=_adapters(model, cache, made),
         prompts=_prompts(recipe),
         mean_maxsim=recipe.multivector.value is not None and recipe.multivector.value.mean,
+        observe=observe_tokenizer,
     )
     batcher.start()
     logger.info(

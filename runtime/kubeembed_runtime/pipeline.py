@@ -13,9 +13,10 @@ from typing import TypeVar
 
 from kubeembed_api.report import RuntimeInfo
 from kubeembed_runtime.batcher import Batcher
-from kubeembed_runtime.errors import InvalidInput, QueueFull
+from kubeembed_runtime.errors import QueueFull
 from kubeembed_runtime.items import count_tokens, items
 from kubeembed_runtime.maxsim import maxsim
+from kubeembed_runtime.offers import check, reads_pairs
 from kubeembed_runtime.prompts import Prompts
 from kubeembed_runtime.requests import (
     UNPROMPTED,
@@ -25,7 +26,6 @@ from kubeembed_runtime.requests import (
     EncodeRequest,
     Input,
     Item,
-    Kind,
     Output,
     Pair,
     Prompting,
@@ -62,12 +62,16 @@ class Pipeline:
         adapters: Adapters,
         prompts: Prompts | None = None,
         mean_maxsim: bool = False,
+        observe: Callable[[str, float], None] = lambda adapter, seconds: None,
     ) -> None:
-        """mean_maxsim: late interaction takes the mean over the query's tokens, as BGE-M3 does."""
+        """mean_maxsim: late interaction takes the mean over the query's tokens, as BGE-M3 does.
+
+        observe: told of each request its adapter ("" without one) and its seconds in the tokenizer.
+        """
         self.info, self.registry = info, adapters
         self._tokenize, self._vocabulary, self._batcher = tokenize, vocabulary, batcher
         self._prompts = prompts or Prompts()
-        self._mean_maxsim = mean_maxsim
+        self._mean_maxsim, self._observe = mean_maxsim, observe
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="tokenizer")
         self._tokenizing = 0
 
@@ -87,7 +91,7 @@ class Pipeline:
     async def encode(self, request: EncodeRequest) -> Encoded:
         """Raises RequestFailed. Cancelled, it drops what has not run."""
         outputs = request.outputs or self.info.outputs[:1]
-        self._check(request, outputs)
+        check(self.info, request, outputs)
         adapter = await self._adapter(request.adapter)
         framing = Framing(
             prompt=self._prompts.before(request.prompting),
@@ -103,7 +107,7 @@ class Pipeline:
         self._admit()
         watch = Watch()
         tokens, asked = tokenize() if _short(request.inputs) else await self._beside(tokenize)
-        watch.tokenized()
+        self._observe(request.adapter or "", watch.tokenized())
         count = count_tokens(asked, request.token_limit)
         found = await self._run(asked, request.deadline, watch)
         encoded = Encoded(
@@ -123,14 +127,7 @@ class Pipeline:
 
     async def score(self, request: ScoreRequest) -> Scored:
         """Raises RequestFailed; InvalidInput where the model gives neither scores nor multi-vectors."""
-        pairs = "score" in self.info.outputs
-        if not pairs and "multivector" not in self.info.outputs:
-            problem = f"{self.info.name} scores no pairs; it gives {', '.join(self.info.outputs)}"
-            raise InvalidInput("outputs", problem)
-        if pairs and self.info.output_dimensions.get("score", 1) != 1:
-            count = self.info.output_dimensions["score"]
-            problem = f"{self.info.name} gives {count} labels for a pair, which rank nothing"
-            raise InvalidInput("outputs", problem)
+        pairs = reads_pairs(self.info)
         adapter = await self._adapter(request.adapter)
         prompting = Prompting(side="query", instruction=request.instruction)
         query = Framing(self._prompts.before(prompting), "query", request.truncate)
@@ -138,7 +135,7 @@ class Pipeline:
         self._admit()
         watch = Watch()
         asked = await self._beside(lambda: build(request, query, adapter))
-        watch.tokenized()
+        self._observe(request.adapter or "", watch.tokenized())
         count = count_tokens(asked, request.token_limit)
         found = await self._run(asked, request.deadline, watch)
         compute = labels if pairs else self._late
@@ -196,32 +193,6 @@ class Pipeline:
             loaded: Adapter = await _ended(found)
             return loaded
         return found
-
-    def _check(self, request: EncodeRequest, outputs: Sequence[Kind]) -> None:
-        offered = self.info.outputs
-        states = any(kind != "score" for kind in offered)  # a cross-encoder's mean nothing
-        lacking = [
-            kind for kind in outputs if kind not in offered and not (states and kind == "tokens")
-        ]
-        if lacking:
-            problem = f"{self.info.name} gives no {', '.join(lacking)}"
-            problem = f"{problem}; it gives {', '.join(offered)}"
-            raise InvalidInput("outputs", problem)
-        if request.chunking and request.chunking.pooled and list(outputs) != ["dense"]:
-            raise InvalidInput(
-                "chunking", "only dense vectors of chunks have a mean; ask for dense"
-            )
-        if request.dimensions is not None:
-            self._check_dimensions(request.dimensions, outputs)
-
-    def _check_dimensions(self, wanted: int, outputs: Sequence[Kind]) -> None:
-        if "dense" not in outputs:
-            problem = "dimensions are of dense vectors; leave them out, or ask for dense"
-            raise InvalidInput("dimensions", problem)
-        most = self.info.output_dimensions.get("dense", self.info.dimensions)
-        if not 1 <= wanted <= most:
-            problem = f"dimensions is {wanted}; {self.info.name} has vectors between 1 and {most}"
-            raise InvalidInput("dimensions", problem)
 
     def _admit(self) -> None:
         """Raises QueueFull, or whatever the device died of, before anything is tokenised."""

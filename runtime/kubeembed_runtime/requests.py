@@ -4,7 +4,7 @@ A request is made of inputs; tokenised, an input is an item, the unit that batch
 scheduling and model know each other through these values alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -256,13 +256,17 @@ class Scored:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BatchRun:
-    """One run of the device, as metrics count it. `fill` is of the token budget, 0 to 1 and more."""
+    """One run of the device, as metrics count it. `fill` is of the token budget, 0 to 1 and more.
+
+    tokens: of each adapter; "" is the base without one. queue_seconds: the adapter and the wait of each
+    request that started with this batch.
+    """
 
     items: int
-    tokens: int
+    tokens: Mapping[str, int]
     fill: float
     device_seconds: float
-    queue_seconds: Sequence[float]  # per request that started with this batch
+    queue_seconds: Sequence[tuple[str, float]]
     failed: bool
 
 

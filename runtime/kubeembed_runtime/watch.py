@@ -12,8 +12,10 @@ class Watch:
         self._begun = self._submitted = time.perf_counter()
         self._queue = 0.0
 
-    def tokenized(self) -> None:
+    def tokenized(self) -> float:
+        """Returns the seconds in the tokenizer."""
         self._submitted = time.perf_counter()
+        return self._submitted - self._begun
 
     def started(self, waited: float) -> None:
         self._queue = waited

@@ -68,6 +68,8 @@ async def test_info_is_the_operator_s_to_read(
         "device": "cpu",
         "fingerprint": "f00d",
         "revision": None,
+        "labels": [],
+        "instructed": False,
     }
 
 
@@ -79,20 +81,31 @@ async def test_metrics_count_what_ran(
     for failed in (False, True):
         metrics.count_batch(
             BatchRun(
-                items=2, tokens=9, fill=0.5, device_seconds=0.25, queue_seconds=[0.1], failed=failed
+                items=2,
+                tokens={"": 6, "legal": 3},
+                fill=0.5,
+                device_seconds=0.75,
+                queue_seconds=[("", 0.1), ("legal", 0.2)],
+                failed=failed,
             )
         )
+    metrics.count_tokenized("legal", 0.5)
     lines = set((await client.get("/metrics")).text.splitlines())
     assert lines >= {
         'kubeembed_build_info{version="1.2.3"} 1.0',
         'kubeembed_model_info{device="cpu",dtype="float32",fingerprint="f00d",model="minilm"} 1.0',
         "kubeembed_ready 0.0",
         "kubeembed_queue_tokens 17.0",
-        "kubeembed_tokens_total 9.0",
+        'kubeembed_tokens_total{adapter=""} 6.0',
+        'kubeembed_tokens_total{adapter="legal"} 3.0',
         "kubeembed_items_total 2.0",
         'kubeembed_batches_total{outcome="ok"} 1.0',
         'kubeembed_batches_total{outcome="failed"} 1.0',
-        "kubeembed_device_seconds_total 0.5",
+        'kubeembed_device_seconds_total{adapter=""} 1.0',
+        'kubeembed_device_seconds_total{adapter="legal"} 0.5',
         "kubeembed_batch_fill_sum 1.0",
-        "kubeembed_queue_seconds_count 2.0",
+        'kubeembed_queue_seconds_count{adapter=""} 2.0',
+        'kubeembed_queue_seconds_sum{adapter="legal"} 0.4',
+        'kubeembed_tokenize_seconds_count{adapter=""} 0.0',
+        'kubeembed_tokenize_seconds_sum{adapter="legal"} 0.5',
     }

@@ -1,6 +1,8 @@
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import wait
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -338,16 +340,30 @@ def test_closing_runs_what_was_accepted(rig: Rig) -> None:
 
 def test_each_run_is_counted(rig: Rig) -> None:
     occupy(rig)
-    future = rig.batcher.submit(items(3, 2, first=1))
+    legal: Any = SimpleNamespace(name="legal")
+    futures = [
+        rig.batcher.submit(items(3, 2, first=1)),
+        rig.batcher.submit([Item(ids=[3, 0], adapter=legal)]),
+    ]
     rig.clock.now += 0.25
     rig.device.let_all()
-    wait([future], SECONDS)
+    wait(futures, SECONDS)
     rig.batcher.close()
     assert rig.runs == [
         BatchRun(
-            items=1, tokens=1, fill=0.1, device_seconds=0.25, queue_seconds=[0.0], failed=False
+            items=1,
+            tokens={"": 1},
+            fill=0.1,
+            device_seconds=0.25,
+            queue_seconds=[("", 0.0)],
+            failed=False,
         ),
         BatchRun(
-            items=2, tokens=5, fill=0.5, device_seconds=0.0, queue_seconds=[0.25], failed=False
+            items=3,
+            tokens={"": 5, "legal": 2},
+            fill=0.7,
+            device_seconds=0.0,
+            queue_seconds=[("", 0.25), ("legal", 0.25)],
+            failed=False,
         ),
     ]

@@ -379,8 +379,14 @@ async def test_only_a_short_text_is_tokenised_by_the_event_loop(
 
 
 async def test_the_time_of_a_request_is_told(ran: Any) -> None:
-    encoded = await ran().pipeline.encode(EncodeRequest(inputs=["four"]))
-    assert min(encoded.timing.tokenize, encoded.timing.queue, encoded.timing.inference) > 0
+    seen: list[tuple[str, float]] = []
+    observed = {"observe": lambda adapter, seconds: seen.append((adapter, seconds))}
+    pipeline = ran(observed, outputs=("dense", "score")).pipeline
+    encoded = await pipeline.encode(EncodeRequest(inputs=["four"]))
+    scored = await pipeline.score(ScoreRequest(query="a", documents=["b"]))
+    for timing in (encoded.timing, scored.timing):
+        assert min(timing.tokenize, timing.queue, timing.inference) > 0
+    assert seen == [("", encoded.timing.tokenize), ("", scored.timing.tokenize)]
 
 
 async def test_token_states_are_there_beside_what_the_recipe_gives(ran: Any) -> None:

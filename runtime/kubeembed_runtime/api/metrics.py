@@ -1,4 +1,5 @@
-"""What is counted, for Prometheus: requests by contract and status, tokens, batches, the queue.
+"""What is counted, for Prometheus: requests by contract and status, batches, the queue, and by adapter
+what it took of tokenizer, queue and device.
 
 One registry per served model rather than the library's global one, so that two can live in one process.
 """
@@ -12,6 +13,7 @@ from kubeembed_runtime.requests import BatchRun
 
 #: Seconds: from one short query on a GPU to a long queue.
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_TOKENIZER_SECONDS = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5)
 _FILL = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1)
 
 
@@ -30,11 +32,14 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
-        self._tokens = Counter("kubeembed_tokens", "Tokens run", registry=registry)
+        self._tokens = Counter("kubeembed_tokens", "Tokens run", ("adapter",), registry=registry)
         self._items = Counter("kubeembed_items", "Inputs run", registry=registry)
         self._batches = Counter("kubeembed_batches", "Batches run", ("outcome",), registry=registry)
         self._device_seconds = Counter(
-            "kubeembed_device_seconds", "Time in forward passes", registry=registry
+            "kubeembed_device_seconds",
+            "Time in forward passes; of one that several adapters share, by their tokens",
+            ("adapter",),
+            registry=registry,
         )
         self._fill = Histogram(
             "kubeembed_batch_fill", "Share of the token budget", buckets=_FILL, registry=registry
@@ -42,7 +47,15 @@ class Metrics:
         self._queue_seconds = Histogram(
             "kubeembed_queue_seconds",
             "Submitted to first batch",
+            ("adapter",),
             buckets=_SECONDS,
+            registry=registry,
+        )
+        self._tokenize_seconds = Histogram(
+            "kubeembed_tokenize_seconds",
+            "Request read to its tokens",
+            ("adapter",),
+            buckets=_TOKENIZER_SECONDS,
             registry=registry,
         )
         self._queue_tokens = Gauge("kubeembed_queue_tokens", "Tokens waiting", registry=registry)
@@ -53,6 +66,13 @@ class Metrics:
             ("model", "fingerprint", "dtype", "device"),
             registry=registry,
         )
+        for each in (
+            self._tokens,
+            self._device_seconds,
+            self._queue_seconds,
+            self._tokenize_seconds,
+        ):
+            each.labels("")  # shown as 0 before the first request
         build = Gauge("kubeembed_build_info", "This runtime", ("version",), registry=registry)
         build.labels(version).set(1)
 
@@ -62,13 +82,20 @@ class Metrics:
 
     def count_batch(self, run: BatchRun) -> None:
         self._batches.labels("failed" if run.failed else "ok").inc()
-        self._device_seconds.inc(run.device_seconds)
         self._fill.observe(run.fill)
-        for seconds in run.queue_seconds:
-            self._queue_seconds.observe(seconds)
+        whole = max(1, sum(run.tokens.values()))
+        for adapter, tokens in run.tokens.items():
+            self._device_seconds.labels(adapter).inc(run.device_seconds * tokens / whole)
+            if not run.failed:
+                self._tokens.labels(adapter).inc(tokens)
+        for adapter, seconds in run.queue_seconds:
+            self._queue_seconds.labels(adapter).observe(seconds)
         if not run.failed:
-            self._tokens.inc(run.tokens)
             self._items.inc(run.items)
+
+    def count_tokenized(self, adapter: str, seconds: float) -> None:
+        """adapter: "" is the base without one, as in all that is counted by adapter."""
+        self._tokenize_seconds.labels(adapter).observe(seconds)
 
     def show_model(self, info: RuntimeInfo, waiting_tokens: Callable[[], int]) -> None:
         labels = (info.name, info.fingerprint, info.dtype, info.device)
