@@ -11,7 +11,7 @@ CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "kubeem
 
 #: What the clients see of the environment: nothing is fetched, nothing is reported home.
 QUIET = {
-    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",
     "HAYSTACK_TELEMETRY_ENABLED": "False",
     "PYTHONWARNINGS": "default",
