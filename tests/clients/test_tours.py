@@ -1,7 +1,9 @@
 """Unmodified clients against the real runtime: vectors are sentence-transformers', scores CrossEncoder's."""
 
 import json
+import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import torch
 import transformers as hf
 from sentence_transformers import CrossEncoder, SentenceTransformer
 
-from clientkit import tour
+from clientkit import python, tour
 from modelkit import saved
 from runtimekit import Process, document, launch
 
@@ -21,6 +23,7 @@ TEXTS = [
     "naïve café über 語",
     "Sleep.",
 ]
+DOCS = Path(__file__).parents[2] / "docs" / "clients"
 QUERY = "At what temperature does water boil?"
 SHAPE = {
     "vocab_size": 30522,
@@ -91,3 +94,14 @@ def test_a_client_gets_what_the_references_give(
     environment: str, script: str, serving: Process, reranker: Process, reference: Path
 ) -> None:
     tour(environment, script, serving.url, reranker.url, str(reference))
+
+
+@pytest.mark.parametrize("name", ["cohere", "openai", "rerank", "tei"])
+def test_what_the_documentation_shows_runs(name: str, serving: Process, reranker: Process) -> None:
+    text = (DOCS / f"{name}.md").read_text()
+    url = reranker.url if name == "rerank" else serving.url
+    snippets = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert snippets
+    for snippet in snippets:
+        code = snippet.replace("http://localhost:8080", url)
+        subprocess.run([str(python("http")), "-c", code], check=True, timeout=60)
