@@ -55,7 +55,9 @@ async def test_a_document_is_served_to_the_openai_client_and_drained_at_the_end(
         fingerprint=info.fingerprint,
     )
     await tour(f"http://127.0.0.1:{process.port}/v1", info.fingerprint)
-    assert 'kubeembed_batches_total{outcome="ok"} 7.0' in process.admin("/metrics")[1]
+    metrics = process.admin("/metrics")[1]
+    assert 'kubeembed_batches_total{outcome="ok"} 7.0' in metrics
+    assert 'kubeembed_tokenize_seconds_count{adapter=""} 7.0' in metrics
     await drained_under_load(process)
     lines = process.log.read_text().splitlines()
     imported = {line.rpartition("|")[2].strip() for line in lines}
