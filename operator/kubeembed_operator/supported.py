@@ -53,13 +53,6 @@ def _remote_code(spec: Spec) -> Found:
         yield "spec.model.trustRemoteCode", "true", "leave it out"
 
 
-def _outputs(spec: Spec) -> Found:
-    """The runtime computes others, but no contract of its HTTP port gives them."""
-    others = [output for output in spec.recipe.outputs or () if output != "dense"]
-    if others:
-        yield "spec.recipe.outputs", ", ".join(others), "write [dense] or leave it out"
-
-
 def _adapters(spec: Spec) -> Found:
     if spec.adapters:
         yield "spec.adapters", "serving LoRA adapters", "leave them out"
@@ -84,7 +77,6 @@ def _cache(spec: Spec) -> Found:
 CHECKS: tuple[Callable[[Spec], Found], ...] = (
     _source,
     _remote_code,
-    _outputs,
     _adapters,
     _scaling,
     _cache,

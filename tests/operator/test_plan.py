@@ -88,7 +88,6 @@ def test_a_finished_job_is_left(model: Build, settings: Settings) -> None:
     [
         ({"model": {"source": "s3://bucket/path"}}, "spec.model.source"),
         ({"model": {"source": "hf://a/b", "trustRemoteCode": True}}, "spec.model.trustRemoteCode"),
-        ({"recipe": {"outputs": ["dense", "sparse"]}}, "spec.recipe.outputs"),
         ({"adapters": [{"name": "a", "source": "hf://a/b"}]}, "spec.adapters"),
         ({"scaling": {"mode": "KEDA"}}, "spec.scaling.mode"),
         ({"scaling": {"min": 1, "max": 2}}, "spec.scaling"),

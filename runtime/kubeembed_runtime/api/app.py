@@ -10,7 +10,17 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
-from kubeembed_runtime.api import cohere, health, models, openai, openapi, rerank, sie, tei
+from kubeembed_runtime.api import (
+    classify,
+    cohere,
+    health,
+    models,
+    openai,
+    openapi,
+    rerank,
+    sie,
+    tei,
+)
 from kubeembed_runtime.api.contract import FINGERPRINT_HEADER, Service
 from kubeembed_runtime.api.edge import OPEN, REQUEST_ID_HEADER, Edge, request_id
 from kubeembed_runtime.api.metrics import Metrics
@@ -35,6 +45,7 @@ def public_app(
     app.router.routes.extend(tei.routes(service))
     app.router.routes.extend(cohere.routes(service))
     app.router.routes.extend(rerank.routes(service))
+    app.router.routes.extend(classify.routes(service))
     app.router.routes.extend(openapi.routes(service, app.router.routes))
     app.add_exception_handler(HTTPException, _no_such_path)
     if edge.origins:
