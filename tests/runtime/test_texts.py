@@ -162,6 +162,13 @@ async def test_every_output_of_bge_m3_comes_of_one_request_and_ranks(
     scored = await pipeline.score(ScoreRequest(query="w1 w2 w3", documents=["w1 w1", "w1 w2 w3"]))
     products = first.multivector @ second.multivector.T
     np.testing.assert_allclose(scored.scores, [products.max(1).mean(), 1], atol=1e-5)
+    (bare,) = (
+        await pipeline.encode(EncodeRequest(inputs=["w1 w2 w3"], outputs=("tokens",)))
+    ).outputs
+    reference = hf.XLMRobertaModel.from_pretrained(bge_m3).eval()
+    with torch.inference_mode():
+        states = reference(torch.tensor([[0, 5, 6, 7, 2]])).last_hidden_state[0].numpy()
+    np.testing.assert_allclose(bare.tokens, states, atol=2e-5)
     with pytest.raises(InvalidInput, match="gives no score; it gives dense, sparse, multivector"):
         await pipeline.encode(EncodeRequest(inputs=["w1"], outputs=("score",)))
 
@@ -172,7 +179,7 @@ async def test_a_cross_encoder_ranks_documents(serve: Any, tmp_path: Path) -> No
     config = hf.XLMRobertaConfig(
         vocab_size=len(WORDS), intermediate_size=48, max_position_embeddings=34, **shape
     )
-    config.num_labels = 1
+    config.id2label = {0: "relevance"}
     theirs = hf.XLMRobertaForSequenceClassification(config).eval()
     theirs.save_pretrained(tmp_path / "cross")
     vocabulary(tmp_path / "cross")
@@ -185,3 +192,6 @@ async def test_a_cross_encoder_ranks_documents(serve: Any, tmp_path: Path) -> No
     expected = 1 / (1 + np.exp(-np.array(logits)))
     np.testing.assert_allclose(scored.scores, expected, atol=2e-5)
     assert scored.tokens == sum(map(len, rows))
+    raw = await pipeline.score(ScoreRequest(query="w1 w2", documents=documents, raw=True))
+    np.testing.assert_allclose(raw.scores, logits, atol=2e-5)
+    assert (pipeline.info.labels, pipeline.info.instructed) == (("relevance",), False)
