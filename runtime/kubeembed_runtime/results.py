@@ -18,7 +18,7 @@ def labels(outputs: Sequence[Output]) -> Vector:
 def pooled(tokens: Sequence[Tokens], outputs: Sequence[Output], normalize: bool) -> list[Output]:
     """A dense vector per input: the mean of its chunks', each weighted by the tokens that were read for it.
 
-    The chunks' vectors are as the recipe has them, so of length one if it normalises; then the mean is too.
+    normalize: the chunks' vectors are of length one; then the mean is too.
     A text of one chunk keeps the vector of that chunk.
     """
     parts = zip(tokens, outputs, strict=True)

@@ -19,7 +19,7 @@ from kubeembed_runtime.model.heads.multivector import Multivector
 from kubeembed_runtime.model.heads.queries import query_weights
 from kubeembed_runtime.model.heads.score import Score, classifier
 from kubeembed_runtime.model.heads.sparse import Linear, Mlm, Routed
-from kubeembed_runtime.model.heads.states import states
+from kubeembed_runtime.model.heads.states import token_states
 from kubeembed_runtime.model.packing import Batch
 from kubeembed_runtime.model.recipes import Recipe
 from kubeembed_runtime.requests import Item, Kind
@@ -51,7 +51,7 @@ class Parts:
 def build(parts: Parts) -> dict[Kind, Head]:
     """A head for each output of the recipe, and the bare states beside. Raises StartFailed."""
     told = {kind: _BUILDERS[kind](parts) for kind in parts.recipe.outputs.value}
-    return {**told, "tokens": states}
+    return {**told, "tokens": token_states}
 
 
 def _dense(parts: Parts) -> Head:
