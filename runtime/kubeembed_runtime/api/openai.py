@@ -4,7 +4,7 @@ Differs from OpenAI's in one way: an input that is longer than the model is cut 
 sentence-transformers does, where OpenAI refuses. An unknown field is refused, as there.
 """
 
-import base64
+import binascii
 import re
 from collections.abc import Sequence
 from typing import Annotated, Literal
@@ -217,7 +217,9 @@ def reply(encoded: Encoded, body: EmbeddingsBody) -> Response:
 
 def _base64(vector: Vector) -> str:
     """Of little-endian float32."""
-    return base64.b64encode(np.ascontiguousarray(vector, "<f4").data).decode("ascii")
+    return binascii.b2a_base64(np.ascontiguousarray(vector, "<f4").data, newline=False).decode(
+        "ascii"
+    )
 
 
 def refuse(error: Exception) -> Response:
