@@ -69,7 +69,7 @@ async def test_every_path_of_a_contract_is_described(
     app: FastAPI, description: dict[str, Any]
 ) -> None:
     served = {
-        f"{one.method} {re.sub(':path', '', one.path)}"
+        f"{one.method} {re.sub(':name', '', one.path)}"
         for one in app.routes
         if isinstance(one, DescribedRoute) and one.contract != "docs"
     }

@@ -76,7 +76,7 @@ def route(
     guarded: needs an API key, where there are any. id_header: the contract's own name for the request's id.
     """
     lifecycle, keys = service.lifecycle, service.edge.keys if guarded else None
-    computes = method == "POST"
+    computes = method == "POST" and (operation is None or operation.can_come_to(412))
     ids = sorted({REQUEST_ID_HEADER.encode(), id_header.encode()})
 
     async def endpoint(request: Request) -> Response:

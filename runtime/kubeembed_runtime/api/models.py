@@ -120,7 +120,7 @@ def routes(service: Service) -> list[Route]:
 
     operations = (
         ("/v1/models", models, Operation(summary="The models that can be asked", reply=Listed)),
-        ("/v1/models/{name:path}", model, Operation(summary="One of them", reply=Shown)),
+        ("/v1/models/{name:name}", model, Operation(summary="One of them", reply=Shown)),
     )
     return [
         route(

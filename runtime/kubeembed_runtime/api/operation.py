@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -29,6 +30,19 @@ class Operation:
     others: Mapping[int, Any] = field(default_factory=dict)
     media: tuple[str, ...] = ("application/json",)
     reply_media: tuple[str, ...] | None = None
+
+    def can_come_to(self, status: int) -> bool:
+        """Is this among the errors of the path? 412 is not where no vectors are made."""
+        return self.errors is None or status in self.errors
+
+
+class _Name(PathConvertor):
+    """The rest of the path, whatever is in it; starlette's own `path` ends before a line feed."""
+
+    regex = r"[\s\S]+"
+
+
+register_url_convertor("name", _Name())
 
 
 class DescribedRoute(Route):

@@ -85,8 +85,8 @@ def routes(service: Service) -> list[Route]:
         return score_reply(scored, body, _Reply(lifecycle, "float32", packed, begun))
 
     computed = (
-        ("/v1/encode/{model:path}", encode, "Embed items", EncodeBody, EncodeReply),
-        ("/v1/score/{model:path}", score, "Score items against a query", ScoreBody, ScoreReply),
+        ("/v1/encode/{model:name}", encode, "Embed items", EncodeBody, EncodeReply),
+        ("/v1/score/{model:name}", score, "Score items against a query", ScoreBody, ScoreReply),
     )
     return [
         *(
@@ -105,8 +105,8 @@ _TASKS = "this server encodes and scores; it does not"
 
 #: (path, method, status, code, message) of what the SDK can ask for and nobody here can answer.
 LACKING = (
-    ("/v1/extract/{model:path}", "POST", 400, "INVALID_INPUT", f"{_TASKS} extract"),
-    ("/v1/generate/{model:path}", "POST", 400, "INVALID_INPUT", f"{_TASKS} generate"),
+    ("/v1/extract/{model:name}", "POST", 400, "INVALID_INPUT", f"{_TASKS} extract"),
+    ("/v1/generate/{model:name}", "POST", 400, "INVALID_INPUT", f"{_TASKS} generate"),
     ("/v1/pools", "POST", 400, "INVALID_REQUEST", f"{_POOLS}; leave the pool out"),
     ("/v1/pools", "GET", 404, "POOL_NOT_FOUND", _POOLS),
     ("/v1/pools/{name}", "GET", 404, "POOL_NOT_FOUND", _POOLS),

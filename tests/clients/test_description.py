@@ -1,0 +1,31 @@
+"""Every path holds what /openapi.json says of it, against whatever schemathesis makes of that."""
+
+import os
+import subprocess
+from pathlib import Path
+
+from clientkit import QUIET, python
+from runtimekit import Process
+
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_schema_conformance",
+)
+ARGUMENTS = ("--phases", "coverage,fuzzing", "--max-examples", "10", "--seed", "1", "--no-color")
+
+
+def test_no_answer_is_outside_of_the_description(serving: Process, tmp_path: Path) -> None:
+    tool = python("schemathesis").parent / "st"
+    where = f"{serving.url}/openapi.json"
+    done = subprocess.run(
+        [str(tool), "run", where, "--checks", ",".join(CHECKS), *ARGUMENTS],
+        env=os.environ | QUIET,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stdout[-20_000:]
+    assert "Tested: " in done.stdout
