@@ -98,6 +98,7 @@ class Pipeline:
             side=request.prompting.side,
             truncate=request.truncate,
             chunking=request.chunking,
+            max_tokens=request.max_tokens,
         )
 
         def tokenize() -> tuple[list[Tokens], list[Item]]:
@@ -168,12 +169,14 @@ class Pipeline:
 
     def _pairs(self, request: ScoreRequest, query: Framing, adapter: Adapter | None) -> list[Item]:
         inputs = [Pair(request.query, document) for document in request.documents]
+        query = query._replace(max_tokens=request.document_tokens)
         return items(self._tokenize(inputs, query), query, ("score",), adapter, request)
 
     def _sides(self, request: ScoreRequest, query: Framing, adapter: Adapter | None) -> list[Item]:
         """The query, then the documents."""
         prompt = self._prompts.before(Prompting(side="document"))
-        document = Framing(prompt, "document", request.truncate)
+        most = request.document_tokens
+        document = Framing(prompt, "document", request.truncate, max_tokens=most)
         texts: list[Input] = list(request.documents)
         return [
             *items(

@@ -81,6 +81,7 @@ class EncodeRequest:
     dimensions: int | None = None
     deadline: float | None = None
     token_limit: int | None = None  # of all inputs together, after truncation
+    max_tokens: int | None = None  # of each input, special ones included; no more than the model's
     normalize: bool | None = None  # dense vectors; None: as the recipe says
     raw: bool = False  # scores before the recipe's activation
 
@@ -96,6 +97,7 @@ class ScoreRequest:
     adapter: str | None = None
     deadline: float | None = None
     token_limit: int | None = None
+    document_tokens: int | None = None  # of each document; no more than the model's
     raw: bool = False  # of a cross-encoder, before the recipe's activation
 
 

@@ -7,12 +7,17 @@ from kubeembed_runtime.requests import Chunk, Chunking, Input, Side, Token, Trun
 
 
 class Framing(NamedTuple):
-    """How the inputs of one request are put into tokens. truncate: None means as the recipe says."""
+    """How the inputs of one request are put into tokens. truncate: None means as the recipe says.
+
+    max_tokens: of an input with its special tokens, or of the second text of a pair without them; what is
+    longer is cut as if the model read no more.
+    """
 
     prompt: str = ""
     side: Side | None = None
     truncate: Truncate | None = None
     chunking: Chunking | None = None
+    max_tokens: int | None = None
 
 
 #: No prompt, no side, cut as the recipe says.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from failingkit import served
 from runtimekit import Process, document, launch
 
 
@@ -24,3 +25,10 @@ def serving(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     process = launch(tmp_path_factory.mktemp("minilm"), document(minilm))
     yield process.until_ready()
     process.end()
+
+
+@pytest.fixture
+def failing(tmp_path: Path) -> Iterator[str]:
+    """The URL of the real application with a model, bge, that fails as a text says; the API key is "key"."""
+    with served(tmp_path) as url:
+        yield url

@@ -2,37 +2,18 @@
 
 import re
 import shutil
-import socket
 import subprocess
 import threading
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 import transformers as hf
-import uvicorn
 from peft import LoraConfig, get_peft_model
 
 from clientkit import python, tour
-from kubeembed_api.report import RuntimeInfo
-from kubeembed_runtime.api.app import public_app
-from kubeembed_runtime.api.edge import Edge, Keys
-from kubeembed_runtime.api.metrics import Metrics
-from kubeembed_runtime.errors import (
-    AdapterRefused,
-    DeadlineExceeded,
-    DeviceFailed,
-    InvalidInput,
-    OutOfMemory,
-    QueueFull,
-)
-from kubeembed_runtime.lifecycle import Lifecycle
-from kubeembed_runtime.requests import Encoded, EncodeRequest, Output
 from modelkit import saved
 from runtimekit import Process, document, launch
 
@@ -131,57 +112,6 @@ def wait_for(file: Path, worker: threading.Thread) -> None:
     while not file.exists():
         worker.join(0.05)
         assert worker.is_alive(), "the client ended before its first answer"
-
-
-@dataclass
-class Failing:
-    """Fails for a text "WORD N" its first N times, in the way of the word."""
-
-    info: RuntimeInfo = field(
-        default_factory=lambda: RuntimeInfo(
-            name="bge", dimensions=3, max_tokens=8, dtype="float32", device="cpu", fingerprint="f"
-        )
-    )
-    adapters: tuple[str, ...] = ()
-    alive: bool = True
-    failed: Counter[str] = field(default_factory=Counter)
-
-    async def encode(self, request: EncodeRequest) -> Encoded:
-        (text,) = request.inputs
-        word, times = str(text).split()
-        if self.failed[str(text)] < int(times):
-            self.failed[str(text)] += 1
-            raise FAILURES[word]
-        return Encoded(outputs=[Output(dense=np.ones(3, np.float32))], tokens=1)
-
-
-FAILURES = {
-    "full": QueueFull(9, 8, 1.0),
-    "memory": OutOfMemory("no memory"),
-    "late": DeadlineExceeded("too late"),
-    "long": InvalidInput("inputs", "9 tokens", "input_too_long"),
-    "refused": AdapterRefused("has use_dora true"),
-    "device": DeviceFailed("it failed"),
-    "unforeseen": ValueError("nobody foresaw it"),
-}
-
-
-@pytest.fixture
-def failing(tmp_path: Path) -> Iterator[str]:
-    """The URL of the real application with a model that fails, which asks for an API key."""
-    (tmp_path / "keys").write_text("key\n")
-    lifecycle = Lifecycle("bge")
-    model: Any = Failing()
-    lifecycle.ready(model)
-    app = public_app(lifecycle, Metrics("0"), Edge(keys=Keys(tmp_path / "keys")))
-    listening = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
-    thread = threading.Thread(target=lambda: server.run(sockets=[listening]))
-    thread.start()
-    yield f"http://127.0.0.1:{listening.getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
-    listening.close()
 
 
 def test_the_sdk_s_ladder_of_retries_and_errors(failing: str) -> None:

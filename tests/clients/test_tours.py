@@ -96,6 +96,17 @@ def test_a_client_gets_what_the_references_give(
     tour(environment, script, serving.url, reranker.url, str(reference))
 
 
+def test_clients_read_each_failure_and_come_again(
+    failing: str, minilm: Path, tmp_path: Path
+) -> None:
+    starting = launch(tmp_path, document(minilm))
+    try:
+        said = tour("http", "failures_tour", failing, starting.url)
+    finally:
+        starting.end()
+    assert "503" in said, said
+
+
 @pytest.mark.parametrize("name", ["cohere", "openai", "rerank", "tei"])
 def test_what_the_documentation_shows_runs(name: str, serving: Process, reranker: Process) -> None:
     text = (DOCS / f"{name}.md").read_text()

@@ -57,6 +57,14 @@ async def test_relevance_is_between_0_and_1_and_max_sim_is_not(
     assert best["relevance_score"] == 2.0
 
 
+async def test_the_tokens_of_a_document_are_bounded(
+    client: httpx.AsyncClient, fake_model: Any
+) -> None:
+    body = {"query": "q", "documents": ["a"], "max_tokens_per_doc": 7}
+    assert (await client.post("/v2/rerank", json=body)).status_code == 200
+    assert [asked.document_tokens for asked in fake_model.scored] == [7]
+
+
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize(
     ("change", "status", "problem"),
@@ -67,6 +75,7 @@ async def test_relevance_is_between_0_and_1_and_max_sim_is_not(
         ({"documents": ["a"] * 2049}, 400, "at most 2048"),
         ({"query": ""}, 400, "`query` is empty"),
         ({"top_n": -1}, 400, "top_n is -1"),
+        ({"max_tokens_per_doc": 0}, 400, "max_tokens_per_doc is 0"),
         ({"model": "other"}, 404, "have: minilm"),
         ({"colour": "red"}, 400, "unknown field `colour`"),
     ],

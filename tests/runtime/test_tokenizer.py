@@ -114,6 +114,28 @@ def test_a_long_text_is_refused_where_it_may_not_be_cut(minilm: Path) -> None:
     assert len(strict(["hello " * 7], Framing(truncate="right"))[0].ids) == 6
 
 
+def test_a_request_may_ask_for_fewer_tokens_than_the_model_reads(tokenizer: Tokenizer) -> None:
+    few = Framing(max_tokens=4)
+    assert bare(tokenizer(["hello " * 9], few)[0]) == [CLS, HELLO, HELLO, SEP]
+    assert len(tokenizer(["hello " * 9], Framing(max_tokens=512))[0].ids) == 6
+    left = Framing(prompt="hello ", truncate="left", max_tokens=4)
+    assert bare(tokenizer(["hello hello world"], left)[0]) == [CLS, HELLO, WORLD, SEP]
+    prompted = Framing(prompt="hello hello hello ", truncate="left", max_tokens=4)
+    assert bare(tokenizer(["world"], prompted)[0]) == [CLS, HELLO, HELLO, SEP]
+    with pytest.raises(InvalidInput, match="input 0 has 5 tokens; at most 4 are asked for"):
+        tokenizer(["hello " * 3], few._replace(truncate="refuse"))
+    with pytest.raises(InvalidInput, match="special tokens alone are 2; ask for 3 or more"):
+        tokenizer(["hello"], Framing(max_tokens=2))
+
+
+def test_the_second_text_of_a_pair_alone_may_be_bounded(tokenizer: Tokenizer) -> None:
+    pair = Pair("hello hello", "world hello world")
+    found = tokenizer([pair], Framing(max_tokens=1))[0]
+    assert bare(found) == [CLS, HELLO, HELLO, SEP, WORLD, SEP]
+    with pytest.raises(InvalidInput, match="input 0 has 3 tokens; at most 1 are asked for"):
+        tokenizer([pair], Framing(max_tokens=1, truncate="refuse"))
+
+
 @pytest.fixture(scope="module")
 def reference(minilm: Path) -> Fast:
     fast = Fast.from_file(str(minilm / "tokenizer.json"))

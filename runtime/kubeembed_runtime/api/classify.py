@@ -1,11 +1,13 @@
 """POST /classify, as Infinity and vLLM have it: the labels of a sequence classifier for each text.
 
-`data` is a list of labels for each text, as Infinity's clients read it. vLLM's own form,
-an object for each text with `probs`, is not given.
+The body decides whose reply it is: one with `use_activation`, or whose `input` is no list of texts, can
+only be vLLM's. A bare list of texts could be either's and gets Infinity's.
 """
 
 import secrets
 import time
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import msgspec
 from starlette.requests import Request
@@ -23,18 +25,20 @@ from kubeembed_runtime.api.contract import (
     unless_gone,
 )
 from kubeembed_runtime.api.openai import MAX_TOKENS, ErrorBody, Usage, inputs, refuse
-from kubeembed_runtime.api.ranking import labelled
+from kubeembed_runtime.api.ranking import Label, labelled
 from kubeembed_runtime.requests import EncodeRequest
 
 CONTRACT = "classify"
 
 
 class ClassifyBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """raw_scores: logits, where otherwise labels have the softmax, and a single one the sigmoid."""
+    """raw_scores, and use_activation false: logits; else the softmax, of a single label the sigmoid."""
 
-    input: str | list[str]
+    input: str | list[str | int | list[int]]
     model: str | None = None
     raw_scores: bool = False
+    use_activation: bool | None = None
+    user: str | None = None
 
 
 class Class(msgspec.Struct):
@@ -44,11 +48,31 @@ class Class(msgspec.Struct):
     label: str
 
 
-class ClassifyReply(msgspec.Struct):
-    """data: for each text its labels, the best first."""
+class Probabilities(msgspec.Struct):
+    """vLLM's: a number for each label in the model's order, and the name of the greatest."""
 
-    object: str
+    index: int
+    label: str
+    probs: list[float]
+    num_classes: int
+
+
+class ClassifyReply(msgspec.Struct, kw_only=True):
+    """Infinity's. data: for each text its labels, the best first."""
+
+    object: Literal["classify"] = "classify"
     data: list[list[Class]]
+    model: str
+    usage: Usage
+    id: str
+    created: int
+
+
+class VllmReply(msgspec.Struct, kw_only=True):
+    """vLLM's. data: an object for each text."""
+
+    object: Literal["list"] = "list"
+    data: list[Probabilities]
     model: str
     usage: Usage
     id: str
@@ -62,9 +86,8 @@ def routes(service: Service) -> list[Route]:
     async def classify(request: Request) -> Response:
         body = msgspec.json.decode(await read_body(request), type=ClassifyBody)
         name = body.model or lifecycle.name
-        texts = [body.input] if isinstance(body.input, str) else list(body.input)
         asked = EncodeRequest(
-            inputs=inputs([*texts]),
+            inputs=inputs(body.input),
             outputs=("score",),
             raw=True,
             adapter=lifecycle.adapter(name),
@@ -72,19 +95,23 @@ def routes(service: Service) -> list[Route]:
             token_limit=MAX_TOKENS,
         )
         encoded = await unless_gone(request, lifecycle.model.encode(asked))
+        raw = body.raw_scores or body.use_activation is False
         names = lifecycle.model.info.labels
-        data = [
-            [Class(one.score, one.label) for one in labelled(logits, names, raw=body.raw_scores)]
+        found = [
+            labelled(output.score, names, raw=raw)
             for output in encoded.outputs
-            if (logits := output.score) is not None
+            if output.score is not None
         ]
-        response = json_reply(_reply(data, name, encoded.tokens))
+        response = json_reply(_reply(found, name, encoded.tokens, vllm=_is_vllm(body)))
         if encoded.fingerprint is not None:
             response.headers[FINGERPRINT_HEADER] = encoded.fingerprint
         return response
 
     operation = Operation(
-        summary="Classify texts", body=ClassifyBody, reply=ClassifyReply, error=ErrorBody
+        summary="Classify texts",
+        body=ClassifyBody,
+        reply=ClassifyReply | VllmReply,
+        error=ErrorBody,
     )
     return [
         route(
@@ -99,12 +126,32 @@ def routes(service: Service) -> list[Route]:
     ]
 
 
-def _reply(data: list[list[Class]], name: str, tokens: int) -> ClassifyReply:
-    return ClassifyReply(
-        object="classify",
-        data=data,
-        model=name,
-        usage=Usage(prompt_tokens=tokens, total_tokens=tokens),
-        id=secrets.token_hex(16),
-        created=int(time.time()),
-    )
+def _is_vllm(body: ClassifyBody) -> bool:
+    texts = isinstance(body.input, list) and all(isinstance(one, str) for one in body.input)
+    return body.use_activation is not None or not texts
+
+
+def _classes(found: Sequence[Sequence[Label]]) -> list[list[Class]]:
+    return [[Class(one.score, one.label) for one in labels] for labels in found]
+
+
+def _probabilities(found: Sequence[Sequence[Label]]) -> list[Probabilities]:
+    made = []
+    for index, labels in enumerate(found):
+        scores = [one.score for one in sorted(labels, key=lambda one: one.place)]
+        made.append(Probabilities(index, labels[0].label, scores, len(scores)))
+    return made
+
+
+def _reply(
+    found: Sequence[Sequence[Label]], name: str, tokens: int, *, vllm: bool
+) -> ClassifyReply | VllmReply:
+    shared: dict[str, Any] = {
+        "model": name,
+        "usage": Usage(prompt_tokens=tokens, total_tokens=tokens),
+        "id": secrets.token_hex(16),
+        "created": int(time.time()),
+    }
+    if vllm:
+        return VllmReply(data=_probabilities(found), **shared)
+    return ClassifyReply(data=_classes(found), **shared)

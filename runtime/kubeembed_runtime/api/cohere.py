@@ -143,10 +143,6 @@ def routes(service: Service) -> list[Route]:
 async def _encode(
     request: Request, lifecycle: Lifecycle, body: EmbedBody, texts: Sequence[str]
 ) -> Encoded:
-    most = lifecycle.model.info.max_tokens
-    if body.max_tokens not in (None, most):
-        problem = f"max_tokens is {body.max_tokens}; the model reads {most} of each text"
-        raise InvalidInput("truncate", f"{problem}: leave it out")
     asked = EncodeRequest(
         inputs=texts,
         outputs=("dense",),
@@ -156,6 +152,7 @@ async def _encode(
         adapter=lifecycle.adapter(body.model),
         deadline=deadline(request),
         token_limit=MAX_TOKENS,
+        max_tokens=body.max_tokens,
     )
     return await unless_gone(request, lifecycle.model.encode(asked))
 

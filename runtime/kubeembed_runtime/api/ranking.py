@@ -36,10 +36,11 @@ def sigmoid(logits: Vector) -> Vector:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A class of a classifier, by its name in the model's files."""
+    """A class of a classifier, by its name in the model's files. place: among all, in the model's order."""
 
     label: str
     score: float
+    place: int
 
 
 def labelled(logits: Vector, names: Sequence[str], *, raw: bool = False) -> list[Label]:
@@ -47,7 +48,7 @@ def labelled(logits: Vector, names: Sequence[str], *, raw: bool = False) -> list
     scores = logits if raw else sigmoid(logits) if len(logits) == 1 else _softmax(logits)
     order = np.argsort(-scores, kind="stable")
     named = [*names, *(f"LABEL_{place}" for place in range(len(names), len(logits)))]
-    return [Label(named[place], float(scores[place])) for place in order]
+    return [Label(named[place], float(scores[place]), int(place)) for place in order]
 
 
 def _softmax(logits: Vector) -> Vector:

@@ -48,6 +48,7 @@ class RerankBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     documents: list[str | Document]
     model: str | None = None
     top_n: int | None = None
+    max_tokens_per_doc: int | None = None
     return_documents: bool = False
     raw_scores: bool = False
     instruction: str | None = None
@@ -134,6 +135,7 @@ async def _rerank(request: Request, service: Service, body: RerankBody) -> Respo
         adapter=lifecycle.adapter(name),
         deadline=deadline(request),
         token_limit=MAX_TOKENS,
+        document_tokens=body.max_tokens_per_doc,
         raw=True,
     )
     scored = await unless_gone(request, lifecycle.model.score(asked))
@@ -181,4 +183,7 @@ def _documents(body: RerankBody) -> Sequence[str]:
         raise InvalidInput("inputs", f"document {found.index('')} is empty; leave it out")
     if body.top_n is not None and body.top_n < 0:
         raise InvalidInput("inputs", f"top_n is {body.top_n}; send 1 or more, or leave it out")
+    if body.max_tokens_per_doc is not None and body.max_tokens_per_doc < 1:
+        problem = f"max_tokens_per_doc is {body.max_tokens_per_doc}; send 1 or more"
+        raise InvalidInput("truncate", f"{problem}, or leave it out")
     return found

@@ -113,10 +113,11 @@ class Tokenizer:
         if self._eos is not None and ids and ids[-1] == self._eos:
             ids = ids[:-1]
         limit = self._limit(framing.side)
-        room = limit - frame.size
+        room = _room(limit, frame, framing.max_tokens)
         if len(ids) > room:
-            side = self._cut(len(ids) + frame.size, limit, index, framing.truncate)
+            side = self._cut(len(ids) + frame.size, room + frame.size, index, framing)
             kept = self._prompt_tokens(framing.prompt) if side == "left" and prompt else 0
+            kept = min(kept, room)
             ids = [*ids[:kept], *part(ids[kept:], room - kept, side)]
         whole = [*frame.before, *ids, *frame.after]
         left_out = 0
@@ -133,12 +134,15 @@ class Tokenizer:
         own = dress.query_tokens if side == "query" else dress.document_tokens
         return self._max_tokens if own is None else min(own, self._max_tokens)
 
-    def _cut(self, tokens: int, limit: int, index: int, wanted: Truncate | None) -> Truncate:
+    def _cut(self, tokens: int, limit: int, index: int, framing: Framing) -> Truncate:
         """Which end of an input that is too long goes. Raises InvalidInput where neither may."""
-        side = wanted or self._truncation
+        side = framing.truncate or self._truncation
         if side == "refuse":
-            problem = f"input {index} has {tokens} tokens; the model reads {limit}"
-            problem = f"{problem}: shorten it, or ask for truncation"
+            asked = limit == framing.max_tokens
+            read = f"at most {limit} are asked for" if asked else f"the model reads {limit}"
+            problem = (
+                f"input {index} has {tokens} tokens; {read}: shorten it, or ask for truncation"
+            )
             raise InvalidInput("inputs", problem, "input_too_long")
         return side
 
@@ -148,10 +152,13 @@ class Tokenizer:
 
     def _joined(self, first: list[int], second: list[int], index: int, framing: Framing) -> Tokens:
         """The longer of the two is cut first, as by the `longest_first` of transformers."""
+        most = framing.max_tokens
+        if most is not None and len(second) > most:
+            second = part(second, most, self._cut(len(second), most, index, framing))
         room = self._max_tokens - self._pair.size
         if len(first) + len(second) > room:
             tokens = len(first) + len(second) + self._pair.size
-            side = self._cut(tokens, self._max_tokens, index, framing.truncate)
+            side = self._cut(tokens, self._max_tokens, index, framing)
             lengths = longest_first(len(first), len(second), room)
             first, second = part(first, lengths[0], side), part(second, lengths[1], side)
         ids, begin = self._pair.join(first, second)
@@ -219,6 +226,16 @@ class Tokenizer:
             problem = f"the recipe needs the tokenizer's {name}, which {file} does not tell"
             raise StartFailed(Reason.INVALID_RECIPE, problem)
         return int(found)
+
+
+def _room(limit: int, frame: Frame, asked: int | None) -> int:
+    """For tokens of the text. Raises InvalidInput where `asked` leaves none."""
+    if asked is None:
+        return limit - frame.size
+    if asked <= frame.size:
+        problem = f"at most {asked} tokens are asked for, and special tokens alone are {frame.size}"
+        raise InvalidInput("truncate", f"{problem}; ask for {frame.size + 1} or more")
+    return min(limit, asked) - frame.size
 
 
 def _read(folder: Path) -> Fast:

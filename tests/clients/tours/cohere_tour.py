@@ -19,7 +19,24 @@ def main() -> None:
             model="reranker", query=QUERY, documents=TEXTS, top_n=3
         )
         ranked(*zip(*[(one.index, one.relevance_score) for one in reply.results], strict=True))
+    rerank()
     asyncio.run(concurrently())
+
+
+def rerank() -> None:
+    with_texts = cohere.Client("none", base_url=RERANKER).rerank(
+        query=QUERY, documents=[{"text": text} for text in TEXTS], return_documents=True
+    )
+    assert [one.document.text for one in with_texts.results] == [
+        TEXTS[one.index] for one in with_texts.results
+    ]
+    assert sorted(one.index for one in with_texts.results) == list(range(len(TEXTS)))
+    ask = {"model": "reranker", "query": QUERY, "max_tokens_per_doc": 2}
+    client = cohere.ClientV2("none", base_url=RERANKER)
+    first, second = client.rerank(documents=["water boils", "water froze"], **ask).results
+    assert abs(first.relevance_score - second.relevance_score) > 1e-6
+    first, second = client.rerank(documents=["water boils fast", "water boils"], **ask).results
+    assert abs(first.relevance_score - second.relevance_score) < 1e-6
 
 
 def embed_v2(client: cohere.ClientV2) -> None:
@@ -43,6 +60,17 @@ def embed_v2(client: cohere.ClientV2) -> None:
         embedding_types=["float"],
     )
     assert {len(one) for one in short.embeddings.float_} == {64}
+    parts = [{"content": [{"type": "text", "text": text}]} for text in TEXTS]
+    same(
+        client.embed(
+            model="minilm", input_type="search_document", inputs=parts, embedding_types=["float"]
+        ).embeddings.float_
+    )
+    cut = {"input_type": "clustering", "embedding_types": ["float"], "max_tokens": 4}
+    long, brief = client.embed(
+        model="minilm", texts=["water boils fast", "water boils"], **cut
+    ).embeddings.float_
+    assert long == brief
     errors(client)
 
 
@@ -52,6 +80,8 @@ def errors(client: cohere.ClientV2) -> None:
         client.embed(model="minilm:legal", texts=["a"], **wanted)
     with refused(cohere.BadRequestError, "text 1 is empty"):
         client.embed(model="minilm", texts=["a", ""], **wanted)
+    with refused(cohere.BadRequestError, "at most 3 are asked for"):
+        client.embed(model="minilm", texts=["a b c"], max_tokens=3, truncate="NONE", **wanted)
 
 
 def embed_v1(client: cohere.Client) -> None:
@@ -62,6 +92,8 @@ def embed_v1(client: cohere.Client) -> None:
         texts=TEXTS, model="minilm", input_type="search_document", embedding_types=["float"]
     )
     same(typed.embeddings.float_)
+    many = client.embed(texts=TEXTS * 40, model="minilm", input_type="search_document")
+    same(many.embeddings, TEXTS * 40)  # in requests of 96 texts, which the client puts together
 
 
 async def concurrently() -> None:
@@ -76,6 +108,12 @@ async def concurrently() -> None:
             for text in TEXTS
         ]
         same([reply.embeddings.float_[0] for reply in await asyncio.gather(*calls)])
+    async with cohere.AsyncClient("none", base_url=EMBEDDER) as first:
+        reply = await first.embed(texts=TEXTS, model="minilm", input_type="search_document")
+        same(reply.embeddings)
+    async with cohere.AsyncClientV2("none", base_url=RERANKER) as client:
+        found = await client.rerank(model="reranker", query=QUERY, documents=TEXTS)
+        ranked(*zip(*[(one.index, one.relevance_score) for one in found.results], strict=True))
 
 
 main()
