@@ -73,9 +73,8 @@ def test_a_document_that_is_wrong_only_here_names_field_and_fix(kube: Kube, mode
         ({"adapters": [{"name": "a", "source": "hf://a/b"}]}, "adapters"),
         ({"scaling": {"mode": "KEDA"}}, "KEDA"),
         ({"scaling": {"min": 0, "max": 4}}, "min"),
-        ({"recipe": {"outputs": ["sparse"]}}, "outputs"),
     ],
-    ids=["object store", "node cache", "adapters", "KEDA", "autoscaling", "sparse"],
+    ids=["object store", "node cache", "adapters", "KEDA", "autoscaling"],
 )
 def test_what_is_not_built_yet_says_so(
     kube: Kube, model: Model, spec: Manifest, words: str
