@@ -60,7 +60,12 @@ def load(
     made = _make(model, weights.folder, threads)
     encoder, recipe = made.encoder, made.encoder.recipe
     info = describe(
-        model, encoder, made.fingerprint, weights.revision, made.tokenizer.size, made.labels
+        model,
+        encoder,
+        made.fingerprint,
+        weights.revision,
+        made.tokenizer.vocabulary.size,
+        made.labels,
     )
     batcher = Batcher(
         encoder,

@@ -54,7 +54,6 @@ class Tokenizer:
         self._frames[None] = self._frames["document"]
         self._pair = PairFrame.of(self._fast)
         self.vocabulary = Vocabulary(self._fast, lower=lower)
-        self.size: int = self._fast.get_vocab_size(with_added_tokens=True)
 
     @classmethod
     def of(cls, folder: Path, recipe: Recipe) -> "Tokenizer":
@@ -166,11 +165,7 @@ class Tokenizer:
 
     def _checked(self, given: Sequence[int], index: int) -> list[int]:
         """Ids as the client sent them, less the special tokens if they are there already."""
-        for found in given:
-            if not 0 <= found < self.size:
-                allowed = f"ids are between 0 and {self.size - 1}"
-                raise InvalidInput("inputs", f"input {index} has token id {found}; {allowed}")
-        return self._frames[None].bare(list(given))
+        return self._frames[None].bare(self.vocabulary.checked(given, index))
 
     def _chunks(
         self, inputs: Sequence[Input], framing: Framing, chunking: Chunking

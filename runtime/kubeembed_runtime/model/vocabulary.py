@@ -14,7 +14,7 @@ class Vocabulary:
 
     def __init__(self, fast: Tokenizer, *, lower: bool = False) -> None:
         self._fast, self._lower = fast, lower
-        self._size: int = fast.get_vocab_size(with_added_tokens=True)
+        self.size: int = fast.get_vocab_size(with_added_tokens=True)
 
     def tokens(self, texts: Sequence[str], *, special: bool, prompt: str = "") -> list[list[Token]]:
         """Of each text after its prompt, uncut; places are bytes of prompt and text together."""
@@ -24,14 +24,16 @@ class Vocabulary:
 
     def decode(self, ids: Sequence[Sequence[int]], *, skip_special: bool) -> list[str]:
         """Raises InvalidInput for an id that is none."""
-        for index, row in enumerate(ids):
-            for found in row:
-                if not 0 <= found < self._size:
-                    problem = f"input {index} has token id {found}"
-                    allowed = f"ids are between 0 and {self._size - 1}"
-                    raise InvalidInput("inputs", f"{problem}; {allowed}")
-        rows = [list(row) for row in ids]
+        rows = [self.checked(row, index) for index, row in enumerate(ids)]
         return list(self._fast.decode_batch(rows, skip_special_tokens=skip_special))
+
+    def checked(self, ids: Sequence[int], index: int) -> list[int]:
+        """index: of the input whose ids these are. Raises InvalidInput."""
+        for found in ids:
+            if not 0 <= found < self.size:
+                allowed = f"ids are between 0 and {self.size - 1}"
+                raise InvalidInput("inputs", f"input {index} has token id {found}; {allowed}")
+        return list(ids)
 
 
 def _tokens(text: str, encoding: Encoding) -> list[Token]:
