@@ -5,6 +5,7 @@ One registry per served model rather than the library's global one, so that two 
 """
 
 from collections.abc import Callable
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -22,49 +23,36 @@ class Metrics:
 
     def __init__(self, version: str) -> None:
         self._registry = registry = CollectorRegistry()
-        self._requests = Counter(
-            "kubeembed_requests", "Answered requests", ("contract", "status"), registry=registry
+        counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
+        histogram = partial(Histogram, registry=registry, buckets=_SECONDS)
+        self._requests = counter("kubeembed_requests", "Answered requests", ("contract", "status"))
+        self._request_seconds = histogram(
+            "kubeembed_request_seconds", "Body read to reply built", ("contract",)
         )
-        self._request_seconds = Histogram(
-            "kubeembed_request_seconds",
-            "Body read to reply built",
-            ("contract",),
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self._tokens = Counter("kubeembed_tokens", "Tokens run", ("adapter",), registry=registry)
-        self._items = Counter("kubeembed_items", "Inputs run", registry=registry)
-        self._batches = Counter("kubeembed_batches", "Batches run", ("outcome",), registry=registry)
-        self._device_seconds = Counter(
+        self._tokens = counter("kubeembed_tokens", "Tokens run", ("adapter",))
+        self._items = counter("kubeembed_items", "Inputs run")
+        self._batches = counter("kubeembed_batches", "Batches run", ("outcome",))
+        self._device_seconds = counter(
             "kubeembed_device_seconds",
             "Time in forward passes; of one that several adapters share, by their tokens",
             ("adapter",),
-            registry=registry,
         )
-        self._fill = Histogram(
-            "kubeembed_batch_fill", "Share of the token budget", buckets=_FILL, registry=registry
+        self._fill = histogram("kubeembed_batch_fill", "Share of the token budget", buckets=_FILL)
+        self._queue_seconds = histogram(
+            "kubeembed_queue_seconds", "Submitted to first batch", ("adapter",)
         )
-        self._queue_seconds = Histogram(
-            "kubeembed_queue_seconds",
-            "Submitted to first batch",
-            ("adapter",),
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self._tokenize_seconds = Histogram(
+        self._tokenize_seconds = histogram(
             "kubeembed_tokenize_seconds",
             "Request read to its tokens",
             ("adapter",),
             buckets=_TOKENIZER_SECONDS,
-            registry=registry,
         )
-        self._queue_tokens = Gauge("kubeembed_queue_tokens", "Tokens waiting", registry=registry)
-        self._ready = Gauge("kubeembed_ready", "1 while ready", registry=registry)
-        self._model = Gauge(
+        self._queue_tokens = gauge("kubeembed_queue_tokens", "Tokens waiting")
+        self._ready = gauge("kubeembed_ready", "1 while ready")
+        self._model = gauge(
             "kubeembed_model_info",
             "The model as it is served",
             ("model", "fingerprint", "dtype", "device"),
-            registry=registry,
         )
         for each in (
             self._tokens,
@@ -73,7 +61,7 @@ class Metrics:
             self._tokenize_seconds,
         ):
             each.labels("")  # shown as 0 before the first request
-        build = Gauge("kubeembed_build_info", "This runtime", ("version",), registry=registry)
+        build = gauge("kubeembed_build_info", "This runtime", ("version",))
         build.labels(version).set(1)
 
     def count_request(self, contract: str, status: int, seconds: float) -> None:
