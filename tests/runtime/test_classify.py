@@ -1,28 +1,19 @@
 """POST /classify over the real application, with a fake model behind it."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 
-from kubeembed_runtime.api.app import public_app
-from kubeembed_runtime.api.metrics import Metrics
 from kubeembed_runtime.errors import InvalidInput
-from kubeembed_runtime.lifecycle import Lifecycle
 from kubeembed_runtime.requests import Encoded, EncodeRequest, Output
 
 
-@pytest.fixture
-async def client(fake_model: Any) -> AsyncIterator[httpx.AsyncClient]:
+@pytest.fixture(autouse=True)
+def classifier(fake_model: Any) -> None:
     told = {"outputs": ("score",), "labels": ("joy",)}
     fake_model.info = fake_model.info.model_copy(update=told)
-    lifecycle = Lifecycle("minilm")
-    lifecycle.ready(fake_model)
-    transport = httpx.ASGITransport(public_app(lifecycle, Metrics("0")))
-    async with httpx.AsyncClient(transport=transport, base_url="http://minilm") as client:
-        yield client
 
 
 async def test_each_text_has_its_labels(client: httpx.AsyncClient) -> None:

@@ -1,15 +1,12 @@
 """Cohere's embed contract over the real application, with a fake model behind it."""
 
 import base64
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 
-from kubeembed_runtime.api.app import public_app
-from kubeembed_runtime.api.metrics import Metrics
 from kubeembed_runtime.errors import (
     DeadlineExceeded,
     DeviceFailed,
@@ -17,18 +14,8 @@ from kubeembed_runtime.errors import (
     OutOfMemory,
     QueueFull,
 )
-from kubeembed_runtime.lifecycle import Lifecycle
 
 BODY = {"model": "minilm", "input_type": "search_query", "texts": ["one", "three"]}
-
-
-@pytest.fixture
-async def client(fake_model: Any) -> AsyncIterator[httpx.AsyncClient]:
-    lifecycle = Lifecycle("minilm")
-    lifecycle.ready(fake_model)
-    transport = httpx.ASGITransport(public_app(lifecycle, Metrics("0")))
-    async with httpx.AsyncClient(transport=transport, base_url="http://minilm") as client:
-        yield client
 
 
 async def test_the_reply_of_v2(client: httpx.AsyncClient) -> None:

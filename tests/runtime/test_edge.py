@@ -32,13 +32,6 @@ Connect = Callable[..., httpx.AsyncClient]
 
 
 @pytest.fixture
-def lifecycle(fake_model: Any) -> Lifecycle:
-    lifecycle = Lifecycle("minilm")
-    lifecycle.ready(fake_model)
-    return lifecycle
-
-
-@pytest.fixture
 def connect(lifecycle: Lifecycle) -> Connect:
     """(**edge) -> a client of a server with it."""
 

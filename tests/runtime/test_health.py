@@ -1,26 +1,17 @@
 """/health: for load balancers, and with the fields that TEI's and SIE's clients read."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
 
-from kubeembed_runtime.api.app import public_app
-from kubeembed_runtime.api.metrics import Metrics
 from kubeembed_runtime.lifecycle import Lifecycle
 
 
 @pytest.fixture
 def lifecycle() -> Lifecycle:
     return Lifecycle("minilm")
-
-
-@pytest.fixture
-async def client(lifecycle: Lifecycle) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(public_app(lifecycle, Metrics("0")))
-    async with httpx.AsyncClient(transport=transport, base_url="http://minilm") as client:
-        yield client
 
 
 @pytest.mark.parametrize(("device", "gpus"), [("cpu", []), ("cuda", ["cuda"])])

@@ -1,6 +1,5 @@
 """/v1/models: what OpenAI's clients and SIE's read in one reply, from the first moment."""
 
-from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,8 +7,6 @@ import httpx
 import pytest
 
 from kubeembed_api.report import RuntimeInfo
-from kubeembed_runtime.api.app import public_app
-from kubeembed_runtime.api.metrics import Metrics
 from kubeembed_runtime.lifecycle import Lifecycle
 
 LIMITS = {
@@ -31,13 +28,6 @@ DEFAULT = {"is_default": True, "lora": None, "fingerprint": "f00d"}
 @pytest.fixture
 def lifecycle() -> Lifecycle:
     return Lifecycle("minilm")
-
-
-@pytest.fixture
-async def client(lifecycle: Lifecycle) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(public_app(lifecycle, Metrics("0")))
-    async with httpx.AsyncClient(transport=transport, base_url="http://minilm") as client:
-        yield client
 
 
 def _loaded(lifecycle: Lifecycle, **more: Any) -> dict[str, Any]:

@@ -26,25 +26,6 @@ URL = "/v1/embeddings"
 JSON = {"content-type": "application/json"}
 
 
-@pytest.fixture
-def lifecycle(fake_model: Any) -> Lifecycle:
-    lifecycle = Lifecycle("minilm")
-    lifecycle.ready(fake_model)
-    return lifecycle
-
-
-@pytest.fixture
-def metrics() -> Metrics:
-    return Metrics("0")
-
-
-@pytest.fixture
-async def client(lifecycle: Lifecycle, metrics: Metrics) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(public_app(lifecycle, metrics))
-    async with httpx.AsyncClient(transport=transport, base_url="http://minilm") as client:
-        yield client
-
-
 async def test_the_reply_is_openai_s(client: httpx.AsyncClient) -> None:
     reply = await client.post(URL, json={"model": "minilm", "input": ["one", "three"]})
     assert reply.status_code == 200

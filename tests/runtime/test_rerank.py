@@ -1,28 +1,19 @@
 """Reranking on the paths that four contracts share, with a fake model behind them."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
 
-from kubeembed_runtime.api.app import public_app
-from kubeembed_runtime.api.metrics import Metrics
 from kubeembed_runtime.errors import InvalidInput, QueueFull
-from kubeembed_runtime.lifecycle import Lifecycle
 
 PATHS = ["/rerank", "/v1/rerank", "/v2/rerank"]
 DOCUMENTS = ["a", "a" * 20, {"text": "aa"}]
 
 
-@pytest.fixture
-async def client(fake_model: Any) -> AsyncIterator[httpx.AsyncClient]:
+@pytest.fixture(autouse=True)
+def cross_encoder(fake_model: Any) -> None:
     fake_model.info = fake_model.info.model_copy(update={"outputs": ("score",)})
-    lifecycle = Lifecycle("minilm")
-    lifecycle.ready(fake_model)
-    transport = httpx.ASGITransport(public_app(lifecycle, Metrics("0")))
-    async with httpx.AsyncClient(transport=transport, base_url="http://minilm") as client:
-        yield client
 
 
 @pytest.mark.parametrize("path", PATHS)

@@ -1,7 +1,6 @@
 """SIE's contract over the real application, with a fake model behind it."""
 
 import json
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -95,13 +94,6 @@ def lifecycle(model: Any) -> Lifecycle:
     lifecycle = Lifecycle("bge")
     lifecycle.ready(model)
     return lifecycle
-
-
-@pytest.fixture
-async def client(lifecycle: Lifecycle) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(public_app(lifecycle, Metrics("0")))
-    async with httpx.AsyncClient(transport=transport, base_url="http://bge") as client:
-        yield client
 
 
 async def packed(client: httpx.AsyncClient, path: str, body: Any) -> Any:

@@ -1,6 +1,5 @@
 """TEI's contract over the real application, with a fake model behind it."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -21,15 +20,6 @@ from kubeembed_runtime.lifecycle import Lifecycle
 from kubeembed_runtime.requests import Pair
 
 VECTOR = [3.0, 3.0, 3.0]
-
-
-@pytest.fixture
-async def client(fake_model: Any) -> AsyncIterator[httpx.AsyncClient]:
-    lifecycle = Lifecycle("minilm")
-    lifecycle.ready(fake_model)
-    transport = httpx.ASGITransport(public_app(lifecycle, Metrics("0")))
-    async with httpx.AsyncClient(transport=transport, base_url="http://minilm") as client:
-        yield client
 
 
 def gives(fake_model: Any, *outputs: str, **info: Any) -> None:
