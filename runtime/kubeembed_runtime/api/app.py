@@ -38,14 +38,8 @@ def public_app(
         openapi_url=None,
         telemetry=telemetry,
     )
-    app.router.routes.extend(openai.routes(service))
-    app.router.routes.extend(models.routes(service))
-    app.router.routes.extend(health.routes(service))
-    app.router.routes.extend(sie.routes(service))
-    app.router.routes.extend(tei.routes(service))
-    app.router.routes.extend(cohere.routes(service))
-    app.router.routes.extend(rerank.routes(service))
-    app.router.routes.extend(classify.routes(service))
+    for contract in (openai, models, health, sie, tei, cohere, rerank, classify):
+        app.router.routes.extend(contract.routes(service))
     app.router.routes.extend(openapi.routes(service, app.router.routes))
     app.add_exception_handler(HTTPException, _no_such_path)
     if edge.origins:

@@ -16,7 +16,6 @@ from starlette.routing import Route
 
 from kubeembed_runtime.api.body import read_body
 from kubeembed_runtime.api.contract import (
-    FINGERPRINT_HEADER,
     Operation,
     Service,
     deadline,
@@ -24,8 +23,10 @@ from kubeembed_runtime.api.contract import (
     route,
     unless_gone,
 )
-from kubeembed_runtime.api.openai import MAX_TOKENS, ErrorBody, Usage, inputs, refuse
+from kubeembed_runtime.api.limits import MAX_TOKENS
+from kubeembed_runtime.api.openai import ErrorBody, Usage, inputs, refuse
 from kubeembed_runtime.api.ranking import Label, labelled
+from kubeembed_runtime.api.vectors import marked
 from kubeembed_runtime.requests import EncodeRequest
 
 CONTRACT = "classify"
@@ -102,10 +103,8 @@ def routes(service: Service) -> list[Route]:
             for output in encoded.outputs
             if output.score is not None
         ]
-        response = json_reply(_reply(found, name, encoded.tokens, vllm=_is_vllm(body)))
-        if encoded.fingerprint is not None:
-            response.headers[FINGERPRINT_HEADER] = encoded.fingerprint
-        return response
+        answer = _reply(found, name, encoded.tokens, vllm=_is_vllm(body))
+        return marked(json_reply(answer), encoded)
 
     operation = Operation(
         summary="Classify texts",

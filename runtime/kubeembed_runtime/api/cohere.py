@@ -3,14 +3,13 @@
 int8 and uint8 are scaled per vector, where Cohere calibrates per dimension; the scales are in `scales`.
 """
 
-import base64
 import secrets
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import msgspec
 import numpy as np
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -18,14 +17,14 @@ from starlette.routing import Route
 from kubeembed_runtime.api.body import read_body
 from kubeembed_runtime.api.cohere_errors import ErrorBody, refuse
 from kubeembed_runtime.api.contract import (
-    FINGERPRINT_HEADER,
     Operation,
     Service,
     deadline,
     route,
     unless_gone,
 )
-from kubeembed_runtime.api.openai import MAX_INPUTS, MAX_TOKENS
+from kubeembed_runtime.api.limits import MAX_TOKENS, check_count
+from kubeembed_runtime.api.vectors import array_reply, base64_floats, marked
 from kubeembed_runtime.errors import InvalidInput
 from kubeembed_runtime.lifecycle import Lifecycle
 from kubeembed_runtime.precision import Precision, quantize
@@ -124,18 +123,10 @@ def routes(service: Service) -> list[Route]:
         return _reply(encoded, texts, {"version": "1"}, more)
 
     paths = (("/v2/embed", embed_v2, EmbedBody), ("/v1/embed", embed_v1, EmbedBodyV1))
+    serve = partial(route, contract=CONTRACT, refuse=refuse, service=service)
+    operation = partial(Operation, summary="Embed texts", reply=EmbedReply, error=ErrorBody)
     return [
-        route(
-            path,
-            "POST",
-            contract=CONTRACT,
-            answer=answer,
-            refuse=refuse,
-            service=service,
-            operation=Operation(
-                summary="Embed texts", body=body, reply=EmbedReply, error=ErrorBody
-            ),
-        )
+        serve(path, "POST", answer=answer, operation=operation(body=body))
         for path, answer, body in paths
     ]
 
@@ -164,9 +155,7 @@ def _texts(body: EmbedBody) -> list[str]:
     found = body.texts if body.texts is not None else [_text(one) for one in body.inputs or []]
     if not found:
         raise InvalidInput("inputs", "`texts` is empty; send at least one text")
-    if len(found) > MAX_INPUTS:
-        problem = f"`texts` has {len(found)} entries; at most {MAX_INPUTS}"
-        raise InvalidInput("inputs", problem)
+    check_count("`texts`", found)
     if not all(found):
         raise InvalidInput("inputs", f"text {found.index('')} is empty; leave it out")
     return found
@@ -194,7 +183,7 @@ def _by_type(encoded: Encoded, types: Sequence[EmbeddingType]) -> dict[str, Any]
         if kind == "float":
             made[kind] = vectors
         elif kind == "base64":
-            made[kind] = [base64.b64encode(row.astype("<f4").data).decode() for row in vectors]
+            made[kind] = [base64_floats(row) for row in vectors]
         else:
             quantized = quantize(vectors, _PRECISIONS[kind])
             made[kind] = np.ascontiguousarray(quantized.values)
@@ -221,8 +210,4 @@ def _reply(
         },
         **more,
     }
-    content = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
-    response = Response(content, media_type="application/json")
-    if encoded.fingerprint is not None:
-        response.headers[FINGERPRINT_HEADER] = encoded.fingerprint
-    return response
+    return marked(array_reply(answer), encoded)

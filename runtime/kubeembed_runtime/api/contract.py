@@ -43,6 +43,7 @@ CLIENT_CLOSED = 499
 
 FINGERPRINT_HEADER = "x-kubeembed-fingerprint"
 TIMEOUT_HEADER = "x-request-timeout"
+_WORDS = "kubeembed.refuse"  # where a request keeps what `speak` was told
 _FINGERPRINT = FINGERPRINT_HEADER.encode()
 
 #: Work that ends sooner is done before anybody looks whether its client is still there: to look costs two
@@ -94,7 +95,7 @@ def route(
             if wanted is not None and response.status_code < 400:
                 check_fingerprint(wanted, response.headers.get(FINGERPRINT_HEADER))
         except Exception as error:
-            response = refused(error, refuse, called)
+            response = _refused(error, request.scope.get(_WORDS, refuse), called)
             _add_headers(response, lifecycle)
         response.raw_headers.extend((name, called.encode()) for name in ids)
         service.metrics.count_request(contract, response.status_code, time.perf_counter() - begun)
@@ -111,7 +112,12 @@ def _check_before(wanted: str, lifecycle: Lifecycle) -> None:
         check_fingerprint(wanted, lifecycle.model.info.fingerprint)
 
 
-def refused(error: Exception, refuse: Refuse, called: str) -> Response:
+def speak(request: Request, refuse: Refuse) -> None:
+    """From here on this request's errors are in the words of another contract, which shares its path."""
+    request.scope[_WORDS] = refuse
+
+
+def _refused(error: Exception, refuse: Refuse, called: str) -> Response:
     """The error in a contract's words, with the headers that all contracts have. called: the request's id."""
     if isinstance(error, ClientGone):
         return Response(status_code=CLIENT_CLOSED)

@@ -4,13 +4,15 @@ OpenAI's read `data`, with an entry for each name that a request may have; SIE's
 are profiles of the one model. A single model is both in one object. They answer while the model loads, too.
 """
 
+from functools import partial
+
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from kubeembed_api.report import RuntimeInfo
-from kubeembed_runtime.api import openai
+from kubeembed_runtime.api import limits, openai
 from kubeembed_runtime.api.body import MAX_BODY_BYTES
 from kubeembed_runtime.api.contract import Operation, Service, json_reply, route
 from kubeembed_runtime.errors import UnknownModel
@@ -46,8 +48,8 @@ class Routing(msgspec.Struct, kw_only=True, frozen=True):
 class Limits(msgspec.Struct, kw_only=True):
     """What one request may be. max_tokens: of one input; longer ones are cut, unless told otherwise."""
 
-    max_inputs: int = openai.MAX_INPUTS
-    max_tokens_per_request: int = openai.MAX_TOKENS
+    max_inputs: int = limits.MAX_INPUTS
+    max_tokens_per_request: int = limits.MAX_TOKENS
     max_body_bytes: int = MAX_BODY_BYTES
     max_tokens: int | None = None
 
@@ -122,16 +124,9 @@ def routes(service: Service) -> list[Route]:
         ("/v1/models", models, Operation(summary="The models that can be asked", reply=Listed)),
         ("/v1/models/{name:name}", model, Operation(summary="One of them", reply=Shown)),
     )
+    serve = partial(route, contract=CONTRACT, refuse=openai.refuse, service=service)
     return [
-        route(
-            path,
-            "GET",
-            contract=CONTRACT,
-            answer=answer,
-            refuse=openai.refuse,
-            service=service,
-            operation=operation,
-        )
+        serve(path, "GET", answer=answer, operation=operation)
         for path, answer, operation in operations
     ]
 

@@ -4,21 +4,19 @@ Differs from OpenAI's in one way: an input that is longer than the model is cut 
 sentence-transformers does, where OpenAI refuses. An unknown field is refused, as there.
 """
 
-import binascii
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from kubeembed_runtime.api.body import BadBody, read_body
 from kubeembed_runtime.api.contract import (
-    FINGERPRINT_HEADER,
     Operation,
     Service,
     deadline,
@@ -26,6 +24,8 @@ from kubeembed_runtime.api.contract import (
     route,
     unless_gone,
 )
+from kubeembed_runtime.api.limits import MAX_INPUTS, MAX_TOKENS, check_count
+from kubeembed_runtime.api.vectors import array_reply, base64_floats, marked
 from kubeembed_runtime.errors import (
     AdapterRefused,
     DeadlineExceeded,
@@ -36,13 +36,9 @@ from kubeembed_runtime.errors import (
     QueueFull,
     UnknownModel,
 )
-from kubeembed_runtime.requests import Encoded, EncodeRequest, Input, Vector
+from kubeembed_runtime.requests import Encoded, EncodeRequest, Input
 
 CONTRACT = "openai"
-
-#: OpenAI's own limits per request.
-MAX_INPUTS = 2048
-MAX_TOKENS = 300_000
 
 #: Our fields by OpenAI's names for them.
 PARAMS = {"inputs": "input", "model": "model", "dimensions": "dimensions", "timeout": None}
@@ -131,24 +127,14 @@ def routes(service: Service) -> list[Route]:
             token_limit=MAX_TOKENS,
         )
         encoded = await unless_gone(request, lifecycle.model.encode(asked))
-        response = reply(encoded, body)
-        if encoded.fingerprint is not None:
-            response.headers[FINGERPRINT_HEADER] = encoded.fingerprint
-        return response
+        return marked(reply(encoded, body), encoded)
 
     operation = Operation(
         summary="Embed texts or token ids", body=EmbeddingsBody, reply=EmbeddingsReply
     )
+    serve = partial(route, contract=CONTRACT, refuse=refuse, service=service)
     return [
-        route(
-            path,
-            "POST",
-            contract=CONTRACT,
-            answer=embeddings,
-            refuse=refuse,
-            service=service,
-            operation=operation,
-        )
+        serve(path, "POST", answer=embeddings, operation=operation)
         for path in ("/v1/embeddings", "/embeddings")
     ]
 
@@ -176,8 +162,7 @@ def inputs(sent: str | Sequence[str | int | list[int]]) -> list[Input]:
         found = _lists(lists)
     else:
         raise InvalidInput("inputs", "input mixes texts and token ids; send one kind per request")
-    if len(found) > MAX_INPUTS:
-        raise InvalidInput("inputs", f"input has {len(found)} entries; at most {MAX_INPUTS}")
+    check_count("input", found)
     return found
 
 
@@ -196,11 +181,8 @@ def _lists(lists: Sequence[list[int]]) -> list[Input]:
 
 
 def reply(encoded: Encoded, body: EmbeddingsBody) -> Response:
-    """The vectors in the order of the inputs, in the format that was asked for.
-
-    Numbers are written from the vectors' own memory, with as many digits as tell one float32 from the next.
-    """
-    write = _base64 if body.encoding_format == "base64" else np.ascontiguousarray
+    """The vectors in the order of the inputs, in the format that was asked for."""
+    write = base64_floats if body.encoding_format == "base64" else np.ascontiguousarray
     vectors = [output.dense for output in encoded.outputs if output.dense is not None]
     answer = {
         "object": "list",
@@ -211,15 +193,7 @@ def reply(encoded: Encoded, body: EmbeddingsBody) -> Response:
         "model": body.model,
         "usage": {"prompt_tokens": encoded.tokens, "total_tokens": encoded.tokens},
     }
-    content = orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
-    return Response(content, media_type="application/json")
-
-
-def _base64(vector: Vector) -> str:
-    """Of little-endian float32."""
-    return binascii.b2a_base64(np.ascontiguousarray(vector, "<f4").data, newline=False).decode(
-        "ascii"
-    )
+    return array_reply(answer)
 
 
 def refuse(error: Exception) -> Response:

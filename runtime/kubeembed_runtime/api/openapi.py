@@ -5,6 +5,7 @@ The schemas are msgspec's own of the types that bodies are read with. No schema 
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import partial
 from types import UnionType
 from typing import Any, get_args
 
@@ -98,18 +99,8 @@ def routes(service: Service, served: Sequence[BaseRoute]) -> list[Route]:
         )
         return response
 
-    return [
-        route(
-            path,
-            "GET",
-            contract=CONTRACT,
-            answer=answer,
-            refuse=openai.refuse,
-            service=service,
-            guarded=False,
-        )
-        for path, answer in (("/openapi.json", show), ("/docs", docs))
-    ]
+    serve = partial(route, contract=CONTRACT, refuse=openai.refuse, service=service, guarded=False)
+    return [serve("/openapi.json", "GET", answer=show), serve("/docs", "GET", answer=docs)]
 
 
 def _fresh(made: Response) -> Response:

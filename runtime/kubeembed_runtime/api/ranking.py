@@ -23,7 +23,11 @@ class Ranked:
 
 def ranked(logits: Vector, info: RuntimeInfo, *, raw: bool = False) -> list[Ranked]:
     """logits: (documents,), as asked for with `raw`. Equal scores keep the documents' order."""
-    scores = logits if raw or "score" not in info.outputs else sigmoid(logits)
+    return best_first(logits if raw or "score" not in info.outputs else sigmoid(logits))
+
+
+def best_first(scores: Vector) -> list[Ranked]:
+    """scores: (n,). Equal ones keep their order."""
     order = np.argsort(-scores, kind="stable")
     return [Ranked(int(place), float(scores[place])) for place in order]
 
@@ -46,9 +50,8 @@ class Label:
 def labelled(logits: Vector, names: Sequence[str], *, raw: bool = False) -> list[Label]:
     """logits: (labels,); best first. Softmax over several, sigmoid of a single one, or as they are."""
     scores = logits if raw else sigmoid(logits) if len(logits) == 1 else _softmax(logits)
-    order = np.argsort(-scores, kind="stable")
     named = [*names, *(f"LABEL_{place}" for place in range(len(names), len(logits)))]
-    return [Label(named[place], float(scores[place]), int(place)) for place in order]
+    return [Label(named[one.index], one.score, one.index) for one in best_first(scores)]
 
 
 def _softmax(logits: Vector) -> Vector:

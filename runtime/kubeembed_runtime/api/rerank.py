@@ -6,6 +6,7 @@ out, as Cohere and Infinity do.
 
 import secrets
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -17,18 +18,17 @@ from kubeembed_runtime.api import tei, tei_bodies, tei_errors, tei_replies
 from kubeembed_runtime.api.body import read_body
 from kubeembed_runtime.api.cohere_errors import ErrorBody, refuse
 from kubeembed_runtime.api.contract import (
-    FINGERPRINT_HEADER,
     Operation,
     Service,
     deadline,
     json_reply,
-    refused,
     route,
+    speak,
     unless_gone,
 )
-from kubeembed_runtime.api.edge import REQUEST_ID_HEADER
-from kubeembed_runtime.api.openai import MAX_INPUTS, MAX_TOKENS
+from kubeembed_runtime.api.limits import MAX_TOKENS, check_count
 from kubeembed_runtime.api.ranking import ranked
+from kubeembed_runtime.api.vectors import marked
 from kubeembed_runtime.errors import InvalidInput
 from kubeembed_runtime.requests import ScoreRequest
 
@@ -85,13 +85,9 @@ def routes(service: Service) -> list[Route]:
     async def either(request: Request) -> Response:
         content = await read_body(request)
         if _is_tei(content):
+            speak(request, tei_errors.refuse)
             call = tei.Call(request=request, lifecycle=service.lifecycle, body=content)
-            try:
-                return await tei.rerank(call)
-            except Exception as error:
-                return refused(
-                    error, tei_errors.refuse, request.headers.get(REQUEST_ID_HEADER, "-")
-                )
+            return await tei.rerank(call)
         return await _rerank(request, service, msgspec.json.decode(content, type=RerankBody))
 
     paths = (("/rerank", either), ("/v1/rerank", rerank), ("/v2/rerank", rerank))
@@ -102,26 +98,28 @@ def routes(service: Service) -> list[Route]:
         "errors": tei.ERRORS,
     }
     own: dict[str, Any] = {"body": RerankBody, "reply": RerankReply, "error": ErrorBody}
+    serve = partial(route, contract=CONTRACT, refuse=refuse, service=service)
+    operation = partial(Operation, summary="Rank documents by a query")
     return [
-        route(
+        serve(
             path,
             "POST",
-            contract=CONTRACT,
             answer=answer,
-            refuse=refuse,
-            service=service,
-            operation=Operation(
-                summary="Rank documents by a query", **(shared if answer is either else own)
-            ),
+            operation=operation(**(shared if answer is either else own)),
         )
         for path, answer in paths
     ]
 
 
+class _Texts(msgspec.Struct):
+    """The field that tells the contracts apart, left as it was sent."""
+
+    texts: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
 def _is_tei(content: bytes) -> bool:
-    """Raises msgspec.DecodeError for what is no JSON."""
-    sent = msgspec.json.decode(content)
-    return isinstance(sent, dict) and "texts" in sent
+    """Raises msgspec.DecodeError for what is no JSON object."""
+    return msgspec.json.decode(content, type=_Texts).texts is not msgspec.UNSET
 
 
 async def _rerank(request: Request, service: Service, body: RerankBody) -> Response:
@@ -148,10 +146,7 @@ async def _rerank(request: Request, service: Service, body: RerankBody) -> Respo
         )
         for one in best[: body.top_n or None]
     ]
-    response = json_reply(_reply(name, results, scored.tokens))
-    if scored.fingerprint is not None:
-        response.headers[FINGERPRINT_HEADER] = scored.fingerprint
-    return response
+    return marked(json_reply(_reply(name, results, scored.tokens)), scored)
 
 
 def _reply(name: str, results: list[Result], tokens: int) -> RerankReply:
@@ -176,9 +171,7 @@ def _documents(body: RerankBody) -> Sequence[str]:
         raise InvalidInput("inputs", "`query` is empty; send a text")
     if not found:
         raise InvalidInput("inputs", "`documents` is empty; send at least one")
-    if len(found) > MAX_INPUTS:
-        problem = f"`documents` has {len(found)} entries; at most {MAX_INPUTS}"
-        raise InvalidInput("inputs", problem)
+    check_count("`documents`", found)
     if not all(found):
         raise InvalidInput("inputs", f"document {found.index('')} is empty; leave it out")
     if body.top_n is not None and body.top_n < 0:

@@ -7,25 +7,24 @@ form that the SDK prints. /v1/models and /health have files of their own.
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
-import numpy as np
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from kubeembed_runtime.api.contract import (
-    FINGERPRINT_HEADER,
     Operation,
     Service,
     deadline,
     route,
     unless_gone,
 )
-from kubeembed_runtime.api.openai import MAX_TOKENS
+from kubeembed_runtime.api.limits import MAX_TOKENS
 from kubeembed_runtime.api.operation import POST_ERRORS
+from kubeembed_runtime.api.ranking import best_first
 from kubeembed_runtime.api.sie_arrays import Dtype, pack, unpacked, values
 from kubeembed_runtime.api.sie_bodies import (
     JSON,
@@ -42,6 +41,7 @@ from kubeembed_runtime.api.sie_bodies import (
 )
 from kubeembed_runtime.api.sie_errors import Detail, ErrorBody, refuse, reply
 from kubeembed_runtime.api.sie_replies import EncodeReply, ScoreReply
+from kubeembed_runtime.api.vectors import array_reply, marked
 from kubeembed_runtime.errors import InvalidInput
 from kubeembed_runtime.lifecycle import Lifecycle
 from kubeembed_runtime.requests import (
@@ -88,13 +88,21 @@ def routes(service: Service) -> list[Route]:
         ("/v1/encode/{model:name}", encode, "Embed items", EncodeBody, EncodeReply),
         ("/v1/score/{model:name}", score, "Score items against a query", ScoreBody, ScoreReply),
     )
+    serve = partial(
+        route, contract=CONTRACT, refuse=refuse, service=service, id_header=REQUEST_ID_HEADER
+    )
     return [
         *(
-            _route(path, "POST", answer, service, _operation(summary, body, answered))
+            serve(path, "POST", answer=answer, operation=_operation(summary, body, answered))
             for path, answer, summary, body, answered in computed
         ),
         *(
-            _route(path, method, _lacking(status, code, problem), service, _refusal(status, code))
+            serve(
+                path,
+                method,
+                answer=_lacking(status, code, problem),
+                operation=_refusal(status, code),
+            )
             for path, method, status, code, problem in LACKING
         ),
     ]
@@ -172,8 +180,8 @@ def score_reply(scored: Scored, body: ScoreBody, to: "_Reply") -> Response:
     """The best first; of equals the one that came first."""
     begun = time.perf_counter()
     entries = [
-        {"item_id": _item_id(body, int(index)), "score": float(scored.scores[index]), "rank": rank}
-        for rank, index in enumerate(np.argsort(-scored.scores, kind="stable"))
+        {"item_id": _item_id(body, one.index), "score": one.score, "rank": rank}
+        for rank, one in enumerate(best_first(scored.scores))
     ]
     answer = {
         "query_id": body.query.id,
@@ -201,10 +209,8 @@ class _Reply:
         if self.packed:
             response = Response(msgspec.msgpack.encode(whole), media_type=MSGPACK)
         else:
-            content = orjson.dumps(whole, option=orjson.OPT_SERIALIZE_NUMPY)
-            response = Response(content, media_type=JSON)
-        if found.fingerprint is not None:
-            response.headers[FINGERPRINT_HEADER] = found.fingerprint
+            response = array_reply(whole)
+        marked(response, found)
         response.headers["x-sie-units-input-tokens"] = str(found.tokens)
         for name, header in _TIMES.items():
             response.headers[header] = f"{times[name]:.2f}"
@@ -260,21 +266,6 @@ def _lacking(status: int, code: str, problem: str) -> Answer:
         return reply(status, Detail(code, problem))
 
     return answer
-
-
-def _route(
-    path: str, method: str, answer: Answer, service: Service, operation: Operation | None
-) -> Route:
-    return route(
-        path,
-        method,
-        contract=CONTRACT,
-        answer=answer,
-        refuse=refuse,
-        service=service,
-        operation=operation,
-        id_header=REQUEST_ID_HEADER,
-    )
 
 
 def _operation(summary: str, body: Any, answered: Any) -> Operation:

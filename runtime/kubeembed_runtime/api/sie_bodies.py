@@ -10,7 +10,7 @@ import msgspec
 from starlette.requests import Request
 
 from kubeembed_runtime.api.body import BadBody, read_body
-from kubeembed_runtime.api.openai import MAX_INPUTS
+from kubeembed_runtime.api.limits import MAX_INPUTS, check_count
 from kubeembed_runtime.api.sie_arrays import Dtype
 from kubeembed_runtime.errors import InvalidInput
 from kubeembed_runtime.requests import Truncate
@@ -111,8 +111,7 @@ def texts(items: Sequence[Item], field: str = "items") -> list[str]:
     """The text of each. Raises InvalidInput."""
     if not items:
         raise InvalidInput("inputs", f"{field} is empty; send at least one item")
-    if len(items) > MAX_INPUTS:
-        raise InvalidInput("inputs", f"{field} has {len(items)} entries; at most {MAX_INPUTS}")
+    check_count(field, items)
     return [text(item, f"{field}[{index}]") for index, item in enumerate(items)]
 
 

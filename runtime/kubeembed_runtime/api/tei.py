@@ -7,6 +7,7 @@ they are, where TEI decodes them and reads the text.
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
@@ -25,7 +26,7 @@ from kubeembed_runtime.api.contract import (
     route,
     unless_gone,
 )
-from kubeembed_runtime.api.openai import MAX_TOKENS
+from kubeembed_runtime.api.limits import MAX_TOKENS
 from kubeembed_runtime.api.operation import POST_ERRORS
 from kubeembed_runtime.api.ranking import labelled, ranked
 from kubeembed_runtime.api.tei_errors import ErrorBody, refuse
@@ -214,10 +215,10 @@ async def decode(call: Call) -> Response:
 
 async def whichever(call: Call) -> Response:
     """POST /: by the body where it says, else by what the model gives first."""
-    sent = call.read(dict[str, Any])
-    if isinstance(sent.get("inputs"), dict):
+    sent = call.read(bodies.Either)
+    if bytes(sent.inputs).startswith(b"{"):  # two sentences to compare
         return await similarity(call)
-    if "texts" in sent:
+    if bytes(sent.texts):
         return await rerank(call)
     first = call.lifecycle.model.info.outputs[0]
     return await {"score": predict, "sparse": embed_sparse}.get(first, embed)(call)
@@ -263,13 +264,14 @@ def routes(service: Service) -> list[Route]:
     async def info(request: Request) -> Response:
         return json_reply(info_reply(service.lifecycle))
 
+    serve = partial(route, contract=CONTRACT, refuse=refuse, service=service)
     described = Operation(summary="The model and its limits", reply=InfoReply, error=ErrorBody)
     return [
         *(
-            _route(path, "POST", answering(service, answer), service, _operation(*rest))
+            serve(path, "POST", answer=answering(service, answer), operation=_operation(*rest))
             for path, (answer, *rest) in PATHS.items()
         ),
-        _route("/info", "GET", info, service, described),
+        serve("/info", "GET", answer=info, operation=described),
     ]
 
 
@@ -285,24 +287,6 @@ def answering(service: Service, answer: Answer) -> Callable[[Request], Awaitable
 
 def _operation(summary: str, body: Any, reply: Any) -> Operation:
     return Operation(summary=summary, body=body, reply=reply, error=ErrorBody, errors=ERRORS)
-
-
-def _route(
-    path: str,
-    method: str,
-    answer: Callable[[Request], Awaitable[Response]],
-    service: Service,
-    operation: Operation,
-) -> Route:
-    return route(
-        path,
-        method,
-        contract=CONTRACT,
-        answer=answer,
-        refuse=refuse,
-        service=service,
-        operation=operation,
-    )
 
 
 def _characters(inputs: Sequence[Input]) -> int:

@@ -9,7 +9,7 @@ from typing import Literal
 
 import msgspec
 
-from kubeembed_runtime.api.openai import MAX_INPUTS
+from kubeembed_runtime.api.limits import check_count
 from kubeembed_runtime.errors import InvalidInput
 from kubeembed_runtime.requests import Input, Pair, Truncate
 
@@ -98,6 +98,13 @@ class DecodeBody(msgspec.Struct, forbid_unknown_fields=True):
     skip_special_tokens: bool = True
 
 
+class Either(msgspec.Struct):
+    """POST /: what tells bodies apart, left as it was sent; empty where it was not."""
+
+    inputs: msgspec.Raw = msgspec.Raw()
+    texts: msgspec.Raw = msgspec.Raw()
+
+
 def inputs(sent: Inputs) -> list[Input]:
     """Texts, or token ids of one input or of several. Raises InvalidInput."""
     if isinstance(sent, str):
@@ -152,9 +159,7 @@ def counted(name: str, sent: Sequence[object]) -> None:
     """Raises InvalidInput."""
     if not sent:
         raise empty(f"`{name}` cannot be empty")
-    if len(sent) > MAX_INPUTS:
-        problem = f"`{name}` has {len(sent)} entries; at most {MAX_INPUTS}"
-        raise InvalidInput("inputs", problem)
+    check_count(f"`{name}`", sent)
 
 
 def _texts(sent: Sequence[str]) -> Sequence[str]:

@@ -4,7 +4,7 @@ import msgspec
 
 from kubeembed_runtime import __version__
 from kubeembed_runtime.api.body import MAX_BODY_BYTES
-from kubeembed_runtime.api.openai import MAX_INPUTS, MAX_TOKENS
+from kubeembed_runtime.api.limits import MAX_INPUTS, MAX_TOKENS
 from kubeembed_runtime.lifecycle import Lifecycle
 
 #: TEI's names for our poolings.

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 
 import msgspec
 import numpy as np
-import orjson
 from starlette.responses import Response
 
-from kubeembed_runtime.api.contract import FINGERPRINT_HEADER
+from kubeembed_runtime.api.vectors import array_reply, marked
 from kubeembed_runtime.requests import Encoded, Scored, Sparse, Vector
 
 
@@ -46,8 +45,7 @@ class SimpleToken(msgspec.Struct):
 def vectors(rows: Sequence[Vector | None]) -> Response:
     """A list for each vector, or for each token's."""
     found = [np.ascontiguousarray(row) for row in rows if row is not None]
-    content = orjson.dumps(found, option=orjson.OPT_SERIALIZE_NUMPY)
-    return Response(content, media_type="application/json")
+    return array_reply(found)
 
 
 def sparse(row: Sparse) -> list[SparseEntry]:
@@ -70,6 +68,4 @@ def with_headers(
     response.headers.update({name: f"{time * 1000:.0f}" for name, time in times.items()})
     response.headers["x-compute-characters"] = str(characters)
     response.headers["x-compute-tokens"] = str(done.tokens)
-    if done.fingerprint is not None:
-        response.headers[FINGERPRINT_HEADER] = done.fingerprint
-    return response
+    return marked(response, done)
