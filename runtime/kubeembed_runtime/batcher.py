@@ -10,7 +10,14 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 
-from kubeembed_runtime.errors import DeadlineExceeded, DeviceFailed, OutOfMemory, QueueFull
+from kubeembed_runtime.errors import (
+    DeadlineExceeded,
+    DeviceFailed,
+    NotFinite,
+    OutOfMemory,
+    QueueFull,
+)
+from kubeembed_runtime.finite import not_finite
 from kubeembed_runtime.queueing import Job, Queue, Slot
 from kubeembed_runtime.requests import BatchRun, Item, Output
 
@@ -36,7 +43,8 @@ class Batcher:
     that finds nothing waiting is always taken. `run` and `observe` are called in the device thread.
 
     A batch for which `run` raises OutOfMemory halves the budget and is run once more, in parts of the new
-    one; a part that has no memory then either fails its requests.
+    one; a part that has no memory then either fails its requests. An output with a value that is no number
+    fails its own request, and says nothing of the device.
     """
 
     def __init__(
@@ -100,7 +108,7 @@ class Batcher:
 
         The items have one adapter. `observe` is told, in the device thread, the seconds before the first
         batch. Raises QueueFull and DeviceFailed; the future raises DeadlineExceeded,
-        OutOfMemory and DeviceFailed.
+        OutOfMemory, NotFinite and DeviceFailed.
         """
         job = Job(items=items, deadline=deadline, submitted=self._clock(), observe=observe)
         with self._changed:
@@ -195,7 +203,13 @@ class Batcher:
         old = self._tokens_per_second or rate
         self._tokens_per_second = old + RATE_SMOOTHING * (rate - old)
         for slot, output in zip(batch, outputs, strict=True):
-            slot.job.put(slot.place, output)
+            kind = not_finite(output)
+            if kind is None:
+                slot.job.put(slot.place, output)
+            else:
+                error = NotFinite(kind, slot.place, len(slot.job.items))
+                logger.error("one of a batch of %d items failed: %s", len(batch), error)
+                slot.job.fail(error)
 
     def _fail(self, batch: Sequence[Slot], error: Exception) -> None:
         """Want of memory is the input's doing or a neighbour's: it is no sign of a broken device."""

@@ -14,6 +14,7 @@ KubeEmbedError
     ├── DeadlineExceeded the caller's time ran out before the device had any
     ├── OutOfMemory      the device has not the memory for it, however it is batched
     └── DeviceFailed     the device failed under this request, or is gone
+        └── NotFinite            a vector or a score came back with a value that is no number
 """
 
 from typing import Literal
@@ -116,3 +117,13 @@ class OutOfMemory(RequestFailed):
 
 class DeviceFailed(RequestFailed):
     """The forward pass raised, or the device thread has ended."""
+
+
+class NotFinite(DeviceFailed):
+    """The forward pass gave NaN or infinity for one item, the `place`th of `count` of the request's."""
+
+    def __init__(self, kind: str, place: int, count: int) -> None:
+        super().__init__(
+            f"the model gave NaN or infinity ({kind}) for text {place} of {count}, counted from 0;"
+            " leave that text out, or serve the model with spec.recipe.dtype: float32"
+        )

@@ -29,6 +29,7 @@ from kubeembed_runtime.requests import (
     Token,
     Vector,
 )
+from pipelinekit import Ran
 from runtimekit import Process, launch
 
 
@@ -134,6 +135,21 @@ def _length(given: Input) -> int:
 @pytest.fixture
 def fake_model() -> FakeModel:
     return FakeModel()
+
+
+@pytest.fixture
+def ran(fake_model: Any) -> Iterator[Any]:
+    """(**what differs in info, options of the pipeline) -> Ran"""
+    made: list[Ran] = []
+
+    def make(options: dict[str, Any] | None = None, **info: Any) -> Ran:
+        made.append(Ran(fake_model.info.model_copy(update=info), **options or {}))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.pipeline.close()
+        assert not one.pipeline.alive
 
 
 @pytest.fixture

@@ -1,13 +1,11 @@
 import asyncio
 import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
-from kubeembed_api.report import RuntimeInfo
 from kubeembed_runtime import pipeline as room
 from kubeembed_runtime.batcher import Batcher
 from kubeembed_runtime.errors import AdapterRefused, InvalidInput, QueueFull, UnknownModel
@@ -15,108 +13,17 @@ from kubeembed_runtime.lifecycle import Lifecycle
 from kubeembed_runtime.pipeline import Pipeline
 from kubeembed_runtime.prompts import Prompts
 from kubeembed_runtime.requests import (
-    Adapter,
     Chunk,
     Chunking,
     EncodeRequest,
     Input,
     Item,
-    Output,
-    Pair,
     Prompting,
     ScoreRequest,
     Token,
 )
 from kubeembed_runtime.tokens import Framing, Tokens
-
-
-def tokenize(inputs: Sequence[Input], framing: Framing) -> list[Tokens]:
-    """One token a letter, the length of what was given. Chunks of so many letters, without overlap."""
-    if framing.chunking is None:
-        return [_tokens(given, framing) for given in inputs]
-    size = framing.chunking.tokens
-    return [
-        _tokens(str(given)[at : at + size], framing)._replace(
-            chunk=Chunk(index, at, min(at + size, len(given)))
-        )
-        for index, given in enumerate(inputs)
-        for at in range(0, len(given), size)
-    ]
-
-
-def _tokens(given: Input, framing: Framing) -> Tokens:
-    if isinstance(given, Pair):
-        first = len(framing.prompt + given.first)
-        return Tokens([first] * first + [7] * len(given.second), first)
-    whole = len(given) + len(framing.prompt)
-    return Tokens([whole] * whole, prompt=len(framing.prompt))
-
-
-def run(items: Sequence[Item]) -> list[Output]:
-    """Dense: of the length. Multi-vector: a row per token. Score: the tokens of the second text."""
-    return [
-        Output(
-            dense=np.array([item.ids[0], 0], np.float32) if "dense" in item.outputs else None,
-            multivector=np.eye(len(item.ids), 9, dtype=np.float32)
-            if "multivector" in item.outputs
-            else None,
-            score=np.array([len(item.ids) - (item.second or 0)], np.float32)
-            if "score" in item.outputs
-            else None,
-        )
-        for item in items
-    ]
-
-
-class Words:
-    """A vocabulary of letters."""
-
-    def tokens(self, texts: Sequence[str], *, special: bool, prompt: str = "") -> list[list[Token]]:
-        whole = [prompt + text for text in texts]
-        return [
-            [Token(ord(c), c, False, place, place + 1) for place, c in enumerate(text)]
-            for text in whole
-        ]
-
-    def decode(self, ids: Sequence[Sequence[int]], *, skip_special: bool) -> list[str]:
-        return ["".join(map(chr, row)) for row in ids]
-
-
-class Ran:
-    """A pipeline, and the items that its device was given."""
-
-    def __init__(self, info: RuntimeInfo, **options: Any) -> None:
-        self.items: list[Item] = []
-        self.batcher = Batcher(self._run, budget=4, capacity=200)
-        self.batcher.start()
-        options = {"adapters": Registry(), **options}
-        self.pipeline = Pipeline(
-            info=info,
-            tokenize=tokenize,
-            vocabulary=Words(),
-            batcher=self.batcher,
-            threads=1,
-            **options,
-        )
-
-    def _run(self, items: Sequence[Item]) -> list[Output]:
-        self.items += items
-        return run(items)
-
-
-@pytest.fixture
-def ran(fake_model: Any) -> Iterator[Any]:
-    """(**what differs in info, options of the pipeline) -> Ran"""
-    made: list[Ran] = []
-
-    def make(options: dict[str, Any] | None = None, **info: Any) -> Ran:
-        made.append(Ran(fake_model.info.model_copy(update=info), **options or {}))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.pipeline.close()
-        assert not one.pipeline.alive
+from pipelinekit import Legal, Registry, Words, run, tokenize
 
 
 @pytest.fixture
@@ -295,28 +202,6 @@ async def test_a_model_that_cannot_rank_says_what_it_gives(
     with pytest.raises(InvalidInput, match=said) as refused:
         await ran(**info).pipeline.score(ScoreRequest(query="a", documents=["b"]))
     assert refused.value.field == "outputs"
-
-
-class Legal:
-    """An adapter's value."""
-
-    name, fingerprint, base, bytes = "legal", "beef", None, 1
-
-
-class Registry:
-    """`legal` is loaded, `slow` comes with `loading`."""
-
-    names = ("legal", "slow")
-    states = ()
-
-    def __init__(self) -> None:
-        self.loading: Future[Adapter] = Future()
-
-    def find(self, name: str) -> "Adapter | Future[Adapter]":
-        known = {"legal": Legal(), "slow": self.loading}
-        if name not in known:
-            raise UnknownModel(f"minilm:{name}", ("minilm", "minilm:legal", "minilm:slow"))
-        return known[name]
 
 
 @pytest.mark.parametrize("name", ["legal", "slow"])

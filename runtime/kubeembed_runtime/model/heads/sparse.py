@@ -160,10 +160,11 @@ class Linear:
         ]
 
     def _merged(self, ids: NDArray[np.int64], weights: NDArray[np.float32]) -> Sparse:
-        kept = (weights > 0) & ~np.isin(ids, self.skip)
+        kept = ~(weights <= 0) & ~np.isin(ids, self.skip)  # NaN stays, to be seen
         entries, which = np.unique(ids[kept], return_inverse=True)
         largest = np.zeros(len(entries), dtype=np.float32)
-        np.maximum.at(largest, which, weights[kept])
+        with np.errstate(invalid="ignore"):
+            np.maximum.at(largest, which, weights[kept])
         return Sparse(indices=entries.astype(np.int32), values=largest)
 
 
