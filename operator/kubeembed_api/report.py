@@ -62,6 +62,7 @@ class RuntimeInfo(_Value):
 
     outputs: the kinds the model gives, the first where nobody asks for another. dimensions: of the first;
     output_dimensions: of each (sparse: the vocabulary, score: the labels). prompts: the names of them.
+    max_concurrent_requests: more of them at a time may be refused. max_batch_tokens: of one forward pass.
     """
 
     name: str
@@ -78,3 +79,6 @@ class RuntimeInfo(_Value):
     device: str
     fingerprint: str
     revision: str | None = None
+    max_concurrent_requests: int | None = None
+    max_batch_tokens: int | None = None
+    tokenizer_threads: int | None = None

@@ -16,7 +16,7 @@ from kubeembed_api.report import RuntimeInfo
 from kubeembed_runtime.batcher import Batcher
 from kubeembed_runtime.errors import AdapterRefused
 from kubeembed_runtime.items import items
-from kubeembed_runtime.pipeline import Pipeline
+from kubeembed_runtime.pipeline import MAX_TOKENIZING, Pipeline
 from kubeembed_runtime.prompts import Prompts
 from kubeembed_runtime.requests import Adapters, BatchRun
 from kubeembed_runtime.tokens import PLAIN
@@ -59,17 +59,10 @@ def load(
     begun = time.monotonic()
     made = _make(model, weights.folder, threads)
     encoder, recipe = made.encoder, made.encoder.recipe
-    info = describe(
-        model,
-        encoder,
-        made.fingerprint,
-        weights.revision,
-        made.tokenizer.vocabulary.size,
-        made.labels,
-    )
+    info = describe(model, made, weights.revision, threads)
     batcher = Batcher(
         encoder,
-        budget=BUDGET_TOKENS[encoder.device.type],
+        budget=made.budget,
         capacity=CAPACITY_TOKENS,
         observe=observe,
     )
@@ -107,7 +100,10 @@ class _Made:
     tokenizer: "Tokenizer"
     fingerprint: str
     imported: float
-    labels: tuple[str, ...]
+
+    @property
+    def budget(self) -> int:
+        return BUDGET_TOKENS[self.encoder.device.type]
 
 
 def _make(model: EmbeddingModel, folder: Path, threads: int) -> _Made:
@@ -135,16 +131,7 @@ def _make(model: EmbeddingModel, folder: Path, threads: int) -> _Made:
         tokenizer=tokenizer,
         fingerprint=mark,
         imported=imported,
-        labels=_labels(folder) if "score" in recipe.outputs.value else (),
     )
-
-
-def _labels(folder: Path) -> tuple[str, ...]:
-    """The names of a classifier's labels, in their order."""
-    from kubeembed_runtime.model.limits import read_config
-
-    named = read_config(folder).get("id2label") or {}
-    return tuple(str(named[place]) for place in sorted(named, key=int))
 
 
 def _adapters(model: EmbeddingModel, cache: Path, made: _Made) -> Adapters:
@@ -181,17 +168,10 @@ def _prompts(recipe: "Recipe") -> Prompts:
     )
 
 
-def describe(
-    model: EmbeddingModel,
-    encoder: "Encoder",
-    mark: str,
-    revision: str | None,
-    vocabulary: int,
-    labels: tuple[str, ...] = (),
-) -> RuntimeInfo:
+def describe(model: EmbeddingModel, made: _Made, revision: str | None, threads: int) -> RuntimeInfo:
     """What /info answers."""
-    recipe = encoder.recipe
-    widths = recipe.widths(vocabulary)
+    encoder, recipe = made.encoder, made.encoder.recipe
+    widths = recipe.widths(made.tokenizer.vocabulary.size)
     return RuntimeInfo(
         name=model.name,
         outputs=recipe.outputs.value,
@@ -203,8 +183,11 @@ def describe(
         normalize=recipe.normalize.value,
         dtype=encoder.dtype,
         device=encoder.device.type,
-        fingerprint=mark,
+        fingerprint=made.fingerprint,
         revision=revision,
-        labels=labels,
+        labels=encoder.labels,
         instructed=recipe.instruction.value is not None,
+        max_concurrent_requests=MAX_TOKENIZING,
+        max_batch_tokens=made.budget,
+        tokenizer_threads=threads,
     )

@@ -26,6 +26,8 @@ async def test_a_ready_model_is_a_gateway_with_one_worker(
     lifecycle.ready(fake_model)
     reply = await client.get("/health")
     assert reply.status_code == 200
+    for path in ("/ping", "/"):
+        assert (await client.get(path)).content == reply.content
     assert reply.json() == {
         "status": "healthy",
         "type": "gateway",
@@ -61,6 +63,7 @@ def _dead(lifecycle: Lifecycle, model: Any) -> None:
     model.alive = False
 
 
+@pytest.mark.parametrize("path", ["/health", "/ping", "/"])
 @pytest.mark.parametrize(
     ("become", "status"),
     [(_loading, "loading"), (_draining, "draining"), (_dead, "failed")],
@@ -72,9 +75,10 @@ async def test_traffic_is_sent_elsewhere_unless_ready(
     fake_model: Any,
     become: Callable[[Lifecycle, Any], None],
     status: str,
+    path: str,
 ) -> None:
     become(lifecycle, fake_model)
-    reply = await client.get("/health")
+    reply = await client.get(path)
     assert reply.status_code == 503
     assert reply.json() == {
         "error": "unhealthy",

@@ -53,7 +53,11 @@ async def test_a_document_is_served_to_the_openai_client_and_drained_at_the_end(
         dtype="float32",
         device="cpu",
         fingerprint=info.fingerprint,
+        max_concurrent_requests=1024,
+        max_batch_tokens=1024,
+        tokenizer_threads=info.tokenizer_threads,
     )
+    assert info.tokenizer_threads
     await tour(f"http://127.0.0.1:{process.port}/v1", info.fingerprint)
     metrics = process.admin("/metrics")[1]
     assert 'kubeembed_batches_total{outcome="ok"} 7.0' in metrics

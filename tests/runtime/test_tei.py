@@ -1,23 +1,15 @@
 """TEI's contract over the real application, with a fake model behind it."""
 
+import asyncio
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 
-from kubeembed_runtime.api.app import public_app
-from kubeembed_runtime.api.body import MAX_BODY_BYTES
-from kubeembed_runtime.api.metrics import Metrics
-from kubeembed_runtime.errors import (
-    DeadlineExceeded,
-    DeviceFailed,
-    InvalidInput,
-    OutOfMemory,
-    QueueFull,
-)
-from kubeembed_runtime.lifecycle import Lifecycle
-from kubeembed_runtime.requests import Pair
+from kubeembed_runtime.api.tei_vertex import AT_A_TIME
+from kubeembed_runtime.requests import Encoded, EncodeRequest, Pair
 
 VECTOR = [3.0, 3.0, 3.0]
 
@@ -127,6 +119,8 @@ async def test_info_tells_model_and_limits(client: httpx.AsyncClient, fake_model
     told = (await client.get("/info")).json()
     assert told["model_type"] == {"embedding": {"pooling": "mean"}}
     assert (told["max_input_length"], told["max_client_batch_size"]) == (256, 2048)
+    assert set(told) > {"max_concurrent_requests", "max_batch_tokens", "tokenization_workers"}
+    assert (told["sha"], told["docker_label"]) == (None, None)
     gives(fake_model, "score", output_dimensions={"score": 2}, labels=("no", "yes"))
     told = (await client.get("/info")).json()
     labels = {"id2label": {"0": "no", "1": "yes"}, "label2id": {"no": 0, "yes": 1}}
@@ -144,76 +138,90 @@ async def test_an_adapter_has_its_own_field_and_an_unknown_one_is_refused(
     assert "have: minilm, minilm:legal" in reply.json()["error"]
 
 
-@pytest.mark.parametrize(
-    ("path", "body", "status", "kind", "problem"),
-    [
-        ("/embed", {"inputs": ""}, 400, "Empty", "empty text"),
-        ("/embed", {"inputs": []}, 400, "Empty", "`inputs` cannot be empty"),
-        ("/rerank", {"query": "q", "texts": []}, 400, "Empty", "`texts` cannot be empty"),
-        ("/embed", {"inputs": ["a"] * 2049}, 422, "Validation", "at most 2048"),
-        ("/embed", {"inputs": ["a", [1]]}, 422, "Validation", "mixes texts and token ids"),
-        ("/embed", {"inputs": 5}, 422, "Validation", "inputs"),
-        ("/embed", {"input": "a"}, 422, "Validation", "unknown field `input`"),
-        ("/embed", {"inputs": "a", "truncation_direction": "up"}, 422, "Validation", "'up'"),
-        ("/predict", {"inputs": ["a", "b", "c"]}, 422, "Validation", "3 texts"),
-        ("/decode", {"ids": [1, [2]]}, 422, "Validation", "one kind"),
-        ("/tokenize", {"inputs": []}, 400, "Empty", "cannot be empty"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else None,
-)
-async def test_a_wrong_body_is_refused_in_tei_s_words(
-    client: httpx.AsyncClient, path: str, body: Any, status: int, kind: str, problem: str
+async def test_vertex_answers_each_instance_as_its_own_body_calls_for(
+    client: httpx.AsyncClient, fake_model: Any
 ) -> None:
-    reply = await client.post(path, json=body)
-    assert (reply.status_code, reply.json()["error_type"]) == (status, kind)
-    assert problem in reply.json()["error"]
-    assert set(reply.json()) == {"error", "error_type"}
+    similar = {"inputs": {"source_sentence": "a", "sentences": ["cc"]}}
+    instances = [{"inputs": "one"}, {"inputs": ["a", "bc"]}, similar]
+    reply = await client.post("/vertex", json={"instances": instances, "parameters": None})
+    assert (reply.status_code, reply.json()) == (
+        200,
+        {"predictions": [[VECTOR], [[1.0] * 3, [2.0] * 3], [6.0]]},
+    )
+    assert reply.headers["x-kubeembed-fingerprint"] == "f00d"
+    gives(fake_model, "score", labels=("yes",))
+    ranking = {"query": "q", "texts": ["aa"], "raw_scores": True}
+    instances = [ranking, {"inputs": "abc", "raw_scores": True}]
+    reply = await client.post("/vertex", json={"instances": instances})
+    ranks, labels = reply.json()["predictions"]
+    assert ranks == [{"index": 0, "score": pytest.approx(0.2)}]
+    assert labels == [{"label": "yes", "score": pytest.approx(0.3)}]
 
 
-@pytest.mark.parametrize(
-    ("failure", "status", "kind"),
-    [
-        (InvalidInput("inputs", "too long"), 422, "Validation"),
-        (InvalidInput("prompt", "no such prompt"), 422, "Validation"),
-        (InvalidInput("dimensions", "1 to 3"), 422, "Validation"),
-        (InvalidInput("outputs", "gives no sparse"), 424, "Backend"),
-        (DeviceFailed("it broke"), 424, "Backend"),
-        (QueueFull(9, 9, 2.0), 429, "Overloaded"),
-        (OutOfMemory("full"), 503, "Backend"),
-        (DeadlineExceeded("late"), 504, "Backend"),
-        (RuntimeError("nobody foresaw"), 500, "Backend"),
-    ],
-    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
-)
-async def test_what_fails_has_tei_s_status(
-    client: httpx.AsyncClient, fake_model: Any, failure: Exception, status: int, kind: str
+async def test_vertex_says_which_fingerprints_its_vectors_have(
+    client: httpx.AsyncClient, fake_model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fake_model.failure = failure
-    reply = await client.post("/embed", json={"inputs": "a"})
-    assert (reply.status_code, reply.json()["error_type"]) == (status, kind)
-    assert ("retry-after" in reply.headers) == (status == 429)
-    assert "nobody foresaw" not in reply.text
+    encode = fake_model.encode
+
+    async def adapted(request: EncodeRequest) -> Encoded:
+        mark = None if request.adapter is None else "beef"
+        return replace(await encode(request), fingerprint=mark)
+
+    monkeypatch.setattr(fake_model, "encode", adapted)
+    fake_model.adapters = ("legal",)
+    base, legal = {"inputs": "a"}, {"inputs": "a", "model": "minilm:legal"}
+    for instances, told in (
+        ([base, base], "f00d"),
+        ([legal, legal], "beef"),
+        ([base, legal], "beef, f00d"),
+    ):
+        reply = await client.post("/vertex", json={"instances": instances})
+        assert reply.headers["x-kubeembed-fingerprint"] == told
+    pinned = {"if-fingerprint-match": "f00d"}
+    body = {"instances": [base, legal]}
+    assert (await client.post("/vertex", json=body, headers=pinned)).status_code == 412
 
 
-@pytest.mark.parametrize(
-    ("content", "media", "status"),
-    [
-        (b"{", "application/json", 400),
-        (b"{}", "text/plain", 415),
-        (b" " * (MAX_BODY_BYTES + 1), "application/json", 413),
-    ],
-    ids=["no JSON", "no JSON by its type", "too large"],
-)
-async def test_what_cannot_be_read(
-    client: httpx.AsyncClient, content: bytes, media: str, status: int
+async def test_the_instances_of_vertex_take_turns(
+    client: httpx.AsyncClient, fake_model: Any
 ) -> None:
-    reply = await client.post("/embed", content=content, headers={"content-type": media})
-    assert (reply.status_code, reply.json()["error_type"]) == (status, "Validation")
+    """And where one fails, the others end."""
+    fake_model.gate = asyncio.Event()
+    asked = asyncio.ensure_future(
+        client.post("/vertex", json={"instances": [{"inputs": "a"}] * (AT_A_TIME + 8)})
+    )
+    while len(fake_model.asked) < AT_A_TIME:
+        await asyncio.sleep(0)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert len(fake_model.asked) == AT_A_TIME
+    wrong = client.post("/vertex", json={"instances": [{"inputs": "a"}, {"inputs": ""}]})
+    assert (await wrong).status_code == 400
+    assert (len(fake_model.asked), fake_model.cancelled) == (AT_A_TIME + 1, 1)
+    fake_model.gate.set()
+    assert (await asked).json() == {"predictions": [[[1.0] * 3]] * (AT_A_TIME + 8)}
 
 
-async def test_a_model_that_loads_is_unhealthy() -> None:
-    transport = httpx.ASGITransport(public_app(Lifecycle("minilm"), Metrics("0")))
-    async with httpx.AsyncClient(transport=transport, base_url="http://minilm") as client:
-        reply = await client.post("/embed", json={"inputs": "a"})
-    assert (reply.status_code, reply.json()["error_type"]) == (503, "Unhealthy")
-    assert reply.headers["retry-after"] == "2"
+@pytest.mark.parametrize(("device", "kind"), [("cpu", "cpu"), ("cuda", "gpu+optimized")])
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/embed", {"inputs": ["one", "two"]}),
+        ("/embed_all", {"inputs": ["one", "two"]}),
+        ("/embed_sparse", {"inputs": ["one", "two"]}),
+        ("/predict", {"inputs": ["one", "two"]}),
+        ("/similarity", {"inputs": {"source_sentence": "one", "sentences": ["two"]}}),
+        ("/rerank", {"query": "one", "texts": ["two"]}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_every_computed_reply_has_tei_s_headers(
+    client: httpx.AsyncClient, fake_model: Any, device: str, kind: str, path: str, body: Any
+) -> None:
+    fake_model.info = fake_model.info.model_copy(update={"device": device})
+    headers = (await client.post(path, json=body)).headers
+    assert headers["x-compute-type"] == kind
+    assert headers["x-compute-characters"] == "6"
+    assert headers["x-compute-tokens"] == ("3" if path == "/rerank" else "6")
+    times = ("compute", "total", "tokenization", "queue", "inference")
+    assert all(int(headers[f"x-{name}-time"]) >= 0 for name in times)

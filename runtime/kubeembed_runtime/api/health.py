@@ -1,7 +1,10 @@
 """GET /health: may traffic come here? Load balancers read the status, TEI's clients and SIE's the body, too.
 
-kubelet asks the admin port instead, which tells a slow load from a dead process.
+/ping is SageMaker's name for it, and / that of Hugging Face's endpoints, as a TEI server has them. kubelet
+asks the admin port instead, which tells a slow load from a dead process.
 """
+
+from functools import partial
 
 import msgspec
 from starlette.requests import Request
@@ -57,7 +60,7 @@ class Unhealthy(msgspec.Struct, kw_only=True, rename={"kind": "type"}):
 
 
 def routes(service: Service) -> list[Route]:
-    """The path. Open without an API key."""
+    """The paths. Open without an API key."""
 
     async def health(request: Request) -> Response:
         lifecycle = service.lifecycle
@@ -70,17 +73,9 @@ def routes(service: Service) -> list[Route]:
     operation = Operation(
         summary="Whether requests can come here", reply=Healthy, others={503: Unhealthy}
     )
+    serve = partial(route, contract=CONTRACT, refuse=openai.refuse, service=service, guarded=False)
     return [
-        route(
-            "/health",
-            "GET",
-            contract=CONTRACT,
-            answer=health,
-            refuse=openai.refuse,
-            service=service,
-            operation=operation,
-            guarded=False,
-        )
+        serve(path, "GET", answer=health, operation=operation) for path in ("/health", "/ping", "/")
     ]
 
 

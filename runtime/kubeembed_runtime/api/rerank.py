@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from kubeembed_runtime.api import tei, tei_bodies, tei_errors, tei_replies
+from kubeembed_runtime.api import tei, tei_answers, tei_bodies, tei_errors, tei_replies
 from kubeembed_runtime.api.body import read_body
 from kubeembed_runtime.api.cohere_errors import ErrorBody, refuse
 from kubeembed_runtime.api.contract import (
@@ -28,6 +28,7 @@ from kubeembed_runtime.api.contract import (
 )
 from kubeembed_runtime.api.limits import MAX_TOKENS, check_count
 from kubeembed_runtime.api.ranking import ranked
+from kubeembed_runtime.api.tei_call import Call
 from kubeembed_runtime.api.vectors import marked
 from kubeembed_runtime.errors import InvalidInput
 from kubeembed_runtime.requests import ScoreRequest
@@ -86,8 +87,8 @@ def routes(service: Service) -> list[Route]:
         content = await read_body(request)
         if _is_tei(content):
             speak(request, tei_errors.refuse)
-            call = tei.Call(request=request, lifecycle=service.lifecycle, body=content)
-            return await tei.rerank(call)
+            call = Call(request=request, lifecycle=service.lifecycle, body=content)
+            return await tei_answers.rerank(call)
         return await _rerank(request, service, msgspec.json.decode(content, type=RerankBody))
 
     paths = (("/rerank", either), ("/v1/rerank", rerank), ("/v2/rerank", rerank))
@@ -118,8 +119,11 @@ class _Texts(msgspec.Struct):
 
 
 def _is_tei(content: bytes) -> bool:
-    """Raises msgspec.DecodeError for what is no JSON object."""
-    return msgspec.json.decode(content, type=_Texts).texts is not msgspec.UNSET
+    """What cannot be read is TEI's if it names that field, and not the others' own."""
+    try:
+        return msgspec.json.decode(content, type=_Texts).texts is not msgspec.UNSET
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return b'"texts"' in content and b'"documents"' not in content
 
 
 async def _rerank(request: Request, service: Service, body: RerankBody) -> Response:

@@ -98,6 +98,13 @@ class DecodeBody(msgspec.Struct, forbid_unknown_fields=True):
     skip_special_tokens: bool = True
 
 
+class VertexBody(msgspec.Struct, forbid_unknown_fields=True):
+    """POST /vertex. parameters: Vertex AI's own, which TEI has none of."""
+
+    instances: list[msgspec.Raw]
+    parameters: None = None
+
+
 class Either(msgspec.Struct):
     """POST /: what tells bodies apart, left as it was sent; empty where it was not."""
 
@@ -112,20 +119,23 @@ def inputs(sent: Inputs) -> list[Input]:
     counted("inputs", sent)
     if all(isinstance(one, str) for one in sent):
         return list(_texts([one for one in sent if isinstance(one, str)]))
-    if rows := id_rows(sent):
+    if rows := id_rows("inputs", sent):
         return list(rows)
     raise InvalidInput("inputs", "`inputs` mixes texts and token ids; send one kind per request")
 
 
-def id_rows(sent: Sequence[str | int | list[int]]) -> list[list[int]]:
-    """One row of ids, or several; none for what is neither. Raises InvalidInput for an empty row."""
+def id_rows(name: str, sent: Sequence[str | int | list[int]]) -> list[list[int]]:
+    """One row of ids, or several; none for what is neither. Raises InvalidInput for an empty row.
+
+    name: of the field that they are sent in.
+    """
     if all(isinstance(one, int) for one in sent):
         return [[one for one in sent if isinstance(one, int)]]
     rows = [one for one in sent if isinstance(one, list)]
     if len(rows) < len(sent):
         return []
     if not all(rows):
-        raise empty("`inputs` has an entry without token ids")
+        raise empty(f"`{name}` has an entry without token ids; leave it out")
     return rows
 
 

@@ -35,6 +35,8 @@ def refuse(error: Exception) -> Response:
             return reply(error.status, str(error), "Validation")
         case InvalidInput(code="empty"):
             return reply(400, str(error), "Empty")
+        case InvalidInput(code="invalid_token_id"):
+            return reply(422, str(error), "Tokenizer")
         case InvalidInput(field="outputs"):
             return reply(424, str(error), "Backend")
         case InvalidInput() | msgspec.ValidationError():

@@ -19,11 +19,16 @@ class InfoReply(msgspec.Struct):
     model_dtype: str
     served_model_name: str
     model_type: dict[str, dict[str, object]]
+    max_concurrent_requests: int | None
     max_input_length: int
+    max_batch_tokens: int | None
     max_batch_requests: int | None
     max_client_batch_size: int
     auto_truncate: bool
+    tokenization_workers: int | None
     version: str
+    sha: str | None
+    docker_label: str | None
     max_tokens_per_request: int
     payload_limit: int
     fingerprint: str
@@ -42,11 +47,16 @@ def info_reply(lifecycle: Lifecycle) -> InfoReply:
         model_dtype=info.dtype,
         served_model_name=info.name,
         model_type=_type(lifecycle),
+        max_concurrent_requests=info.max_concurrent_requests,
         max_input_length=info.max_tokens,
+        max_batch_tokens=info.max_batch_tokens,
         max_batch_requests=None,
         max_client_batch_size=MAX_INPUTS,
         auto_truncate=True,
+        tokenization_workers=info.tokenizer_threads,
         version=__version__,
+        sha=None,
+        docker_label=None,
         max_tokens_per_request=MAX_TOKENS,
         payload_limit=MAX_BODY_BYTES,
         fingerprint=info.fingerprint,

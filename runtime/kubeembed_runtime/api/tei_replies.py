@@ -6,8 +6,8 @@ import msgspec
 import numpy as np
 from starlette.responses import Response
 
-from kubeembed_runtime.api.vectors import array_reply, marked
-from kubeembed_runtime.requests import Encoded, Scored, Sparse, Vector
+from kubeembed_runtime.api.vectors import array_reply
+from kubeembed_runtime.requests import Sparse, Vector
 
 
 class SparseEntry(msgspec.Struct):
@@ -51,21 +51,3 @@ def vectors(rows: Sequence[Vector | None]) -> Response:
 def sparse(row: Sparse) -> list[SparseEntry]:
     entries = zip(row.indices.tolist(), row.values.tolist(), strict=True)
     return [SparseEntry(index, value) for index, value in entries]
-
-
-def with_headers(
-    response: Response, done: Encoded | Scored, characters: int, seconds: float
-) -> Response:
-    """TEI's own, in milliseconds; and the fingerprint of an adapter that was used."""
-    timing = done.timing
-    times = {
-        "x-compute-time": seconds,
-        "x-total-time": seconds,
-        "x-tokenization-time": timing.tokenize,
-        "x-queue-time": timing.queue,
-        "x-inference-time": timing.inference,
-    }
-    response.headers.update({name: f"{time * 1000:.0f}" for name, time in times.items()})
-    response.headers["x-compute-characters"] = str(characters)
-    response.headers["x-compute-tokens"] = str(done.tokens)
-    return marked(response, done)

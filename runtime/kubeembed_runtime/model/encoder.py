@@ -34,8 +34,10 @@ class Encoder:
         recipe: Recipe,
         dtype: str,
         device: torch.device,
+        labels: tuple[str, ...] = (),
     ) -> None:
-        self.body, self.heads, self.recipe = body, heads, recipe
+        """labels: the names of a classifier's, in their order."""
+        self.body, self.heads, self.recipe, self.labels = body, heads, recipe, labels
         self.dtype, self.device = dtype, device
 
     @torch.inference_mode()
@@ -110,4 +112,11 @@ def load(
             words=body.words,
         )
         heads = build(parts)
-    return Encoder(body, heads, recipe=recipe, dtype=devices.name(dtype), device=device)
+    return Encoder(
+        body,
+        heads,
+        recipe=recipe,
+        dtype=devices.name(dtype),
+        device=device,
+        labels=limits.labels(config) if "score" in heads else (),
+    )

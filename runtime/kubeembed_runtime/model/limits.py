@@ -1,4 +1,4 @@
-"""config.json -> what an architecture itself allows: how wide it is, and how many tokens have a position.
+"""config.json -> what an architecture itself allows: its width, tokens with a position, names of its labels.
 
 Read here and not from a built model, so that a recipe can be printed without torch.
 """
@@ -49,6 +49,12 @@ def limits(config: Mapping[str, Any]) -> Limits:
     if positions is not None and config.get("model_type") in OFFSET_POSITIONS:
         positions -= text.get("pad_token_id", 1) + 1
     return Limits(width=width, positions=positions)
+
+
+def labels(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of a classifier's labels, in their order; none where config.json has none."""
+    named = config.get("id2label") or {}
+    return tuple(str(named[place]) for place in sorted(named, key=int))
 
 
 def causal(config: Mapping[str, Any]) -> bool:

@@ -32,7 +32,8 @@ class Vocabulary:
         for found in ids:
             if not 0 <= found < self.size:
                 allowed = f"ids are between 0 and {self.size - 1}"
-                raise InvalidInput("inputs", f"input {index} has token id {found}; {allowed}")
+                problem = f"input {index} has token id {found}; {allowed}"
+                raise InvalidInput("inputs", problem, "invalid_token_id")
         return list(ids)
 
 
