@@ -70,6 +70,12 @@ class Adapter(_Value):
     credentials_secret: str | None = None
 
 
+class AdapterOptions(_Value):
+    """How a pod holds its adapters."""
+
+    max_loaded: int = Field(default=64, ge=1, le=64)
+
+
 class Resources(_Value):
     """How much hardware a replica gets, in the administrator's words."""
 
@@ -129,6 +135,7 @@ class Spec(_Value):
     model: ModelSource
     recipe: Recipe = Recipe()
     adapters: tuple[Adapter, ...] = Field(default=(), max_length=64)
+    adapter_options: AdapterOptions = AdapterOptions()
     resources: Resources = Resources()
     scaling: Scaling = Scaling()
     weights: Weights = Weights()
@@ -203,9 +210,11 @@ def parse(document: Mapping[str, Any]) -> EmbeddingModel:
 def dump(model: EmbeddingModel) -> dict[str, Any]:
     """The resolved document that is mounted into the pod: what the runtime reads, and no more.
 
-    Scaling, resources and the like are left out, so that changing them restarts no pod.
+    Scaling, resources and the like are left out, so that changing them restarts no pod; so are the adapters,
+    which come and go while it serves.
     """
-    spec = model.spec.model_dump(by_alias=True, exclude_none=True, include={"model", "recipe"})
+    read = {"model", "recipe", "adapter_options"}
+    spec = model.spec.model_dump(by_alias=True, exclude_none=True, include=read)
     spec["model"].pop("credentialsSecret", None)
     return {
         "apiVersion": API_VERSION,
@@ -282,6 +291,8 @@ def _check_cache(spec: Spec, source: Source) -> None:
         return
     if spec.model.credentials_secret:
         raise InvalidSpec("spec.weights.cache", "Ephemeral pods hold no credentials; write Shared")
+    if spec.adapters:
+        raise InvalidSpec("spec.weights.cache", "adapters are fetched into a claim; write Shared")
     if source.scheme == "pvc":
         raise InvalidSpec("spec.weights.cache", "pvc:// is served where it lies; leave it out")
 

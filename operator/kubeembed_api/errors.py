@@ -1,7 +1,8 @@
-"""The one error of this room: a document that cannot be what its author meant.
+"""The errors that all rooms know: a document, or an adapter, that cannot be what its author meant.
 
 KubeEmbedError
-└── InvalidSpec      the user's mistake: names the field and says what to write
+├── InvalidSpec      the user's mistake: names the field and says what to write
+└── InvalidAdapter   an adapter's files ask for what is not computed here: names the file and the field
 """
 
 
@@ -16,3 +17,7 @@ class InvalidSpec(KubeEmbedError):
         super().__init__(f"{field}: {problem}")
         self.field = field
         self.problem = problem
+
+
+class InvalidAdapter(KubeEmbedError):
+    """A LoRA adapter cannot be served, and why: names the file, and the field or tensor at fault."""

@@ -18,6 +18,7 @@ COMPONENT: Final = "app.kubernetes.io/component"
 MODEL_LABEL: Final = f"{GROUP}/model"
 SERVING: Final = "serving"
 WEIGHTS: Final = "weights"
+ADAPTER: Final = "adapter"
 
 #: Annotations of children: hash of the manifest as applied, of the document the pod was started with.
 APPLIED_ANNOTATION: Final = f"{GROUP}/applied"
@@ -35,8 +36,12 @@ ADMIN_PORT: Final = 8081
 RUN_AS: Final = 10001
 
 CACHE_ROOT: Final = "/var/cache/kubeembed"
+#: Where adapters are where the weights are on a claim of the user's (pvc://).
+ADAPTERS_ROOT: Final = "/var/cache/kubeembed-adapters"
 DOCUMENT_FILE: Final = "model.yaml"
 DOCUMENT_FOLDER: Final = "/etc/kubeembed"
+#: Beside the document: the adapters that a starting pod serves.
+ADAPTERS_FILE: Final = "adapters.json"
 #: API keys: the key of the user's Secret, one per line, and where the pod sees it.
 API_KEYS: Final = "api-keys"
 API_KEYS_FOLDER: Final = "/etc/kubeembed-keys"
@@ -49,6 +54,11 @@ SHARED_CLAIM: Final = "kubeembed-weights"
 def fetch_job_name(model: str, request: str) -> str:
     """Name of the Job that fetches what `request` (8 hex digits) asks for. At most 54 characters."""
     return f"{model}-fetch-{request}"
+
+
+def adapter_job_name(model: str, request: str) -> str:
+    """Name of the Job that fetches one adapter. At most 56 characters."""
+    return f"{model}-adapter-{request}"
 
 
 def endpoint(model: str, namespace: str) -> str:

@@ -20,12 +20,14 @@ class Reason(StrEnum):
     MOUNTED = "Mounted"
     SERVING = "Serving"
     NO_ADAPTERS = "NoAdapters"
+    LOADED = "Loaded"
     AWAKE = "Awake"
 
     # On the way
     PENDING = "Pending"
     FETCHING = "Fetching"
     STARTING = "Starting"
+    LOADING = "Loading"  # an adapter, by pods that serve
     SCALED_TO_ZERO = "ScaledToZero"
 
     # The source of the weights
@@ -52,6 +54,11 @@ class Reason(StrEnum):
     PODS_FORBIDDEN = "PodsForbidden"  # quota, Pod Security, admission
     NOT_READY = "NotReady"
     EVICTED = "Evicted"
+
+    # Adapters
+    ADAPTER_REFUSED = (
+        "AdapterRefused"  # it does not fit the model, or asks for what is not computed
+    )
 
     # The runtime's own word on why it does not start
     INVALID_RECIPE = "InvalidRecipe"

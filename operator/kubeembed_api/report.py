@@ -82,3 +82,20 @@ class RuntimeInfo(_Value):
     max_concurrent_requests: int | None = None
     max_batch_tokens: int | None = None
     tokenizer_threads: int | None = None
+
+
+class ServedAdapter(_Value):
+    """An adapter as the runtime's admin port lists it. `error` says why requests for it are refused, if they
+    are. The fingerprint is known of what is in memory."""
+
+    name: str
+    path: str
+    loaded: bool
+    fingerprint: str | None = None
+    error: str | None = None
+
+
+class ServedAdapters(_Value):
+    """Answer of the runtime's admin port to GET /adapters."""
+
+    adapters: tuple[ServedAdapter, ...]

@@ -17,7 +17,8 @@ import yaml
 
 from kubeembed_api.document import EmbeddingModel, parse
 from kubeembed_api.errors import InvalidSpec
-from kubeembed_api.names import ADMIN_PORT, HTTP_PORT, TERMINATION_LOG
+from kubeembed_api.names import ADAPTERS_FILE, ADMIN_PORT, HTTP_PORT, TERMINATION_LOG
+from kubeembed_api.placed import PlacedAdapter, read_placed
 from kubeembed_api.reasons import Reason
 from kubeembed_api.report import Report
 from kubeembed_runtime.cpus import environment, thread_count
@@ -123,6 +124,7 @@ def _serve(options: argparse.Namespace) -> int:
         threads=threads,
         linger_seconds=options.linger,
         edge=_edge(model, options),
+        placed=read_placed_adapters(model, options.file),
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         served = runner.run(serving)
@@ -161,6 +163,17 @@ def read_document(path: Path) -> EmbeddingModel:
         raise StartFailed(Reason.INVALID_SPEC, f"{path} is not YAML: {error}") from error
     except InvalidSpec as error:
         raise StartFailed(Reason.INVALID_SPEC, str(error)) from error
+
+
+def read_placed_adapters(model: EmbeddingModel, document: Path) -> tuple[PlacedAdapter, ...]:
+    """The list beside a document that the operator resolved, as a pod has it. Raises StartFailed."""
+    path = document.with_name(ADAPTERS_FILE)
+    if model.resolved.key is None or not path.exists():
+        return ()
+    try:
+        return read_placed(path.read_text())
+    except (OSError, InvalidSpec) as error:
+        raise StartFailed(Reason.INVALID_SPEC, f"{path}: {error}") from error
 
 
 if __name__ == "__main__":

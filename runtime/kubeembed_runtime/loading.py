@@ -5,13 +5,15 @@ Runs in a thread of its own, beside the ports that already answer. torch is impo
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kubeembed_api.document import EmbeddingModel
+from kubeembed_api.placed import PlacedAdapter
 from kubeembed_api.report import RuntimeInfo
 from kubeembed_runtime.batcher import Batcher
 from kubeembed_runtime.errors import AdapterRefused
@@ -53,8 +55,9 @@ def load(
     threads: int,
     observe: Callable[[BatchRun], None] = lambda run: None,
     observe_tokenizer: Callable[[str, float], None] = lambda adapter, seconds: None,
+    placed: Sequence[PlacedAdapter] = (),
 ) -> Loaded:
-    """Raises StartFailed."""
+    """placed: adapters that somebody fetched for us. Raises StartFailed."""
     weights = open_weights(model, cache)
     begun = time.monotonic()
     made = _make(model, weights.folder, threads)
@@ -72,7 +75,7 @@ def load(
         vocabulary=made.tokenizer.vocabulary,
         batcher=batcher,
         threads=threads,
-        adapters=_adapters(model, cache, made),
+        adapters=_adapters(model, cache, made, placed),
         prompts=_prompts(recipe),
         mean_maxsim=recipe.multivector.value is not None and recipe.multivector.value.mean,
         observe=observe_tokenizer,
@@ -134,28 +137,41 @@ def _make(model: EmbeddingModel, folder: Path, threads: int) -> _Made:
     )
 
 
-def _adapters(model: EmbeddingModel, cache: Path, made: _Made) -> Adapters:
+def _adapters(
+    model: EmbeddingModel, cache: Path, made: _Made, placed: Sequence[PlacedAdapter]
+) -> Adapters:
     from kubeembed_runtime.model.adaptable import adapters_of
 
     source = model.spec.model.parsed
-    hub = source.host if source.scheme == "hf" else None
-    adapters = adapters_of(made.encoder, model=model.name, fingerprint=made.fingerprint, base=hub)
-    load_adapters(model, cache, adapters)
+    adapters = adapters_of(
+        made.encoder,
+        model=model.name,
+        fingerprint=made.fingerprint,
+        max_loaded=model.spec.adapter_options.max_loaded,
+        base=source.host if source.scheme == "hf" else None,
+    )
+    load_adapters(model, cache, adapters, placed)
     return adapters
 
 
-def load_adapters(model: EmbeddingModel, cache: Path, adapters: Adapters) -> None:
-    """Those of a document that nobody resolved. One that is refused says why to whoever asks for it."""
-    if model.resolved.key is not None:
-        return
-    for adapter in model.spec.adapters:
+def load_adapters(
+    model: EmbeddingModel, cache: Path, adapters: Adapters, placed: Sequence[PlacedAdapter] = ()
+) -> None:
+    """Those that were fetched for us, or the document's. One that is refused says why to whoever asks."""
+    folders: dict[str, Callable[[], Path]] = {
+        each.name: partial(Path, each.path) for each in placed
+    }
+    if model.resolved.key is None:
+        wanted = model.spec.adapters
+        folders = {each.name: partial(open_adapter, each, cache) for each in wanted}
+    for name, folder in folders.items():
         try:
-            adapters.declare(adapter.name, open_adapter(adapter, cache))
-            found = adapters.find(adapter.name)
+            adapters.declare(name, folder())
+            found = adapters.find(name)
             if isinstance(found, Future):
                 found.result()
         except AdapterRefused as error:
-            logger.error("adapter %s is not served: %s", adapter.name, error)
+            logger.error("adapter %s is not served: %s", name, error)
 
 
 def _prompts(recipe: "Recipe") -> Prompts:

@@ -123,11 +123,15 @@ class Adapter(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterState:
-    """An adapter that requests may name. `loaded` is None while its tensors are not in memory."""
+    """An adapter that requests may name. `loaded` is None while its tensors are not in memory.
+
+    problem: why it could not be loaded when it was last tried.
+    """
 
     name: str
     folder: Path
     loaded: Adapter | None
+    problem: str | None = None
 
 
 class Adapters(Protocol):

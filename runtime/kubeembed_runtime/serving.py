@@ -9,12 +9,13 @@ import logging
 import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
 from kubeembed_api.document import EmbeddingModel
+from kubeembed_api.placed import PlacedAdapter
 from kubeembed_runtime import __version__
 from kubeembed_runtime.api.admin import admin_app
 from kubeembed_runtime.api.app import public_app
@@ -46,10 +47,12 @@ async def serve(
     threads: int,
     linger_seconds: float,
     edge: Edge = OPEN,
+    placed: Sequence[PlacedAdapter] = (),
 ) -> bool:
     """Serves until a signal. False if that came while the model was still loading.
 
-    Raises StartFailed. SIGINT, or a second signal, cuts the lingering short.
+    placed: adapters that somebody fetched for us; they are loaded before it is ready. Raises StartFailed.
+    SIGINT, or a second signal, cuts the lingering short.
     """
     lifecycle, metrics = Lifecycle(model.name), Metrics(__version__)
     metrics.show_ready(lambda: lifecycle.phase is Phase.READY)
@@ -65,7 +68,9 @@ async def serve(
         server.start()
     try:
         loading = _in_thread(
-            lambda: load(model, cache, threads, metrics.count_batch, metrics.count_tokenized)
+            lambda: load(
+                model, cache, threads, metrics.count_batch, metrics.count_tokenized, placed
+            )
         )
         loaded = await _first(asyncio.wrap_future(loading), stop)
         if loaded is None:

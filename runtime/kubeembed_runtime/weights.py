@@ -33,7 +33,7 @@ def open_weights(model: EmbeddingModel, cache: Path) -> Weights:
 def open_adapter(adapter: Adapter, cache: Path) -> Path:
     """The folder of an adapter, fetched if it is not here. Raises AdapterRefused."""
     try:
-        return fetch_adapter(adapter, cache)
+        return fetch_adapter(adapter, cache).path
     except FetchError as error:
         raise AdapterRefused(f"{error.reason}: {error.message}") from error
 

@@ -9,16 +9,21 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
 import yaml
+from pydantic import ValidationError
 
-from kubeembed_api.document import EmbeddingModel, parse
+from kubeembed_api.document import Adapter, EmbeddingModel, parse
 from kubeembed_api.errors import InvalidSpec
 from kubeembed_api.names import ADMIN_PORT, CACHE_ROOT, TERMINATION_LOG
 from kubeembed_api.reasons import Reason
 from kubeembed_api.report import Report
+from kubeembed_weights.adapter_check import check_adapter
+from kubeembed_weights.adapters import fetch_adapter
 from kubeembed_weights.admin import serving
 from kubeembed_weights.cache import Copy
 from kubeembed_weights.errors import FetchError
@@ -43,6 +48,8 @@ def main() -> int:
 
 def _report(options: argparse.Namespace) -> Report:
     try:
+        if options.command == "adapter":
+            return _adapter(options)
         model = parse(_read(options.document))
         return _check(model, options) if options.command == "check" else _fetch(model, options)
     except InvalidSpec as error:
@@ -54,20 +61,35 @@ def _report(options: argparse.Namespace) -> Report:
 
 
 def _fetch(model: EmbeddingModel, options: argparse.Namespace) -> Report:
-    meter = Meter()
-    limit = RateLimit(options.root, model.spec.model.source, model.spec.model.revision)
-    with serving(meter, options.admin_port):
-        if wait := limit.remaining():
-            logger.info("waiting %.0f s, as the source asked an earlier attempt to", wait)
-            time.sleep(wait)
-        try:
-            report = _resolved(model) if options.resolve_only else _fetched(model, options, meter)
-        except FetchError as error:
-            if error.retry_after:
-                limit.remember(error.retry_after)
-            raise
+    meter, wanted = Meter(), model.spec.model
+    with serving(meter, options.admin_port), _patient(options.root, wanted.source, wanted.revision):
+        return _resolved(model) if options.resolve_only else _fetched(model, options, meter)
+
+
+def _adapter(options: argparse.Namespace) -> Report:
+    """An adapter that cannot be served stays in the cache: asked for again, it costs no byte."""
+    adapter = _adapter_of(options.adapter)
+    with _patient(options.root, adapter.source, adapter.revision):
+        copy = fetch_adapter(adapter, options.root)
+    logger.info("%s holds %s at %s", copy.path, adapter.source, copy.revision)
+    check_adapter(copy.path)
+    return _good(copy)
+
+
+@contextmanager
+def _patient(root: Path, source: str, revision: str | None) -> Iterator[None]:
+    """Waits first where the source asked an earlier attempt to; remembers what it asks of this one."""
+    limit = RateLimit(root, source, revision)
+    if wait := limit.remaining():
+        logger.info("waiting %.0f s, as the source asked an earlier attempt to", wait)
+        time.sleep(wait)
+    try:
+        yield
+    except FetchError as error:
+        if error.retry_after:
+            limit.remember(error.retry_after)
+        raise
     limit.forget()
-    return report
 
 
 def _fetched(model: EmbeddingModel, options: argparse.Namespace, meter: Meter) -> Report:
@@ -115,6 +137,13 @@ def _read(path: Path) -> dict[str, object]:
     return document
 
 
+def _adapter_of(told: str) -> Adapter:
+    try:
+        return Adapter.model_validate(yaml.safe_load(told))
+    except (ValidationError, yaml.YAMLError) as error:
+        raise InvalidSpec("adapter", f"{told!r} is none: {error}") from error
+
+
 def _leave(*_: object) -> NoReturn:
     """At once, with nothing to tidy up: a fetch survives being killed at any point, and keeps its parts."""
     logger.info("told to stop; what was fetched so far is kept")
@@ -125,7 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="kubeembed-weights", description="Fetches the weights of an EmbeddingModel, verified."
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="fetch|check")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="fetch|adapter|check")
     fetching = commands.add_parser("fetch", help="fetch what the document names into the cache")
     fetching.add_argument("document", type=Path, help="the EmbeddingModel, as YAML")
     fetching.add_argument("--root", type=Path, default=Path(CACHE_ROOT), help="the cache")
@@ -135,6 +164,13 @@ def _parser() -> argparse.ArgumentParser:
     fetching.add_argument(
         "--admin-port", type=int, default=ADMIN_PORT, help="for /progress and /livez; 0: none"
     )
+    adapter = commands.add_parser(
+        "adapter", help="fetch a LoRA adapter and see that it can be served"
+    )
+    adapter.add_argument(
+        "adapter", help="as spec.adapters has it: '{name: legal, source: hf://acme/bge-m3-legal}'"
+    )
+    adapter.add_argument("--root", type=Path, default=Path(CACHE_ROOT), help="the cache")
     checking = commands.add_parser("check", help="see that a folder holds a usable model (pvc://)")
     checking.add_argument("document", type=Path, help="the EmbeddingModel, as YAML")
     checking.add_argument("--path", type=Path, required=True, help="the folder")

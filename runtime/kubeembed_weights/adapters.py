@@ -7,7 +7,7 @@ from pathlib import Path
 from kubeembed_api.document import Adapter
 from kubeembed_api.keys import ADAPTER_FILES, weights_key
 from kubeembed_api.sources import Source, parse_source
-from kubeembed_weights.cache import Cache
+from kubeembed_weights.cache import Cache, Copy
 from kubeembed_weights.disk import writing
 from kubeembed_weights.fetching import Wanted, filled
 from kubeembed_weights.progress import Meter
@@ -22,19 +22,19 @@ def fetch_adapter(
     *,
     progress: Meter | None = None,
     environ: Mapping[str, str] = os.environ,
-) -> Path:
-    """The adapter's folder, fetched if it is not there; file:// as it lies. Raises FetchError."""
+) -> Copy:
+    """The adapter's copy, fetched if it is not there; file:// as it lies. Raises FetchError."""
     source, meter = parse_source(adapter.source), progress or Meter()
     if source.scheme == "file":
-        return Path("/", source.path)
+        return Copy(path=Path("/", source.path), key=_key(source, ""), revision=None, bytes=0)
     remote, cache = open_remote(source, environ), Cache(root)
     with writing(root, meter):
         pinned = remote.pinned(adapter.revision)
         if pinned is not None and (copy := cache.find(_key(source, pinned))):
-            return copy.path
+            return copy
         wanted = _wanted(source, remote, adapter.revision)
         meter.expect(wanted.bytes)
-        return (cache.find(wanted.key) or filled(cache, remote, wanted, meter)).path
+        return cache.find(wanted.key) or filled(cache, remote, wanted, meter)
 
 
 def _wanted(source: Source, remote: Remote, revision: str | None) -> Wanted:

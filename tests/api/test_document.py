@@ -66,6 +66,7 @@ def test_the_resolved_document_has_what_the_pod_needs_and_no_credentials() -> No
         "spec": {
             "model": {"source": "hf://acme/minilm", "trustRemoteCode": False},
             "recipe": {"dtype": "auto"},
+            "adapterOptions": {"maxLoaded": 64},
         },
         "status": {"model": {"revision": "c" * 40}, "weights": {"key": "k" * 32}},
     }

@@ -120,8 +120,10 @@ class Command:
         """`told` is the document, by default that of the mini model; `before` runs the command."""
         path = self._folder / "model.yaml"
         path.write_text(json.dumps(document() if told is None else told))
-        python = [*before, sys.executable, "-m", "kubeembed_weights"]
-        line = [*python, command, path, *arguments]
+        return self.run(command, path, *arguments, before=before)
+
+    def run(self, *words: str | Path, before: Sequence[str] = ()) -> subprocess.Popen[str]:
+        line = [*before, sys.executable, "-m", "kubeembed_weights", *words]
         process = subprocess.Popen(
             [str(word) for word in line],
             env=os.environ | self._environ,

@@ -94,7 +94,7 @@ def test_the_deployment_of_the_simplest_model(resolved: Build, settings: Setting
             },
             "template": {
                 "metadata": {
-                    "annotations": {"kubeembed.dev/document": "51feadb2ec3d4f3c"},
+                    "annotations": {"kubeembed.dev/document": "a63fc212f4e2f362"},
                     "labels": SERVING_LABELS,
                 },
                 "spec": {
@@ -364,6 +364,7 @@ def test_the_mounted_document_names_the_copy_and_no_secret(resolved: Build) -> N
         "spec": {
             "model": {"source": "hf://acme/minilm", "revision": "main", "trustRemoteCode": False},
             "recipe": {"dtype": "auto"},
+            "adapterOptions": {"maxLoaded": 64},
         },
         "status": {"model": {"revision": "c0ffee"}, "weights": {"key": KEY}},
     }

@@ -45,7 +45,7 @@ async def client(lifecycle: Lifecycle, fake_model: Any) -> AsyncIterator[httpx.A
 
 def shown(name: str, path: str = "/one") -> dict[str, Any]:
     known = {"name": name, "path": path, "loaded": True, "bytes": 100}
-    return {**known, "fingerprint": f"of {path}", "base": "acme/m"}
+    return {**known, "fingerprint": f"of {path}", "base": "acme/m", "error": None}
 
 
 async def test_an_adapter_is_loaded_listed_replaced_and_removed(client: httpx.AsyncClient) -> None:
@@ -63,9 +63,24 @@ async def test_one_without_tensors_in_memory_is_listed_as_such(client: httpx.Asy
     for name in ("legal", "medical"):
         await client.put(f"/adapters/{name}", json={"path": "/one"})
     resting = {"name": "legal", "path": "/one", "loaded": False}
-    resting |= {"bytes": None, "fingerprint": None, "base": None}
+    resting |= dict.fromkeys(("bytes", "fingerprint", "base", "error"))
     told = (await client.get("/adapters")).json()
     assert told == {"adapters": [resting, shown("medical")]}
+
+
+async def test_one_that_could_not_be_loaded_says_why_until_it_can(
+    client: httpx.AsyncClient, fake_model: Any
+) -> None:
+    fake_model.registry.declare("legal", Path("/bad"))
+    with pytest.raises(AdapterRefused):
+        fake_model.registry.find("legal").result()
+    [told] = (await client.get("/adapters")).json()["adapters"]
+    said = (
+        "adapter 'legal' cannot be served: adapter_config.json has use_dora true; supported: false"
+    )
+    assert (told["path"], told["loaded"], told["error"]) == ("/bad", False, said)
+    await client.put("/adapters/legal", json={"path": "/one"})
+    assert (await client.get("/adapters")).json() == {"adapters": [shown("legal")]}
 
 
 @pytest.mark.parametrize(

@@ -28,19 +28,21 @@ def test_the_two_files_are_fetched_and_once(
     hub: Hub, root: Path, tmp_path: Path, environ: dict[str, str]
 ) -> None:
     publish(hub, tmp_path / "legal", FILES)
-    folder = fetch_adapter(LEGAL, root, environ=environ)
+    copy = fetch_adapter(LEGAL, root, environ=environ)
+    folder = copy.path
     revision = hub.repositories.find("acme/legal", "main")
     assert revision is not None
     key = weights_key(parse_source(SOURCE), revision.commit, ADAPTER_FILES)
     assert folder == root / key
+    assert (copy.key, copy.revision, copy.bytes) == (key, revision.commit, 2002)
     assert {name: (folder / name).read_bytes() for name in FILES} == FILES
     assert "README.md" not in contents(folder)
     sent = hub.log.sent("/acme/*") + hub.log.sent("/_cdn/*")
-    assert fetch_adapter(LEGAL, root, environ=environ) == folder
+    assert fetch_adapter(LEGAL, root, environ=environ).path == folder
     assert hub.log.sent("/acme/*") + hub.log.sent("/_cdn/*") == sent
     pinned = Adapter(name="legal", source=SOURCE, revision=revision.commit)
     asked = len(hub.log.entries())
-    assert fetch_adapter(pinned, root, environ=environ) == folder
+    assert fetch_adapter(pinned, root, environ=environ).path == folder
     assert len(hub.log.entries()) == asked
 
 
@@ -59,5 +61,5 @@ def test_a_repository_that_is_no_adapter_is_refused(
 
 def test_a_folder_on_this_machine_is_used_where_it_lies(root: Path, tmp_path: Path) -> None:
     adapter = Adapter(name="legal", source=f"file://{tmp_path}")
-    assert fetch_adapter(adapter, root) == tmp_path
+    assert fetch_adapter(adapter, root).path == tmp_path
     assert not root.exists()

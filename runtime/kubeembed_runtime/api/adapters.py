@@ -30,7 +30,7 @@ class Place(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Shown(msgspec.Struct):
-    """An adapter as it is listed. Where it is not loaded it has a name and a path alone."""
+    """An adapter as it is listed. Where it is not loaded it has a name, a path and perhaps an error."""
 
     name: str
     path: str
@@ -38,6 +38,7 @@ class Shown(msgspec.Struct):
     bytes: int | None = None
     fingerprint: str | None = None
     base: str | None = None
+    error: str | None = None
 
 
 def routes(lifecycle: Lifecycle) -> list[Route]:
@@ -91,7 +92,7 @@ def _status(error: Exception) -> int:
 
 def _shown(state: AdapterState) -> Shown:
     if state.loaded is None:
-        return Shown(name=state.name, path=str(state.folder), loaded=False)
+        return Shown(name=state.name, path=str(state.folder), loaded=False, error=state.problem)
     return _described(state.name, str(state.folder), state.loaded)
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from kubeembed_api.document import AdapterOptions
 from kubeembed_runtime.errors import AdapterRefused
 from kubeembed_runtime.model import peft
 from kubeembed_runtime.model.adapters import LoraAdapters
@@ -24,15 +25,20 @@ _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 #: What all loaded adapters may take, by device. One of rank 8 on bge-base's queries and values has 0.6 MB in
 #: 16 bits.
 MAX_BYTES = {"cpu": 512 * 2**20, "cuda": 2 * 2**30}
-MAX_LOADED = 1024
 
 
 def adapters_of(
-    encoder: Encoder, *, model: str, fingerprint: str, base: str | None = None
+    encoder: Encoder,
+    *,
+    model: str,
+    fingerprint: str,
+    max_loaded: int = AdapterOptions().max_loaded,
+    base: str | None = None,
 ) -> LoraAdapters:
     """Those of a loaded encoder, none yet.
 
-    model: its name; fingerprint: that of its own vectors; base: its repository, where it has one.
+    model: its name; fingerprint: that of its own vectors; max_loaded: of them in memory at once; base: its
+    repository, where it has one.
     """
     sites, idle = _sites(encoder)
     dtype: torch.dtype = getattr(torch, encoder.dtype)
@@ -56,7 +62,7 @@ def adapters_of(
             raise AdapterRefused(f"it has values that {encoder.dtype} cannot hold")
         return adapter
 
-    return LoraAdapters(load, model=model, max_bytes=bound, max_loaded=MAX_LOADED)
+    return LoraAdapters(load, model=model, max_bytes=bound, max_loaded=max_loaded)
 
 
 def _sites(encoder: Encoder) -> tuple[tuple[Site, ...], frozenset[str]]:

@@ -25,10 +25,11 @@ Load = Callable[[str, Path], LoraAdapter]
 
 @dataclass(slots=True, eq=False)
 class _Declared:
-    """A name's folder, and the load that was asked for and is not over."""
+    """A name's folder, the load that was asked for and is not over, and why the last one failed."""
 
     folder: Path
     loading: "Future[Adapter] | None" = None
+    problem: str | None = None
 
 
 class LoraAdapters:
@@ -54,7 +55,12 @@ class LoraAdapters:
     def states(self) -> tuple[AdapterState, ...]:
         with self._lock:
             return tuple(
-                AdapterState(name=name, folder=declared.folder, loaded=self._loaded.get(name))
+                AdapterState(
+                    name=name,
+                    folder=declared.folder,
+                    loaded=self._loaded.get(name),
+                    problem=declared.problem,
+                )
                 for name, declared in self._declared.items()
             )
 
@@ -98,12 +104,12 @@ class LoraAdapters:
     def _reload(self, name: str, declared: _Declared) -> Adapter:
         try:
             adapter = self._read(name, declared.folder)
-        except BaseException:
+        except BaseException as error:
             with self._lock:
-                declared.loading = None
+                declared.loading, declared.problem = None, str(error)
             raise
         with self._lock:
-            declared.loading = None
+            declared.loading = declared.problem = None
             if self._declared.get(name) is declared:
                 self._keep(adapter)
         return adapter

@@ -15,21 +15,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
+from kubeembed_api.errors import InvalidAdapter
+from kubeembed_api.peft_config import CONFIG, PeftConfig, read_config
+from kubeembed_api.peft_tensors import WEIGHTS, lora_modules
 from kubeembed_runtime.errors import AdapterRefused
 from kubeembed_runtime.model.lora import Pair, Part, Site
-from kubeembed_runtime.model.peft_config import CONFIG, PeftConfig, read_config
-
-WEIGHTS = "adapter_model.safetensors"
-
-#: A tensor's name: the module, which of its two matrices, and the adapter's name where it was left in.
-_KEY = re.compile(r"(?P<path>.+)\.lora_(?P<side>[AB])(\.[^.]+)?\.weight")
-
-#: Parts of a name that tell what a tensor is that is none of LoRA's two matrices.
-_OTHERS = {
-    "lora_embedding_": "embedding LoRA",
-    "lora_magnitude_vector": "DoRA",
-    ".bias": "a bias",
-}
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
@@ -58,9 +48,12 @@ def read(folder: Path, sites: Sequence[Site], *, idle: frozenset[str], max_bytes
     idle: last parts of modules that the base has and its vectors do not come from; their matrices are left
     out. max_bytes: of the file.
     """
-    config, told = read_config(folder)
-    content = _content(folder, max_bytes)
-    matrices = _matrices(_tensors(content))
+    try:
+        config, told = read_config(folder)
+        content = _content(folder, max_bytes)
+        matrices = _matrices(_tensors(content))
+    except InvalidAdapter as error:
+        raise AdapterRefused(str(error)) from error
     layers = _layers(matrices, sites, idle)
     if not layers:
         raise AdapterRefused(f"{WEIGHTS} changes no layer of the base that its vectors come from")
@@ -99,23 +92,11 @@ def _tensors(content: bytes) -> Mapping[str, Tensor]:
 
 
 def _matrices(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """{module: {"A": (r, in), "B": (out, r)}}, the prefix that PEFT adds taken off."""
-    found: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        match = _KEY.fullmatch(name)
-        if match is None:
-            what = next((told for part, told in _OTHERS.items() if part in name), "no LoRA matrix")
-            raise AdapterRefused(
-                f"{WEIGHTS} has {name}, which is {what}; supported: lora_A, lora_B"
-            )
-        sides = found.setdefault(match["path"].removeprefix("base_model.model."), {})
-        if match["side"] in sides:
-            raise AdapterRefused(f"{WEIGHTS} has lora_{match['side']} of {match['path']} twice")
-        sides[match["side"]] = tensor
-    for path, sides in found.items():
-        if len(sides) < 2:
-            raise AdapterRefused(f"{WEIGHTS} has lora_{next(iter(sides))} of {path} alone")
-    return found
+    """{module: {"A": (r, in), "B": (out, r)}}."""
+    return {
+        path: {side: tensors[name] for side, name in sides.items()}
+        for path, sides in lora_modules(tensors).items()
+    }
 
 
 def _layers(

@@ -1,7 +1,7 @@
 """adapter_config.json -> what an adapter changes and by how much, by PEFT's own rules.
 
 A field that asks for what is not computed here is an error that names it, and so is one that nobody here
-knows, unless it is switched off.
+knows, unless it is switched off. The fetch Job and the runtime refuse by the same rules.
 """
 
 import json
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kubeembed_runtime.errors import AdapterRefused
+from kubeembed_api.errors import InvalidAdapter
 
 CONFIG = "adapter_config.json"
 
@@ -98,27 +98,27 @@ def _pattern(patterns: Mapping[str, object], path: str) -> str:
 
 
 def read_config(folder: Path) -> tuple[PeftConfig, bytes]:
-    """The configuration, and the file's content. Raises AdapterRefused."""
+    """The configuration, and the file's content. Raises InvalidAdapter."""
     try:
         content = (folder / CONFIG).read_bytes()
         told = json.loads(content)
         if not isinstance(told, dict):
-            raise AdapterRefused(f"{CONFIG} in {folder} is no object")
+            raise InvalidAdapter(f"{CONFIG} in {folder} is no object")
         _refuse(told)
         return _config(told), content
     except FileNotFoundError as error:
         problem = f"{folder} has no {CONFIG}"
-        raise AdapterRefused(
+        raise InvalidAdapter(
             f"{problem}; write a folder as PEFT's save_pretrained leaves it"
         ) from error
     except OSError as error:
-        raise AdapterRefused(f"{folder / CONFIG} cannot be read: {error.strerror}") from error
+        raise InvalidAdapter(f"{folder / CONFIG} cannot be read: {error.strerror}") from error
     except (ValueError, TypeError, AttributeError, re.error) as error:
-        raise AdapterRefused(f"{CONFIG} in {folder} cannot be read: {error}") from error
+        raise InvalidAdapter(f"{CONFIG} in {folder} cannot be read: {error}") from error
 
 
 def _refuse(told: Mapping[str, Any]) -> None:
-    """Raises AdapterRefused, naming the field and its value."""
+    """Raises InvalidAdapter, naming the field and its value."""
     if told.get("peft_type") != "LORA":
         raise _refused("peft_type", told.get("peft_type"), "LORA")
     if told.get("bias") not in (None, "none"):
@@ -129,13 +129,13 @@ def _refuse(told: Mapping[str, Any]) -> None:
         if field not in (*_KNOWN, "bias") and value not in (None, False, [], {}, ""):
             raise _refused(field, value, "false" if value is True else "none")
     if not told.get("target_modules"):
-        raise AdapterRefused(f"{CONFIG} has no target_modules: it targets nothing")
+        raise InvalidAdapter(f"{CONFIG} has no target_modules: it targets nothing")
 
 
-def _refused(field: str, value: object, supported: str) -> AdapterRefused:
+def _refused(field: str, value: object, supported: str) -> InvalidAdapter:
     problem = f"{CONFIG} has {field} {json.dumps(value)}; supported: {supported}"
     remedy = _REMEDIES.get(field)
-    return AdapterRefused(f"{problem}; {remedy}" if remedy else problem)
+    return InvalidAdapter(f"{problem}; {remedy}" if remedy else problem)
 
 
 def _config(told: Mapping[str, Any]) -> PeftConfig:
