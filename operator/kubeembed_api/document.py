@@ -8,14 +8,18 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
-from pydantic.alias_generators import to_camel
 
 from kubeembed_api.errors import InvalidSpec
 from kubeembed_api.names import API_VERSION, KIND
-from kubeembed_api.sources import Source, parse_source
+from kubeembed_api.sourced import Sourced, Value, check_sourced
+from kubeembed_api.sources import MOUNTED, STORES, Source
 
 Duration = Annotated[str, StringConstraints(pattern=r"^([0-9]+(h|m|s))+$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
+#: Of an object of Kubernetes.
+Name253 = Annotated[
+    str, StringConstraints(pattern=r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$", max_length=253)
+]
 #: Of a page, as browsers send it; or any.
 Origin = Annotated[
     str, StringConstraints(pattern=r"^(\*|https?://[^/ ,]+)$", min_length=1, max_length=253)
@@ -23,27 +27,14 @@ Origin = Annotated[
 Output = Literal["dense", "sparse", "multivector", "score"]
 
 
-class _Value(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True
-    )
+class ModelSource(Sourced):
+    """Where the weights come from, and as whom the fetch Job asks for them and for the adapters."""
 
-
-class ModelSource(_Value):
-    """Where the weights come from."""
-
-    source: str
-    revision: str | None = None
-    credentials_secret: str | None = None
+    service_account_name: Name253 | None = None
     trust_remote_code: bool = False
 
-    @property
-    def parsed(self) -> Source:
-        """Raises InvalidSpec."""
-        return parse_source(self.source)
 
-
-class Recipe(_Value):
+class Recipe(Value):
     """What overrides the model's own files. None means: as the model says."""
 
     pooling: Literal["cls", "mean", "lastToken"] | None = None
@@ -61,43 +52,40 @@ class Recipe(_Value):
     causal: bool | None = None
 
 
-class Adapter(_Value):
+class Adapter(Sourced):
     """A LoRA adapter of the model, which requests name as `model:adapter`."""
 
     name: Name
-    source: str
-    revision: str | None = None
-    credentials_secret: str | None = None
 
 
-class AdapterOptions(_Value):
+class AdapterOptions(Value):
     """How a pod holds its adapters."""
 
     max_loaded: int = Field(default=64, ge=1, le=64)
 
 
-class Resources(_Value):
+class Resources(Value):
     """How much hardware a replica gets, in the administrator's words."""
 
     profile: Name | None = None
     count: int = Field(default=1, ge=1, le=64)
 
 
-class Target(_Value):
+class Target(Value):
     """What the builtin autoscaler holds the load at."""
 
     utilization: int = Field(default=70, ge=1, le=100)
     queue_seconds: float = Field(default=0.5, gt=0)
 
 
-class Hold(_Value):
+class Hold(Value):
     """How many requests wait, and how long, while a sleeping model wakes."""
 
     requests: int = Field(default=256, ge=0)
     wait: Duration = "5m"
 
 
-class Scaling(_Value):
+class Scaling(Value):
     """How many replicas there are, and who decides."""
 
     mode: Literal["Builtin", "KEDA", "External"] = "Builtin"
@@ -109,27 +97,27 @@ class Scaling(_Value):
     hold: Hold = Hold()
 
 
-class Weights(_Value):
+class Weights(Value):
     """Where the fetched copy lives."""
 
     cache: Literal["Shared", "Node", "Ephemeral"] = "Shared"
     claim: str | None = None
 
 
-class Rollout(_Value):
+class Rollout(Value):
     """How a change replaces the running pods."""
 
     strategy: Literal["Surge", "Recreate"] = "Surge"
 
 
-class Serving(_Value):
+class Serving(Value):
     """Who may ask. Without either, everybody whom the network lets through, and no page in a browser."""
 
     api_keys_secret: str | None = Field(default=None, min_length=1, max_length=253)
     cors_origins: tuple[Origin, ...] = Field(default=(), max_length=32)
 
 
-class Spec(_Value):
+class Spec(Value):
     """What the user wants."""
 
     model: ModelSource
@@ -215,7 +203,8 @@ def dump(model: EmbeddingModel) -> dict[str, Any]:
     """
     read = {"model", "recipe", "adapter_options"}
     spec = model.spec.model_dump(by_alias=True, exclude_none=True, include=read)
-    spec["model"].pop("credentialsSecret", None)
+    for secret in ("credentialsSecret", "serviceAccountName"):
+        spec["model"].pop(secret, None)
     return {
         "apiVersion": API_VERSION,
         "kind": KIND,
@@ -256,16 +245,15 @@ def _value_type(value: type[BaseModel], alias: str) -> type[BaseModel]:
 
 def _check(spec: Spec) -> None:
     """The rules across fields, for documents that no API server has seen. The CRD has them as CEL."""
-    source = spec.model.parsed
+    check_sourced(spec.model, "spec.model")
     for index, adapter in enumerate(spec.adapters):
-        parse_source(adapter.source, f"spec.adapters[{index}].source")
+        check_sourced(adapter, f"spec.adapters[{index}]")
     names = [adapter.name for adapter in spec.adapters]
     if len(set(names)) < len(names):
         raise InvalidSpec("spec.adapters", f"each name once; found {names}")
-    if source.scheme in ("pvc", "oci", "file"):
-        _check_mounted(spec.model, source)
+    _check_account(spec)
     _check_recipe(spec.recipe)
-    _check_cache(spec, source)
+    _check_cache(spec, spec.model.parsed)
     _check_scaling(spec.scaling)
 
 
@@ -275,13 +263,14 @@ def _check_recipe(recipe: Recipe) -> None:
         raise InvalidSpec("spec.recipe.instruction", problem)
 
 
-def _check_mounted(model: ModelSource, source: Source) -> None:
-    if model.revision is not None:
-        raise InvalidSpec("spec.model.revision", f"{source.scheme}:// has none; leave it out")
-    if model.credentials_secret is not None:
-        raise InvalidSpec(
-            "spec.model.credentialsSecret", f"{source.scheme}:// needs none; leave it out"
-        )
+def _check_account(spec: Spec) -> None:
+    if spec.model.service_account_name is None:
+        return
+    field, model = "spec.model.serviceAccountName", spec.model
+    if not any(told.parsed.scheme in STORES for told in (model, *spec.adapters)):
+        raise InvalidSpec(field, "is who s3://, gs:// and az:// are read as; leave it out")
+    if model.credentials_secret is not None and model.parsed.scheme in STORES:
+        raise InvalidSpec(field, "is one way and credentialsSecret another; write one of them")
 
 
 def _check_cache(spec: Spec, source: Source) -> None:
@@ -289,12 +278,13 @@ def _check_cache(spec: Spec, source: Source) -> None:
         raise InvalidSpec("spec.weights.claim", "is that of the Shared cache; write cache Shared")
     if spec.weights.cache != "Ephemeral":
         return
-    if spec.model.credentials_secret:
+    if source.scheme in MOUNTED:
+        where = f"{source.scheme}:// is served where it lies; leave it out"
+        raise InvalidSpec("spec.weights.cache", where)
+    if spec.model.credentials_secret or spec.model.service_account_name:
         raise InvalidSpec("spec.weights.cache", "Ephemeral pods hold no credentials; write Shared")
     if spec.adapters:
         raise InvalidSpec("spec.weights.cache", "adapters are fetched into a claim; write Shared")
-    if source.scheme == "pvc":
-        raise InvalidSpec("spec.weights.cache", "pvc:// is served where it lies; leave it out")
 
 
 def _check_scaling(scaling: Scaling) -> None:

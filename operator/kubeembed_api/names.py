@@ -45,6 +45,9 @@ ADAPTERS_FILE: Final = "adapters.json"
 #: API keys: the key of the user's Secret, one per line, and where the pod sees it.
 API_KEYS: Final = "api-keys"
 API_KEYS_FOLDER: Final = "/etc/kubeembed-keys"
+#: Certificates of private CAs: the key of the ConfigMap, and the fetch Job's variable that names the file.
+CA_FILE: Final = "ca.crt"
+CA_CERTIFICATES: Final = "KUBEEMBED_CA_CERTIFICATES"
 TERMINATION_LOG: Final = "/dev/termination-log"
 
 #: The claim of the Shared cache, one per namespace, where the document names no other.

@@ -37,6 +37,7 @@ class Reason(StrEnum):
     SOURCE_RATE_LIMITED = "SourceRateLimited"  # 429
     SOURCE_UNAVAILABLE = "SourceUnavailable"  # 5xx, no connection, no name
     SOURCE_TRUNCATED = "SourceTruncated"  # the body ended early
+    SOURCE_CHANGED = "SourceChanged"  # its files are others than when they were listed
     CHECKSUM_MISMATCH = "ChecksumMismatch"
     NO_USABLE_FILES = "NoUsableFiles"  # no config.json, no weights that are read
     DISK_FULL = "DiskFull"

@@ -7,6 +7,7 @@ copy that they run, and change together once the new copy is complete.
 from dataclasses import dataclass
 
 from kubeembed_api.document import EmbeddingModel
+from kubeembed_api.names import CA_FILE
 from kubeembed_operator.kinds import JOB, Kind, Manifest
 from kubeembed_operator.manifests import pods, serving
 from kubeembed_operator.manifests.metadata import stamp, stamped
@@ -32,7 +33,9 @@ def plan(model: EmbeddingModel, settings: Settings, observed: Observed, weights:
     standing = [
         serving.service_account(model),
         *([claim(model.namespace, settings)] if wants_shared_claim(model) else []),
-        serving.config_map(model, _documents(resolved, observed, weights)),
+        serving.config_map(
+            model, {**_documents(resolved, observed, weights), **_certificates(settings)}
+        ),
         serving.service(model),
         *([serving.deployment(resolved, settings)] if weights.copy else []),
     ]
@@ -55,6 +58,12 @@ def _documents(model: EmbeddingModel, observed: Observed, weights: Weights) -> d
     live = (observed.config_map or {}).get("data") or {}
     served = {key: text for key, text in live.items() if key == pods.SERVED_DOCUMENT}
     return {pods.FETCH_DOCUMENT: serving.fetch_document(model), **served}
+
+
+def _certificates(settings: Settings) -> dict[str, str]:
+    """What fetches trust beside the public CAs. In the model's namespace, because there they run."""
+    told = settings.weights.ca_certificates
+    return {CA_FILE: told} if told else {}
 
 
 def _outdated_jobs(wanted: Manifest, observed: Observed, weights: Weights) -> list[Manifest]:

@@ -122,7 +122,9 @@ def _waiting(container: Status, waiting: Status) -> Trouble | None:
 def _misconfigured(message: str) -> Trouble:
     secret = _SECRET.search(message)
     if secret:
-        text = f"Secret {secret[1]} does not exist; create it with the key `token`"
+        text = (
+            f"Secret {secret[1]} does not exist; create it with the keys that docs/sources.md names"
+        )
         return Trouble(Reason.SECRET_MISSING, text)
     key = _SECRET_KEY.search(message)
     if key:

@@ -70,11 +70,12 @@ class Profile(_Value):
 
 
 class SharedCache(_Value):
-    """The claim that is made where a namespace has none, and the hub that fetches ask."""
+    """The claim that is made where a namespace has none; the hub that fetches ask, and the CAs they trust."""
 
     size: str = "100Gi"
     storage_class_name: str | None = None
     hub_endpoint: str | None = None
+    ca_certificates: str | None = None
 
 
 class Settings(_Value):

@@ -46,6 +46,11 @@ WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
         {"weights": {"hubEndpoint": "hub"}},
         ["/weights/hubEndpoint", "pattern"],
     ),
+    (
+        "file in place of its certificates",
+        {"weights": {"caCertificates": "/etc/ssl/ca.pem"}},
+        ["/weights/caCertificates", "pattern"],
+    ),
     ("list of namespaces", {"watchNamespace": ["a"]}, ["/watchNamespace", "want string"]),
     ("text for a switch", {"crds": {"install": "no"}}, ["/crds/install", "want boolean"]),
 ]

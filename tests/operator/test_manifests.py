@@ -224,7 +224,7 @@ def test_the_fetch_job_of_a_model_with_credentials(model: Build, settings: Setti
         "kind": "Job",
         "metadata": {
             "labels": WEIGHTS_LABELS,
-            "name": "minilm-fetch-958403aa",
+            "name": "minilm-fetch-e052f06b",
             "namespace": "search",
             "ownerReferences": OWNERS,
         },

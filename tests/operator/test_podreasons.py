@@ -64,7 +64,7 @@ NO_GPU = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
             pod(waiting("CreateContainerConfigError", 'secret "hf-token" not found')),
             Trouble(
                 Reason.SECRET_MISSING,
-                "Secret hf-token does not exist; create it with the key `token`",
+                "Secret hf-token does not exist; create it with the keys that docs/sources.md names",
             ),
         ),
         (

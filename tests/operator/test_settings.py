@@ -33,7 +33,12 @@ def test_the_least_file_has_defaults_for_the_rest() -> None:
                 "env": {},
             }
         },
-        "weights": {"size": "100Gi", "storage_class_name": None, "hub_endpoint": None},
+        "weights": {
+            "size": "100Gi",
+            "storage_class_name": None,
+            "hub_endpoint": None,
+            "ca_certificates": None,
+        },
     }
 
 

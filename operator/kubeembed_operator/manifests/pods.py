@@ -1,7 +1,7 @@
 """What every pod of ours has in common: the `restricted` Pod Security level, and the mounted document."""
 
 from kubeembed_api.document import EmbeddingModel
-from kubeembed_api.names import ADMIN_PORT, DOCUMENT_FILE, DOCUMENT_FOLDER, RUN_AS
+from kubeembed_api.names import ADMIN_PORT, CA_FILE, DOCUMENT_FILE, DOCUMENT_FOLDER, RUN_AS
 from kubeembed_operator.kinds import Manifest
 from kubeembed_operator.settings import Settings
 
@@ -45,9 +45,11 @@ def admin_port() -> Manifest:
     return {"containerPort": ADMIN_PORT, "name": "admin", "protocol": "TCP"}
 
 
-def document_volume(model: EmbeddingModel, key: str) -> Manifest:
-    """One document of the model's ConfigMap, which the pod sees under the one name it knows."""
+def document_volume(model: EmbeddingModel, key: str, *, cas: bool = False) -> Manifest:
+    """One document of the model's ConfigMap, which the pod sees under the one name it knows. `cas`: and the
+    certificates that a fetch trusts."""
     items = [{"key": key, "path": DOCUMENT_FILE}]
+    items += [{"key": CA_FILE, "path": CA_FILE}] if cas else []
     return {"configMap": {"items": items, "name": model.name}, "name": DOCUMENT_VOLUME}
 
 

@@ -26,7 +26,7 @@ from kubeembed_api.names import (
 from kubeembed_operator.kinds import CONFIG_MAP, DEPLOYMENT, SERVICE, SERVICE_ACCOUNT, Manifest
 from kubeembed_operator.manifests import pods
 from kubeembed_operator.manifests.metadata import child, digest, labels, selector
-from kubeembed_operator.manifests.weights import cache_claim, fetch_container
+from kubeembed_operator.manifests.weights import cache_claim, fetch_container, trusts_more
 from kubeembed_operator.settings import Profile, Settings
 
 #: 20 min: 15 GB read from a slow claim, and a GPU that is set up meanwhile.
@@ -122,7 +122,7 @@ def _pod(model: EmbeddingModel, settings: Settings, profile: Profile) -> Manifes
         "containers": [_runtime(model, settings, profile)],
         "terminationGracePeriodSeconds": DRAIN_SECONDS,
         "volumes": [
-            pods.document_volume(model, pods.SERVED_DOCUMENT),
+            pods.document_volume(model, pods.SERVED_DOCUMENT, cas=_fetches(model, settings)),
             pods.scratch_volume(),
             _cache_volume(model),
             *_keys_volume(model),
@@ -231,6 +231,11 @@ def _init_containers(model: EmbeddingModel, settings: Settings) -> Manifest:
         return {}
     mount = {"mountPath": CACHE_ROOT, "name": pods.CACHE_VOLUME}
     return {"initContainers": [fetch_container(model, settings, name="fetch", mount=mount)]}
+
+
+def _fetches(model: EmbeddingModel, settings: Settings) -> bool:
+    """Whether the pod fetches from hosts whose certificates are of a private CA."""
+    return trusts_more(settings) and cache_claim(model) is None
 
 
 def _cache_volume(model: EmbeddingModel) -> Manifest:

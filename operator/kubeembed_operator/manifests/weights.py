@@ -9,6 +9,8 @@ import hashlib
 from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.keys import LAYOUT
 from kubeembed_api.names import (
+    CA_CERTIFICATES,
+    CA_FILE,
     CACHE_ROOT,
     COMPONENT,
     DOCUMENT_FILE,
@@ -21,6 +23,8 @@ from kubeembed_api.names import (
     WEIGHTS,
     fetch_job_name,
 )
+from kubeembed_api.sourced import Sourced
+from kubeembed_api.sources import CREDENTIALS
 from kubeembed_operator.kinds import CLAIM, JOB, Manifest
 from kubeembed_operator.manifests import pods
 from kubeembed_operator.manifests.metadata import child, labels
@@ -28,6 +32,10 @@ from kubeembed_operator.settings import Settings
 
 #: The Job never gives up: kubelet spaces the attempts, and the cause may go at any time.
 ENDLESS = 2**31 - 1
+
+#: GKE's metadata server, which gives a pod its service account's token. Google's clients read its name from a
+#: variable, by which a fetch knows that it may ask there.
+GKE_METADATA = "metadata.google.internal"
 
 #: Where the Job sees the claim that is the source itself.
 MOUNTED_SOURCE = f"{CACHE_ROOT}/source"
@@ -45,7 +53,11 @@ def fetch_request(model: EmbeddingModel) -> str:
     told = (
         str(spec.model.parsed),
         spec.model.revision or "",
+        spec.model.endpoint or "",
+        spec.model.region or "",
+        spec.model.sha256 or "",
         spec.model.credentials_secret or "",
+        spec.model.service_account_name or "",
         model.metadata.annotations.get(RESOLVE_ANNOTATION, ""),
         spec.weights.cache,
         spec.weights.claim or "",
@@ -94,18 +106,19 @@ def fetch_job(model: EmbeddingModel, settings: Settings) -> Manifest:
     name = fetch_job_name(model.name, fetch_request(model))
     spec = {
         **pods.pod_defaults(model, settings),
+        **_identity(model),
         "containers": [
             fetch_container(model, settings, name="fetch", mount=_job_mount(model))
             | {"ports": [pods.admin_port()]}
         ],
         "restartPolicy": "OnFailure",
         "volumes": [
-            pods.document_volume(model, pods.FETCH_DOCUMENT),
+            pods.document_volume(model, pods.FETCH_DOCUMENT, cas=trusts_more(settings)),
             pods.scratch_volume(),
             *_job_volumes(model),
         ],
     }
-    template = {"metadata": {"labels": labels(model, WEIGHTS)}, "spec": spec}
+    template = {"metadata": {"labels": labels(model, WEIGHTS) | _webhook(model)}, "spec": spec}
     job = child(JOB, name, model, WEIGHTS)
     return {**job, "spec": {"backoffLimit": ENDLESS, "template": template}}
 
@@ -135,15 +148,49 @@ def _arguments(model: EmbeddingModel, *, resolve_only: bool) -> list[str]:
     return ["fetch", document, *(["--resolve-only"] if resolve_only else [])]
 
 
+def trusts_more(settings: Settings) -> bool:
+    """Whether fetches trust private CAs, so that the ConfigMap has their certificates."""
+    return bool(settings.weights.ca_certificates)
+
+
+def credentials(told: Sourced) -> list[Manifest]:
+    """The variables of the source, from the user's Secret. A required key that is not there stops the pod."""
+    secret = told.credentials_secret
+    keys = CREDENTIALS.get(told.parsed.scheme, ()) if secret else ()
+    return [
+        {
+            "name": each.variable,
+            "valueFrom": {
+                "secretKeyRef": {"key": each.key, "name": secret}
+                | ({} if each.required else {"optional": True})
+            },
+        }
+        for each in keys
+    ]
+
+
 def _environment(model: EmbeddingModel, settings: Settings) -> list[Manifest]:
     """HOME is scratch, for libraries that leave files there on a read-only root."""
     hub = settings.weights.hub_endpoint
-    plain = {"HOME": "/tmp", **({"HF_ENDPOINT": hub} if hub else {})}
-    secret = model.spec.model.credentials_secret
-    if secret is None:
-        return pods.variables(plain)
-    token = {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"key": "token", "name": secret}}}
-    return [*pods.variables(plain), token]
+    plain = {
+        "HOME": "/tmp",
+        **({"HF_ENDPOINT": hub} if hub else {}),
+        **({CA_CERTIFICATES: f"{DOCUMENT_FOLDER}/{CA_FILE}"} if trusts_more(settings) else {}),
+        **({"GCE_METADATA_HOST": GKE_METADATA} if model.spec.model.service_account_name else {}),
+    }
+    return [*pods.variables(plain), *credentials(model.spec.model)]
+
+
+def _identity(model: EmbeddingModel) -> Manifest:
+    """As whom the Job runs, for the cloud's workload identity: its webhook mounts the token that this needs.
+    The token for the API server stays out."""
+    account = model.spec.model.service_account_name
+    return {"serviceAccountName": account} if account else {}
+
+
+def _webhook(model: EmbeddingModel) -> dict[str, str]:
+    """Azure's webhook looks at pods with this label alone; the other clouds' at the account."""
+    return {"azure.workload.identity/use": "true"} if _identity(model) else {}
 
 
 def _job_mount(model: EmbeddingModel) -> Manifest | None:
