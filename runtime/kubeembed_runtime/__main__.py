@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -109,6 +110,8 @@ def _recipe(options: argparse.Namespace) -> int:
 
 def _serve(options: argparse.Namespace) -> int:
     model = read_document(options.file)
+    # A container's first process that handles no SIGTERM never sees it, and would be waited for.
+    signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
     threads = thread_count()
     for variable, value in environment(threads).items():
         os.environ.setdefault(variable, value)

@@ -54,6 +54,7 @@ async def serve(
     placed: adapters that somebody fetched for us; they are loaded before it is ready. Raises StartFailed.
     SIGINT, or a second signal, cuts the lingering short.
     """
+    stop, hurry = _signals()
     lifecycle, metrics = Lifecycle(model.name), Metrics(__version__)
     metrics.show_ready(lambda: lifecycle.phase is Phase.READY)
     public, admin = _bind(address)
@@ -63,7 +64,6 @@ async def serve(
         Server(public_app(lifecycle, metrics, edge, telemetry(model.name)), public),
         Server(admin_app(lifecycle, metrics), admin),
     )
-    stop, hurry = _signals()
     for server in servers:
         server.start()
     try:
@@ -80,6 +80,7 @@ async def serve(
         logger.info("try: %s", _example(url, model.name))
         await stop.wait()
         lifecycle.drain()
+        servers[0].drain()
         await _wait(hurry, linger_seconds)
     finally:
         for server in servers:  # the admin port last: health is asked for until the end

@@ -1,15 +1,18 @@
 """The runtime as a process of its own whose encoder is a stub: all of it is real but the model.
 
 A text gets a vector that was prepared, at once or after --seconds: what is left is what HTTP costs, and a
-process that starts in a second for tests that end hundreds of them.
+process that starts in a second for tests that end hundreds of them. At its end it says how many requests it
+began to read, which is how many answers its clients must have.
 """
 
 import argparse
 import asyncio
 import cProfile
 import logging
+import re
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +22,7 @@ import numpy as np
 
 from kubeembed_api.document import parse
 from kubeembed_api.report import RuntimeInfo
+from kubeembed_runtime.api.connection import Connection
 from kubeembed_runtime.requests import Encoded, EncodeRequest, Output
 from runtimekit import Process, document, free_ports
 
@@ -59,19 +63,39 @@ class StubModel:
     def close(self) -> None: ...
 
 
-def launch_stub(folder: Path, *flags: str, before: Sequence[str] = ()) -> Process:
-    """Not waited for. before: a command that runs it, such as taskset."""
-    log, (port, admin_port) = folder / f"stub-{free_ports(1)[0]}.log", free_ports(2)
+class Counted(Connection):
+    """Counts the heads of requests that want vectors."""
+
+    read = 0
+
+    def on_headers_complete(self) -> None:
+        super().on_headers_complete()
+        Counted.read += self.scope["method"] == "POST"
+
+
+def launch_stub(
+    folder: Path, *flags: str, before: Sequence[str] = (), ports: Sequence[int] = ()
+) -> Process:
+    """Not waited for. before: a command that runs it, such as taskset. ports: public and admin."""
+    port, admin_port = ports or free_ports(2)
+    log = folder / f"stub-{port}-{time.monotonic_ns()}.log"
     command = [*before, sys.executable, __file__, "--port", str(port)]
     with log.open("wb") as out:
         popen = subprocess.Popen([*command, "--admin-port", str(admin_port), *flags], stderr=out)
     return Process(popen, port, admin_port, log)
 
 
+def heads_read(process: Process) -> int:
+    """Of one that has ended; 0 if that was before it served anything."""
+    found = re.search(r"read (\d+) requests", process.log.read_text())
+    return int(found.group(1)) if found else 0
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--admin-port", type=int, required=True)
+    parser.add_argument("--name", default=NAME)
     parser.add_argument("--linger", type=float, default=0.0)
     parser.add_argument("--seconds", type=float, default=0.0, help="that each request takes")
     parser.add_argument("--profile", type=Path, help="where cProfile's statistics go")
@@ -81,6 +105,7 @@ def main() -> None:
     if profile is not None:
         profile.enable()
     _serve(options)
+    logging.info("read %d requests", Counted.read)
     if profile is not None:
         profile.disable()
         profile.dump_stats(options.profile)
@@ -90,14 +115,17 @@ def _serve(options: argparse.Namespace) -> None:
     import uvloop
 
     from kubeembed_runtime import serving
+    from kubeembed_runtime.api import server
     from kubeembed_runtime.loading import Loaded
 
-    stub = StubModel(options.seconds)
+    cast(Any, server).Connection = Counted
+    info = INFO.model_copy(update={"name": options.name})
+    stub = StubModel(options.seconds, info=info)
     model = cast(Any, stub)
     cast(Any, serving).load = lambda *_: Loaded(pipeline=model, batcher=model)
     address = serving.Address(host="127.0.0.1", port=options.port, admin_port=options.admin_port)
     served = serving.serve(
-        parse(document(Path("/"), NAME)),
+        parse(document(Path("/"), options.name)),
         cache=Path("/"),
         address=address,
         threads=1,

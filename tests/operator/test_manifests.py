@@ -161,7 +161,7 @@ def test_the_deployment_of_the_simplest_model(resolved: Build, settings: Setting
                     "enableServiceLinks": False,
                     "securityContext": POD_SECURITY,
                     "serviceAccountName": "minilm",
-                    "terminationGracePeriodSeconds": 60,
+                    "terminationGracePeriodSeconds": 90,
                     "volumes": [
                         {
                             "configMap": {

@@ -267,15 +267,6 @@ async def test_a_model_that_is_loading_says_when_to_come_back(metrics: Metrics) 
     assert "x-kubeembed-fingerprint" not in reply.headers
 
 
-async def test_a_draining_server_answers_and_closes_the_connection(
-    client: httpx.AsyncClient, lifecycle: Lifecycle
-) -> None:
-    lifecycle.drain()
-    reply = await client.post(URL, json={"model": "minilm", "input": "a"})
-    assert reply.status_code == 200
-    assert reply.headers["connection"] == "close"
-
-
 @pytest.mark.parametrize("sent", ["soon", "-1", "0", "nan", "1e9"])
 async def test_a_timeout_that_is_no_time_is_refused(client: httpx.AsyncClient, sent: str) -> None:
     headers = {"x-request-timeout": sent}

@@ -1,22 +1,24 @@
-"""uvicorn's connection with bounds on what a client may do to it: the size of a head, and time.
+"""uvicorn's connection with bounds on what a client may do to it, and an end that cuts nothing.
 
-uvicorn bounds neither: a head without an end would fill the memory, and a client that sends or reads nothing
-would hold its connection, and the reply that waits for it, for ever.
+uvicorn bounds neither the size of a head nor the time for it: one without an end would fill the memory, and
+a client that sends or reads nothing would hold its connection, and the reply that waits for it, for ever.
+While it drains, every request whose head was read is answered, pipelined ones too; the last reply of a
+connection says that it closes.
 """
 
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from kubeembed_runtime.api.lingering import WRITE_SECONDS, LingeringTransport
 
 #: Of the request line and the headers. What arrives in one read with their end is not counted.
 MAX_HEAD_BYTES = 64 * 1024
 
 #: From the first byte of a head to its last.
 HEAD_SECONDS = 30.0
-
-#: For which a client may take nothing of its reply.
-WRITE_SECONDS = 60.0
 
 _TOO_LARGE = b"the headers are larger than %d bytes" % MAX_HEAD_BYTES
 _REFUSAL = (
@@ -25,8 +27,19 @@ _REFUSAL = (
 ) % (len(_TOO_LARGE), _TOO_LARGE)
 
 
+class State(ServerState):
+    """What the connections of a server share. draining: the end has begun; closed: no new request is read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.draining = self.closed = False
+
+
 class Connection(HttpToolsProtocol):
-    """One connection of a client."""
+    """One connection of a client. Its server's state is a State."""
+
+    transport: LingeringTransport
+    server_state: State
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
@@ -35,24 +48,30 @@ class Connection(HttpToolsProtocol):
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
         self._unwritten = 0
+        self._last: RequestResponseCycle | None = (
+            None  # what the connection ends with, as far as known
+        )
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(LingeringTransport(transport, self.loop))
         self._await_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self.transport.lost()
         super().connection_lost(exc)
         self._unset_keepalive_if_required()
         self._end_head()
         self._end_writing()
 
     def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing() or self._at_end():
+            return
         heads = self._heads
         super().data_received(data)
         if self.transport.is_closing():
             return
         if not self._begun:
-            if self.cycle is None or self.cycle.response_complete:
+            if self._idle:
                 self._await_request()  # line ends, which may come before a request
             return
         if heads == self._heads:
@@ -71,6 +90,20 @@ class Connection(HttpToolsProtocol):
         self._heads += 1
         self._end_head()
         super().on_headers_complete()
+        if self.server_state.draining:
+            self._end_with(self.cycle)
+
+    def drain(self) -> None:
+        """The next reply is the last, or what follows the requests that are here already."""
+        if not self._idle:
+            self._end_with(self.cycle)
+
+    def shutdown(self) -> None:
+        """Closes it if nothing is to be answered."""
+        if self._idle:
+            self.transport.close_idle()
+        else:
+            self._end_with(self.cycle)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -80,6 +113,27 @@ class Connection(HttpToolsProtocol):
     def resume_writing(self) -> None:
         super().resume_writing()
         self._end_writing()
+
+    def timeout_keep_alive_handler(self) -> None:
+        self.transport.close_idle()
+
+    @property
+    def _idle(self) -> bool:
+        """Is there no request whose reply is still to be written?"""
+        return self.cycle is None or self.cycle.response_complete
+
+    def _end_with(self, cycle: RequestResponseCycle) -> None:
+        """The reply to this one closes the connection, and not the one before, if that can be helped."""
+        if self._last is not None and self._last is not cycle and not self._last.response_started:
+            self._last.keep_alive = True
+        if cycle.keep_alive and not cycle.response_started:
+            self._last, cycle.keep_alive = cycle, False
+
+    def _at_end(self) -> bool:
+        """Would a request that begins now find no answer here?"""
+        if self._last is not None and self._last.response_started:
+            return True
+        return self.server_state.closed and (self.cycle is None or not self.cycle.more_body)
 
     def _await_request(self) -> None:
         """As long as between two requests: pools open connections that they do not need yet."""

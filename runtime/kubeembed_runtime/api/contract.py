@@ -30,7 +30,7 @@ from kubeembed_runtime.api.metrics import Metrics
 from kubeembed_runtime.api.operation import DescribedRoute
 from kubeembed_runtime.api.operation import Operation as Operation
 from kubeembed_runtime.errors import BadBody, InvalidInput, Loading, QueueFull, RequestFailed
-from kubeembed_runtime.lifecycle import Lifecycle, Phase
+from kubeembed_runtime.lifecycle import Lifecycle
 
 logger = logging.getLogger(__name__)
 
@@ -143,9 +143,6 @@ def _add_headers(response: Response, lifecycle: Lifecycle) -> None:
     # An adapter's vectors have a fingerprint of their own, which the contract has set.
     if lifecycle.loaded and all(name != _FINGERPRINT for name, _ in raw):
         raw.append((_FINGERPRINT, lifecycle.model.info.fingerprint.encode()))
-    if lifecycle.phase is Phase.DRAINING:
-        # A kept connection would be used again after the last answer: the client opens one elsewhere.
-        response.headers["connection"] = "close"
 
 
 def deadline(request: Request) -> float | None:

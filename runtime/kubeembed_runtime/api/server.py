@@ -5,6 +5,7 @@ uvicorn would install its own signal handlers, one server's over the other's.
 
 import asyncio
 import contextlib
+import logging
 import socket
 from collections.abc import Iterator
 from functools import partial
@@ -14,8 +15,10 @@ import uvicorn
 from fastapi import FastAPI
 
 from kubeembed_api.reasons import Reason
-from kubeembed_runtime.api.connection import Connection
+from kubeembed_runtime.api.connection import Connection, State
 from kubeembed_runtime.errors import StartFailed
+
+logger = logging.getLogger(__name__)
 
 BACKLOG = 2048
 
@@ -26,8 +29,15 @@ KEEP_ALIVE_SECONDS = 75
 #: How long a connection may be open without a request when the port has closed: a few round trips.
 LAST_REQUEST_SECONDS = 1.0
 
+#: How long the last answers may take: a body may take 60 s to arrive.
+LAST_ANSWER_SECONDS = 70.0
+
 
 class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.server_state: State = State()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
@@ -55,14 +65,34 @@ class Server:
     def start(self) -> None:
         self._serving = asyncio.create_task(self._server.serve(sockets=[self._socket]))
 
+    def drain(self) -> None:
+        """From here on each connection ends with its next reply, and clients open new ones, elsewhere."""
+        if not self._server.server_state.draining:
+            self._server.server_state.draining = True
+            for connection in self._connections:
+                connection.drain()
+
     async def stop(self) -> None:
         """Closes the port, answers what was accepted, returns when the last answer is out."""
+        self.drain()
         if self._server.started:
             await self._adopt(self._close())
             await self._last_requests()
-        self._server.should_exit = True
+        self._server.server_state.closed = self._server.should_exit = True
         if self._serving is not None:
+            await asyncio.wait({self._serving}, timeout=LAST_ANSWER_SECONDS)
+            self._cut()
             await self._serving
+
+    def _cut(self) -> None:
+        """Ends the connections whose clients keep their own answers from going out."""
+        for connection in self._connections:
+            logger.warning("cut a connection after %.0f s", LAST_ANSWER_SECONDS)
+            connection.transport.abort()
+
+    @property
+    def _connections(self) -> list[Connection]:
+        return [one for one in self._server.server_state.connections if isinstance(one, Connection)]
 
     def _close(self) -> list[socket.socket]:
         """Closes the port; returns the connections that the kernel had queued, which it would reset."""
