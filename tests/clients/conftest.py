@@ -16,8 +16,9 @@ def minilm() -> Path:
 
 @pytest.fixture(scope="session")
 def serving(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
-    """Ready, and named minilm."""
-    process = launch(tmp_path_factory.mktemp("minilm"), document(minilm))
+    """Ready, and named minilm; in the precision of what it is compared with, on whatever CPU."""
+    exact = document(minilm, dtype="float32")
+    process = launch(tmp_path_factory.mktemp("minilm"), exact)
     yield process.until_ready()
     process.end()
 

@@ -53,9 +53,8 @@ def cross_encoder(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> Cro
 def reranker(
     cross_encoder: CrossEncoder, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Process]:
-    process = launch(
-        tmp_path_factory.mktemp("reranking"), document(cross_encoder.folder, "reranker")
-    )
+    exact = document(cross_encoder.folder, "reranker", dtype="float32")
+    process = launch(tmp_path_factory.mktemp("reranking"), exact)
     yield process.until_ready()
     process.end()
 
