@@ -168,6 +168,11 @@ class Batcher:
         """Runs a batch and puts its outputs into its jobs; or returns what `run` raised."""
         begun = self._clock()
         items = [slot.item for slot in batch]
+        waits = [  # told before any answer is there: who has it reads them
+            (slot.job.adapter or "", slot.job.start(begun))
+            for slot in batch
+            if not slot.job.started
+        ]
         failure: Exception | None = None
         try:
             outputs = self._run(items)
@@ -184,11 +189,7 @@ class Batcher:
                 tokens=by_adapter,
                 fill=tokens / self.budget,
                 device_seconds=seconds,
-                queue_seconds=[
-                    (slot.job.adapter or "", slot.job.start(begun))
-                    for slot in batch
-                    if not slot.job.started
-                ],
+                queue_seconds=waits,
                 failed=failure is not None,
             )
         )
