@@ -9,7 +9,10 @@ import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
+
+import numpy as np
 
 from kubeembed_api.report import RuntimeInfo
 from kubeembed_runtime.batcher import Batcher
@@ -139,7 +142,7 @@ class Pipeline:
         self._observe(request.adapter or "", watch.tokenized())
         count = count_tokens(asked, request.token_limit)
         found = await self._run(asked, request.deadline, watch)
-        compute = labels if pairs else self._late
+        compute = labels if pairs else partial(self._late, len(request.queries))
         mark = adapter.fingerprint if adapter else None
         timing = watch.timing()
         scores = await self._beside(lambda: compute(found))
@@ -168,26 +171,35 @@ class Pipeline:
         return await asyncio.wrap_future(self._batcher.submit(asked, deadline, watch.started))
 
     def _pairs(self, request: ScoreRequest, query: Framing, adapter: Adapter | None) -> list[Item]:
-        inputs = [Pair(request.query, document) for document in request.documents]
+        count, queries = len(request.documents), request.queries
+        asked = queries if len(queries) == count else [*queries] * count
+        inputs = [Pair(*pair) for pair in zip(asked, request.documents, strict=True)]
         query = query._replace(max_tokens=request.document_tokens)
         return items(self._tokenize(inputs, query), query, ("score",), adapter, request)
 
     def _sides(self, request: ScoreRequest, query: Framing, adapter: Adapter | None) -> list[Item]:
-        """The query, then the documents."""
+        """The query, or all of them, then the documents."""
         prompt = self._prompts.before(Prompting(side="document"))
         most = request.document_tokens
         document = Framing(prompt, "document", request.truncate, max_tokens=most)
-        texts: list[Input] = list(request.documents)
+        sides = ((request.queries, query), (request.documents, document))
         return [
-            *items(
-                self._tokenize([request.query], query), query, ("multivector",), adapter, request
-            ),
-            *items(self._tokenize(texts, document), document, ("multivector",), adapter, request),
+            item
+            for texts, framing in sides
+            for item in items(
+                self._tokenize(texts, framing), framing, ("multivector",), adapter, request
+            )
         ]
 
-    def _late(self, found: Sequence[Output]) -> Vector:
-        query, *documents = [out.multivector for out in found if out.multivector is not None]
-        return maxsim(query, documents, mean=self._mean_maxsim)
+    def _late(self, queries: int, found: Sequence[Output]) -> Vector:
+        """queries: so many of the first are."""
+        vectors = [out.multivector for out in found if out.multivector is not None]
+        asked, documents = vectors[:queries], vectors[queries:]
+        score = partial(maxsim, mean=self._mean_maxsim)
+        if queries == 1:
+            return score(asked[0], documents)
+        pairs = zip(asked, documents, strict=True)
+        return np.concatenate([score(one, [other]) for one, other in pairs])
 
     async def _adapter(self, name: str | None) -> Adapter | None:
         """Raises UnknownModel, or AdapterRefused where it cannot be loaded."""

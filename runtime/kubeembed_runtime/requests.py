@@ -88,9 +88,12 @@ class EncodeRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreRequest:
-    """How well each document answers the query: by a cross-encoder, or by MaxSim of a multi-vector model."""
+    """How well each document answers the query: by a cross-encoder, or by MaxSim of a multi-vector model.
 
-    query: str
+    query: one for all documents, or one for each.
+    """
+
+    query: str | Sequence[str]
     documents: Sequence[str]
     instruction: str | None = None
     truncate: Truncate | None = None
@@ -99,6 +102,11 @@ class ScoreRequest:
     token_limit: int | None = None
     document_tokens: int | None = None  # of each document; no more than the model's
     raw: bool = False  # of a cross-encoder, before the recipe's activation
+
+    @property
+    def queries(self) -> Sequence[str]:
+        """Of one, or of as many as there are documents."""
+        return [self.query] if isinstance(self.query, str) else self.query
 
 
 class Adapter(Protocol):

@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 
-from kubeembed_runtime.api import body, openai
+from kubeembed_runtime.api import body, openai_errors
 from kubeembed_runtime.api.app import public_app
 from kubeembed_runtime.api.body import ClientGone
 from kubeembed_runtime.api.contract import UNWATCHED_SECONDS, Service, route, unless_gone
@@ -261,7 +261,7 @@ async def test_a_body_of_any_shape_that_is_nested_too_deeply_is_refused(
 
     service = Service(lifecycle=lifecycle, metrics=Metrics("0"))
     path = route(
-        "/any", "POST", contract="any", answer=answer, refuse=openai.refuse, service=service
+        "/any", "POST", contract="any", answer=answer, refuse=openai_errors.refuse, service=service
     )
     transport = httpx.ASGITransport(Starlette(routes=[path]))
     async with httpx.AsyncClient(transport=transport, base_url="http://minilm") as client:

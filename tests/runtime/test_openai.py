@@ -326,3 +326,35 @@ async def test_requests_are_counted_by_contract_and_status(
     assert 'kubeembed_requests_total{contract="openai",status="200"} 2.0' in text
     assert 'kubeembed_requests_total{contract="openai",status="404"} 1.0' in text
     assert 'kubeembed_request_seconds_count{contract="openai"} 3.0' in text
+
+
+@pytest.mark.parametrize(
+    ("sent", "max_tokens", "truncate"),
+    [
+        ({}, None, None),
+        ({"truncate_prompt_tokens": -1}, None, "right"),
+        ({"truncate_prompt_tokens": 7}, 7, "right"),
+        ({"truncate_prompt_tokens": 256, "truncation_side": "left"}, 256, "left"),
+        ({"truncation_side": "left"}, None, "left"),
+    ],
+    ids=str,
+)
+async def test_vllm_s_words_for_truncation_reach_the_model(
+    client: httpx.AsyncClient, fake_model: Any, sent: Any, max_tokens: Any, truncate: Any
+) -> None:
+    reply = await client.post(URL, json={"model": "minilm", "input": "a", **sent})
+    assert reply.status_code == 200
+    (asked,) = fake_model.asked
+    assert (asked.max_tokens, asked.truncate) == (max_tokens, truncate)
+
+
+@pytest.mark.parametrize("tokens", [-2, 0, 257])
+async def test_more_tokens_than_the_model_reads_cannot_be_asked_for(
+    client: httpx.AsyncClient, tokens: int
+) -> None:
+    body = {"model": "minilm", "input": "a", "truncate_prompt_tokens": tokens}
+    reply = await client.post(URL, json=body)
+    assert reply.status_code == 400
+    error = reply.json()["error"]
+    assert error["param"] == "truncate_prompt_tokens"
+    assert f"is {tokens}; minilm reads 1 to 256" in error["message"]

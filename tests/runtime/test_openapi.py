@@ -95,7 +95,7 @@ async def test_an_operation_is_described_whole(description: dict[str, Any]) -> N
     assert list(embeddings["responses"]) == statuses
     too_many = embeddings["responses"]["429"]
     (reference,) = set(_references(too_many["content"]))
-    assert re.fullmatch(r"#/components/schemas/(openai\.)?ErrorBody", reference)
+    assert re.fullmatch(r"#/components/schemas/(openai_errors\.)?ErrorBody", reference)
     assert set(too_many["headers"]) == {"x-request-id", "x-kubeembed-fingerprint", "retry-after"}
     assert "security" not in embeddings
 

@@ -179,6 +179,22 @@ async def test_late_interaction_scores_by_maxsim(
     assert [item.side for item in made.items] == ["query", "document", "document"]
 
 
+@pytest.mark.parametrize(
+    ("info", "scores", "tokens"),
+    [
+        ({"outputs": ("score",), "output_dimensions": {"score": 1}}, [1, 3], 8),
+        ({"outputs": ("multivector",)}, [1, 3], 8),
+    ],
+    ids=["cross-encoder", "late interaction"],
+)
+async def test_a_query_for_each_document(ran: Any, info: Any, scores: Any, tokens: int) -> None:
+    made = ran(**info)
+    scored = await made.pipeline.score(ScoreRequest(query=["a", "bcd"], documents=["x", "yyy"]))
+    assert scored.scores.tolist() == scores
+    assert scored.scores.dtype == np.float32
+    assert scored.tokens == tokens
+
+
 async def test_no_documents_have_no_scores(ran: Any) -> None:
     made = ran(outputs=("multivector",))
     scored = await made.pipeline.score(ScoreRequest(query="ab", documents=[]))

@@ -56,13 +56,55 @@ async def test_the_tokens_of_a_document_are_bounded(
     assert [asked.document_tokens for asked in fake_model.scored] == [7]
 
 
+async def test_objects_come_back_whole(client: httpx.AsyncClient) -> None:
+    whole = {"text": "aa", "id": 7, "tags": ["x"]}
+    body = {"query": "q", "documents": ["a", whole], "return_documents": True}
+    for path in PATHS:
+        results = (await client.post(path, json=body)).json()["results"]
+        assert [one["document"] for one in results] == [whole, {"text": "a"}]
+
+
+async def test_the_fields_of_objects_are_ranked_in_their_order(
+    client: httpx.AsyncClient, fake_model: Any
+) -> None:
+    document = {"title": "t", "author": "me", "year": 1999, "text": ""}
+    body = {"query": "q", "documents": [document, "plain"], "rank_fields": ["author", "title"]}
+    reply = await client.post("/v1/rerank", json={**body, "max_chunks_per_doc": 1})
+    assert reply.status_code == 200
+    (asked,) = fake_model.scored
+    assert asked.documents == ["me\nt", "plain"]
+
+
+V1 = {
+    "year": ({"rank_fields": ["year"]}, "document 0 has no text in its field `year`"),
+    "colour": ({"rank_fields": ["text", "colour"]}, "document 0 has no field `colour`"),
+    "no fields": ({"rank_fields": []}, "`rank_fields` is empty"),
+    "empty": ({"rank_fields": ["nothing"]}, "document 0 is empty"),
+    "chunks": ({"max_chunks_per_doc": 10}, "max_chunks_per_doc is 10; a document is one chunk"),
+}
+
+
+@pytest.mark.parametrize(("change", "problem"), V1.values(), ids=V1)
+async def test_what_cohere_s_v1_cannot_have_is_refused(
+    client: httpx.AsyncClient, change: Any, problem: str
+) -> None:
+    document = {"text": "a", "year": 1999, "nothing": ""}
+    body = {"query": "q", "documents": [document], **change}
+    reply = await client.post("/v1/rerank", json=body)
+    assert (reply.status_code, problem in reply.json()["message"]) == (400, True)
+    (field,) = change
+    other = await client.post("/v2/rerank", json=body)
+    assert f"unknown field `{field}`" in other.json()["message"]
+
+
 @pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize(
     ("change", "status", "problem"),
     [
         ({"documents": []}, 400, "`documents` is empty"),
         ({"documents": ["a", ""]}, 400, "document 1 is empty"),
-        ({"documents": [{"title": "a"}]}, 400, "missing required field `text`"),
+        ({"documents": [{"title": "a"}]}, 400, "document 0 has no field `text`"),
+        ({"documents": [{"text": 5}]}, 400, "document 0 has no text in its field `text`"),
         ({"documents": ["a"] * 2049}, 400, "at most 2048"),
         ({"query": ""}, 400, "`query` is empty"),
         ({"top_n": -1}, 400, "top_n is -1"),

@@ -18,12 +18,14 @@ from kubeembed_runtime.api import (
     openai,
     openapi,
     rerank,
+    score,
     sie,
     tei,
 )
 from kubeembed_runtime.api.contract import FINGERPRINT_HEADER, Service
 from kubeembed_runtime.api.edge import OPEN, REQUEST_ID_HEADER, Edge, request_id
 from kubeembed_runtime.api.metrics import Metrics
+from kubeembed_runtime.api.openai_errors import error_reply
 from kubeembed_runtime.api.tracing import OFF
 from kubeembed_runtime.lifecycle import Lifecycle
 
@@ -38,7 +40,7 @@ def public_app(
         openapi_url=None,
         telemetry=telemetry,
     )
-    for contract in (openai, models, health, sie, tei, cohere, rerank, classify):
+    for contract in (openai, models, health, sie, tei, cohere, rerank, classify, score):
         app.router.routes.extend(contract.routes(service))
     app.router.routes.extend(openapi.routes(service, app.router.routes))
     app.add_exception_handler(HTTPException, _no_such_path)
@@ -62,7 +64,7 @@ async def _no_such_path(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     what = f"{request.method} {request.url.path}"
     problem = f"{what} is not served here; GET /docs shows what is"
-    response = openai.error_reply(error.status_code, problem, "invalid_request_error")
+    response = error_reply(error.status_code, problem, "invalid_request_error")
     response.headers.update(error.headers or {})
     response.headers[REQUEST_ID_HEADER] = request_id(request.headers.get(REQUEST_ID_HEADER))
     return response

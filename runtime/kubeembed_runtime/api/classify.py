@@ -24,7 +24,8 @@ from kubeembed_runtime.api.contract import (
     unless_gone,
 )
 from kubeembed_runtime.api.limits import MAX_TOKENS
-from kubeembed_runtime.api.openai import ErrorBody, Usage, inputs, refuse
+from kubeembed_runtime.api.openai import Usage, inputs
+from kubeembed_runtime.api.openai_errors import ErrorBody, refuse
 from kubeembed_runtime.api.ranking import Label, labelled
 from kubeembed_runtime.api.vectors import marked
 from kubeembed_runtime.requests import EncodeRequest

@@ -11,8 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from kubeembed_runtime.api import openai
 from kubeembed_runtime.api.contract import Operation, Service, json_reply, route
+from kubeembed_runtime.api.openai_errors import refuse
 from kubeembed_runtime.lifecycle import Lifecycle, Phase
 
 CONTRACT = "health"
@@ -73,7 +73,7 @@ def routes(service: Service) -> list[Route]:
     operation = Operation(
         summary="Whether requests can come here", reply=Healthy, others={503: Unhealthy}
     )
-    serve = partial(route, contract=CONTRACT, refuse=openai.refuse, service=service, guarded=False)
+    serve = partial(route, contract=CONTRACT, refuse=refuse, service=service, guarded=False)
     return [
         serve(path, "GET", answer=health, operation=operation) for path in ("/health", "/ping", "/")
     ]

@@ -12,9 +12,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from kubeembed_api.report import RuntimeInfo
-from kubeembed_runtime.api import limits, openai
+from kubeembed_runtime.api import limits
 from kubeembed_runtime.api.body import MAX_BODY_BYTES
 from kubeembed_runtime.api.contract import Operation, Service, json_reply, route
+from kubeembed_runtime.api.openai_errors import refuse
 from kubeembed_runtime.errors import UnknownModel
 from kubeembed_runtime.lifecycle import Lifecycle
 
@@ -124,7 +125,7 @@ def routes(service: Service) -> list[Route]:
         ("/v1/models", models, Operation(summary="The models that can be asked", reply=Listed)),
         ("/v1/models/{name:name}", model, Operation(summary="One of them", reply=Shown)),
     )
-    serve = partial(route, contract=CONTRACT, refuse=openai.refuse, service=service)
+    serve = partial(route, contract=CONTRACT, refuse=refuse, service=service)
     return [
         serve(path, "GET", answer=answer, operation=operation)
         for path, answer, operation in operations

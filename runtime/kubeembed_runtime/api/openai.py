@@ -4,7 +4,6 @@ Differs from OpenAI's in one way: an input that is longer than the model is cut 
 sentence-transformers does, where OpenAI refuses. An unknown field is refused, as there.
 """
 
-import re
 from collections.abc import Sequence
 from functools import partial
 from typing import Annotated, Literal
@@ -15,34 +14,22 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from kubeembed_runtime.api.body import BadBody, read_body
+from kubeembed_api.report import RuntimeInfo
+from kubeembed_runtime.api.body import read_body
 from kubeembed_runtime.api.contract import (
     Operation,
     Service,
     deadline,
-    json_reply,
     route,
     unless_gone,
 )
 from kubeembed_runtime.api.limits import MAX_INPUTS, MAX_TOKENS, check_count
+from kubeembed_runtime.api.openai_errors import refuse
 from kubeembed_runtime.api.vectors import array_reply, base64_floats, marked
-from kubeembed_runtime.errors import (
-    AdapterRefused,
-    DeadlineExceeded,
-    DeviceFailed,
-    InvalidInput,
-    Loading,
-    OutOfMemory,
-    QueueFull,
-    UnknownModel,
-)
-from kubeembed_runtime.requests import Encoded, EncodeRequest, Input
+from kubeembed_runtime.errors import InvalidInput
+from kubeembed_runtime.requests import Encoded, EncodeRequest, Input, Truncate
 
 CONTRACT = "openai"
-
-#: Our fields by OpenAI's names for them.
-PARAMS = {"inputs": "input", "model": "model", "dimensions": "dimensions", "timeout": None}
-
 
 _TEXT = {"type": "string", "minLength": 1}
 _IDS = {"type": "array", "items": {"type": "integer", "minimum": 0}, "minItems": 1}
@@ -57,7 +44,11 @@ _FORMS = [
 
 
 class EmbeddingsBody(msgspec.Struct, forbid_unknown_fields=True):
-    """What a client sends. `input` mixes types here, and `inputs` tells them apart."""
+    """What a client sends. `input` mixes types here, and `inputs` tells them apart.
+
+    truncate_prompt_tokens, truncation_side: vLLM's. So many tokens of each input are read, special ones
+    included; -1 is all that the model reads.
+    """
 
     model: str
     input: Annotated[
@@ -67,6 +58,10 @@ class EmbeddingsBody(msgspec.Struct, forbid_unknown_fields=True):
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int | None, msgspec.Meta(extra_json_schema={"minimum": 1})] = None
     user: str | None = None
+    truncate_prompt_tokens: Annotated[
+        int | None, msgspec.Meta(extra_json_schema={"minimum": -1, "not": {"const": 0}})
+    ] = None
+    truncation_side: Literal["left", "right"] | None = None
 
 
 class Embedding(msgspec.Struct):
@@ -93,24 +88,7 @@ class EmbeddingsReply(msgspec.Struct):
     usage: Usage
 
 
-class ErrorDetail(msgspec.Struct):
-    """What went wrong, as the clients parse it."""
-
-    message: str
-    type: str
-    param: str | None
-    code: str | None
-
-
-class ErrorBody(msgspec.Struct):
-    """Every reply that is no success."""
-
-    error: ErrorDetail
-
-
 _DECODER = msgspec.json.Decoder(EmbeddingsBody)
-_PATH = re.compile(r" - at `\$\.?(\w+)?.*`$")
-_FIELD = re.compile(r"field `(\w+)`")
 
 
 def routes(service: Service) -> list[Route]:
@@ -123,6 +101,8 @@ def routes(service: Service) -> list[Route]:
             adapter=lifecycle.adapter(body.model),
             inputs=inputs(body.input),
             dimensions=body.dimensions,
+            truncate=truncation(body),
+            max_tokens=max_tokens(body, lifecycle.model.info),
             deadline=deadline(request),
             token_limit=MAX_TOKENS,
         )
@@ -180,6 +160,24 @@ def _lists(lists: Sequence[list[int]]) -> list[Input]:
     return list(lists)
 
 
+def truncation(body: EmbeddingsBody) -> Truncate | None:
+    """Who says how many tokens are read wants the others to be cut."""
+    if body.truncation_side is not None:
+        return body.truncation_side
+    return None if body.truncate_prompt_tokens is None else "right"
+
+
+def max_tokens(body: EmbeddingsBody, info: RuntimeInfo) -> int | None:
+    """Raises InvalidInput."""
+    asked = body.truncate_prompt_tokens
+    if asked is None or asked == -1:
+        return None
+    if not 1 <= asked <= info.max_tokens:
+        problem = f"truncate_prompt_tokens is {asked}; {info.name} reads 1 to {info.max_tokens}"
+        raise InvalidInput("truncate", f"{problem}, or send -1 for all that it reads")
+    return asked
+
+
 def reply(encoded: Encoded, body: EmbeddingsBody) -> Response:
     """The vectors in the order of the inputs, in the format that was asked for."""
     write = base64_floats if body.encoding_format == "base64" else np.ascontiguousarray
@@ -194,49 +192,3 @@ def reply(encoded: Encoded, body: EmbeddingsBody) -> Response:
         "usage": {"prompt_tokens": encoded.tokens, "total_tokens": encoded.tokens},
     }
     return array_reply(answer)
-
-
-def refuse(error: Exception) -> Response:
-    """Any error in OpenAI's words; one that nobody foresaw says nothing of itself."""
-    invalid = "invalid_request_error"
-    match error:
-        case BadBody():
-            return error_reply(error.status, str(error), invalid, code=error.code)
-        case InvalidInput():
-            return error_reply(400, str(error), invalid, PARAMS.get(error.field), error.code)
-        case msgspec.ValidationError():
-            return error_reply(400, str(error), invalid, _param(str(error)))
-        case msgspec.DecodeError() | UnicodeDecodeError():
-            return error_reply(400, f"the body is not JSON: {error}", invalid, code="invalid_json")
-        case UnknownModel():
-            return error_reply(404, str(error), invalid, "model", "model_not_found")
-        case AdapterRefused():
-            return error_reply(503, str(error), "server_error", "model", "adapter_unavailable")
-        case QueueFull():
-            return error_reply(429, str(error), "rate_limit_error", code="queue_full")
-        case Loading():
-            return error_reply(503, str(error), "server_error", code="model_loading")
-        case DeadlineExceeded():
-            return error_reply(504, str(error), "server_error", code="deadline_exceeded")
-        case OutOfMemory():
-            return error_reply(503, str(error), "server_error", code="out_of_memory")
-        case DeviceFailed():
-            return error_reply(500, str(error), "server_error", code="device_failed")
-    return error_reply(500, "the server failed on this request", "server_error")
-
-
-def error_reply(
-    status: int, message: str, kind: str, param: str | None = None, code: str | None = None
-) -> Response:
-    """OpenAI's error body."""
-    detail = ErrorDetail(message=message, type=kind, param=param, code=code)
-    return json_reply(ErrorBody(error=detail), status)
-
-
-def _param(problem: str) -> str | None:
-    """The field that msgspec's message is about, where it names one."""
-    found = _PATH.search(problem)
-    if found and found.group(1):
-        return found.group(1)
-    field = _FIELD.search(problem)
-    return field.group(1) if field else None

@@ -15,10 +15,10 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from kubeembed_runtime import __version__
-from kubeembed_runtime.api import openai
 from kubeembed_runtime.api.contract import FINGERPRINT_HEADER, Service, json_reply, route
 from kubeembed_runtime.api.docs import page
 from kubeembed_runtime.api.edge import MAX_REQUEST_ID, REQUEST_ID_HEADER
+from kubeembed_runtime.api.openai_errors import ErrorBody, refuse
 from kubeembed_runtime.api.operation import GET_ERRORS, POST_ERRORS, DescribedRoute, Operation
 
 CONTRACT = "docs"
@@ -99,7 +99,7 @@ def routes(service: Service, served: Sequence[BaseRoute]) -> list[Route]:
         )
         return response
 
-    serve = partial(route, contract=CONTRACT, refuse=openai.refuse, service=service, guarded=False)
+    serve = partial(route, contract=CONTRACT, refuse=refuse, service=service, guarded=False)
     return [serve("/openapi.json", "GET", answer=show), serve("/docs", "GET", answer=docs)]
 
 
@@ -138,7 +138,7 @@ def _schemas(kinds: Sequence[Any]) -> tuple[Json, Json]:
         schema_hook=lambda _: {"description": "Any value"},
         ref_template="#/components/schemas/{name}",
     )
-    # Types of one name in two contracts are told apart by their modules: openai.ErrorBody.
+    # Types of one name in two contracts are told apart by their modules: tei_errors.ErrorBody.
     text = msgspec.json.encode((schemas, components)).replace(b"kubeembed_runtime.api.", b"")
     schemas, components = msgspec.json.decode(text)
     made = iter(schemas)
@@ -159,7 +159,7 @@ def _types(operation: Operation) -> list[Any]:
 
 
 def _error(operation: Operation) -> Any:
-    return openai.ErrorBody if operation.error is None else operation.error
+    return ErrorBody if operation.error is None else operation.error
 
 
 def _operation(

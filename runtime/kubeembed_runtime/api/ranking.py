@@ -23,7 +23,12 @@ class Ranked:
 
 def ranked(logits: Vector, info: RuntimeInfo, *, raw: bool = False) -> list[Ranked]:
     """logits: (documents,), as asked for with `raw`. Equal scores keep the documents' order."""
-    return best_first(logits if raw or "score" not in info.outputs else sigmoid(logits))
+    return best_first(relevance(logits, info, raw=raw))
+
+
+def relevance(logits: Vector, info: RuntimeInfo, *, raw: bool = False) -> Vector:
+    """In the order of the documents."""
+    return logits if raw or "score" not in info.outputs else sigmoid(logits)
 
 
 def best_first(scores: Vector) -> list[Ranked]:

@@ -5,7 +5,6 @@ out, as Cohere and Infinity do.
 """
 
 import secrets
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -26,34 +25,14 @@ from kubeembed_runtime.api.contract import (
     speak,
     unless_gone,
 )
-from kubeembed_runtime.api.limits import MAX_TOKENS, check_count
+from kubeembed_runtime.api.limits import MAX_TOKENS
 from kubeembed_runtime.api.ranking import ranked
+from kubeembed_runtime.api.rerank_bodies import RerankBody, RerankBodyV1, texts, whole
 from kubeembed_runtime.api.tei_call import Call
 from kubeembed_runtime.api.vectors import marked
-from kubeembed_runtime.errors import InvalidInput
 from kubeembed_runtime.requests import ScoreRequest
 
 CONTRACT = "rerank"
-
-
-class Document(msgspec.Struct):
-    """A document as an object; other fields stay where they are."""
-
-    text: str
-
-
-class RerankBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
-    """top_n: None and 0 mean all. priority is accepted, and all requests are alike."""
-
-    query: str
-    documents: list[str | Document]
-    model: str | None = None
-    top_n: int | None = None
-    max_tokens_per_doc: int | None = None
-    return_documents: bool = False
-    raw_scores: bool = False
-    instruction: str | None = None
-    priority: int | None = None
 
 
 class Result(msgspec.Struct, omit_defaults=True):
@@ -61,7 +40,7 @@ class Result(msgspec.Struct, omit_defaults=True):
 
     index: int
     relevance_score: float
-    document: Document | None = None
+    document: dict[str, Any] | None = None
 
 
 class RerankReply(msgspec.Struct):
@@ -79,8 +58,11 @@ def routes(service: Service) -> list[Route]:
     """The contract's paths."""
 
     async def rerank(request: Request) -> Response:
-        content = await read_body(request)
-        body = msgspec.json.decode(content, type=RerankBody)
+        body = msgspec.json.decode(await read_body(request), type=RerankBody)
+        return await _rerank(request, service, body)
+
+    async def rerank_v1(request: Request) -> Response:
+        body = msgspec.json.decode(await read_body(request), type=RerankBodyV1)
         return await _rerank(request, service, body)
 
     async def either(request: Request) -> Response:
@@ -91,24 +73,19 @@ def routes(service: Service) -> list[Route]:
             return await tei_answers.rerank(call)
         return await _rerank(request, service, msgspec.json.decode(content, type=RerankBody))
 
-    paths = (("/rerank", either), ("/v1/rerank", rerank), ("/v2/rerank", rerank))
-    shared: dict[str, Any] = {
-        "body": RerankBody | tei_bodies.RerankBody,
-        "reply": RerankReply | list[tei_replies.Rank],
-        "error": ErrorBody | tei_errors.ErrorBody,
-        "errors": tei.ERRORS,
-    }
-    own: dict[str, Any] = {"body": RerankBody, "reply": RerankReply, "error": ErrorBody}
     serve = partial(route, contract=CONTRACT, refuse=refuse, service=service)
     operation = partial(Operation, summary="Rank documents by a query")
+    own = partial(operation, reply=RerankReply, error=ErrorBody)
+    shared = operation(
+        body=RerankBody | tei_bodies.RerankBody,
+        reply=RerankReply | list[tei_replies.Rank],
+        error=ErrorBody | tei_errors.ErrorBody,
+        errors=tei.ERRORS,
+    )
     return [
-        serve(
-            path,
-            "POST",
-            answer=answer,
-            operation=operation(**(shared if answer is either else own)),
-        )
-        for path, answer in paths
+        serve("/rerank", "POST", answer=either, operation=shared),
+        serve("/v1/rerank", "POST", answer=rerank_v1, operation=own(body=RerankBodyV1)),
+        serve("/v2/rerank", "POST", answer=rerank, operation=own(body=RerankBody)),
     ]
 
 
@@ -129,10 +106,9 @@ def _is_tei(content: bytes) -> bool:
 async def _rerank(request: Request, service: Service, body: RerankBody) -> Response:
     lifecycle = service.lifecycle
     name = body.model or lifecycle.name
-    documents = _documents(body)
     asked = ScoreRequest(
         query=body.query,
-        documents=documents,
+        documents=texts(body),
         instruction=body.instruction,
         adapter=lifecycle.adapter(name),
         deadline=deadline(request),
@@ -146,7 +122,7 @@ async def _rerank(request: Request, service: Service, body: RerankBody) -> Respo
         Result(
             one.index,
             one.score,
-            Document(documents[one.index]) if body.return_documents else None,
+            whole(body.documents[one.index]) if body.return_documents else None,
         )
         for one in best[: body.top_n or None]
     ]
@@ -166,21 +142,3 @@ def _reply(name: str, results: list[Result], tokens: int) -> RerankReply:
             "tokens": {"input_tokens": tokens},
         },
     )
-
-
-def _documents(body: RerankBody) -> Sequence[str]:
-    """Raises InvalidInput."""
-    found = [one if isinstance(one, str) else one.text for one in body.documents]
-    if not body.query:
-        raise InvalidInput("inputs", "`query` is empty; send a text")
-    if not found:
-        raise InvalidInput("inputs", "`documents` is empty; send at least one")
-    check_count("`documents`", found)
-    if not all(found):
-        raise InvalidInput("inputs", f"document {found.index('')} is empty; leave it out")
-    if body.top_n is not None and body.top_n < 0:
-        raise InvalidInput("inputs", f"top_n is {body.top_n}; send 1 or more, or leave it out")
-    if body.max_tokens_per_doc is not None and body.max_tokens_per_doc < 1:
-        problem = f"max_tokens_per_doc is {body.max_tokens_per_doc}; send 1 or more"
-        raise InvalidInput("truncate", f"{problem}, or leave it out")
-    return found
