@@ -1,5 +1,6 @@
 """kubeembed-runtime serve FILE: serves the model of a document, in a pod and on a laptop alike.
 kubeembed-runtime recipe ID: prints how a model turns texts into vectors, and who says so.
+kubeembed-runtime evaluate FOLDER: measures how well an endpoint's vectors retrieve.
 
 The document is the only configuration; the flags say where this process listens and where weights lie.
 """
@@ -24,6 +25,8 @@ from kubeembed_api.reasons import Reason
 from kubeembed_api.report import Report
 from kubeembed_runtime.cpus import environment, thread_count
 from kubeembed_runtime.errors import StartFailed
+from kubeembed_runtime.evaluation import command as evaluation
+from kubeembed_runtime.evaluation.errors import EvaluationFailed
 
 if TYPE_CHECKING:
     from kubeembed_runtime.api.edge import Edge
@@ -33,13 +36,16 @@ LINGER_SECONDS = 5.0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The exit status: 0 after a drain, 1 if serving could not begin."""
+    """The exit status: 0 after a drain, 1 if serving could not begin, or there is nothing to print."""
     options = _parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     for chatty in ("uvicorn", "httpx", "httpx2"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
-        return _recipe(options) if options.command == "recipe" else _serve(options)
+        return _COMMANDS[options.command](options)
+    except EvaluationFailed as error:
+        print(f"kubeembed-runtime: {error}", file=sys.stderr)
+        return 1
     except StartFailed as error:
         if options.command == "serve":
             Report(reason=error.reason, message=error.message).write(options.termination_log)
@@ -54,6 +60,8 @@ def _parser() -> argparse.ArgumentParser:
     recipe.add_argument("what", help="ORG/NAME on the Hugging Face hub, a folder, or a document")
     recipe.add_argument("--folder", type=Path, help="where the model's files are, if it is an id")
     _add_cache(recipe)
+    evaluate = commands.add_parser("evaluate", help="measure an endpoint on a retrieval data set")
+    evaluation.add_flags(evaluate)
     serve = commands.add_parser("serve", help="serve the model of a document")
     serve.add_argument("file", type=Path, help="the EmbeddingModel document, YAML")
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
@@ -105,6 +113,11 @@ def _recipe(options: argparse.Namespace) -> int:
     file = Path(options.what)
     document = read_document(file) if file.is_file() else None
     print(told(options.what, options.folder, options.cache, document), end="")
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    evaluation.run(options)
     return 0
 
 
@@ -177,6 +190,9 @@ def read_placed_adapters(model: EmbeddingModel, document: Path) -> tuple[PlacedA
         return read_placed(path.read_text())
     except (OSError, InvalidSpec) as error:
         raise StartFailed(Reason.INVALID_SPEC, f"{path}: {error}") from error
+
+
+_COMMANDS = {"recipe": _recipe, "evaluate": _evaluate, "serve": _serve}
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -93,6 +94,17 @@ def minilm_folder() -> Path:
     assert spec is not None
     assert spec.origin is not None
     return Path(spec.origin).parent / "model"
+
+
+def late_interaction(folder: Path) -> Path:
+    """MiniLM's token vectors as they are, compared by MaxSim: nobody trained it for that; it does rank."""
+    shutil.copytree(minilm_folder(), folder)
+    kinds = {"Transformer": "", "Normalize": "1_Normalize"}
+    modules = [{"type": f"models.{kind}", "path": path} for kind, path in kinds.items()]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    settings = {"model_type": "MultiVectorEncoder"}
+    (folder / "config_sentence_transformers.json").write_text(json.dumps(settings))
+    return folder
 
 
 def document(folder: Path, name: str = "minilm", **recipe: Any) -> dict[str, Any]:
