@@ -108,12 +108,12 @@ def late_interaction(folder: Path) -> Path:
 
 
 def document(folder: Path, name: str = "minilm", **recipe: Any) -> dict[str, Any]:
-    """An EmbeddingModel that serves the folder in place."""
+    """An EmbeddingModel that serves the folder in place, in float32: `auto` depends on the machine."""
     return {
         "apiVersion": "kubeembed.dev/v1alpha1",
         "kind": "EmbeddingModel",
         "metadata": {"name": name},
-        "spec": {"model": {"source": f"file://{folder}"}, "recipe": recipe},
+        "spec": {"model": {"source": f"file://{folder}"}, "recipe": {"dtype": "float32", **recipe}},
     }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from nodekit import RESTRICTED, Hub, Kube
 
@@ -79,11 +80,12 @@ def batches(texts: list[str]) -> Iterator[list[int]]:
 def served(
     info: dict[str, Any], installed: Kube, hub: Hub
 ) -> Iterator[tuple[Kube, dict[str, Any]]]:
-    """examples/minilm.yaml applied to a namespace of its own, Ready."""
+    """examples/minilm.yaml applied to a namespace of its own, in the precision that is compared, Ready."""
     kube = Kube(info, f"t-{uuid.uuid4().hex[:8]}")
     kube.ctl("create", "namespace", kube.namespace)
     kube.ctl("label", "namespace", kube.namespace, RESTRICTED)
-    kube.ctl("apply", "-f", "examples/minilm.yaml")
+    example = yaml.safe_load(Path("examples/minilm.yaml").read_text())
+    kube.apply(example | {"spec": example["spec"] | {"recipe": {"dtype": "float32"}}})
     yield kube, kube.wait_ready("minilm")
     kube.ctl("delete", "namespace", kube.namespace, "--wait=false")
 

@@ -154,7 +154,7 @@ def build(
     why = chosen.why
     for dtype in chosen.dtypes[:-1]:
         body = made(dtype)
-        cosine = worst_cosine(exact, _hidden(body, items, device))
+        cosine = worst_cosine(exact, _hidden(body, items, device), SAMPLED)
         why = f"{why}; cosine of {name(dtype)} to float32 {cosine:.5f}"
         if cosine >= RIGHT:
             return _told(body, dtype, why)
@@ -174,13 +174,13 @@ def _hidden(body: Callable[[Batch], Tensor], items: Sequence[Item], device: torc
     return body(batch(items, device)).float().cpu()
 
 
-def worst_cosine(exact: Tensor, found: Tensor) -> float:
+def worst_cosine(exact: Tensor, found: Tensor, lengths: Sequence[int]) -> float:
     """Of any of the sequences: a token alone may differ more than the vector that is made of all.
 
     Not a number where one overflows.
     """
-    lengths = list(SAMPLED)
-    pairs = zip(exact.split_with_sizes(lengths), found.split_with_sizes(lengths), strict=True)
+    parts = list(lengths)
+    pairs = zip(exact.split_with_sizes(parts), found.split_with_sizes(parts), strict=True)
     cosines = [cosine_similarity(a.flatten(), b.flatten(), 0) for a, b in pairs]
     return float(torch.stack(cosines).min())
 

@@ -16,8 +16,10 @@ from kubeembed_runtime.errors import OutOfMemory
 from kubeembed_runtime.model import devices, limits
 from kubeembed_runtime.model.bodies import Body, Plan
 from kubeembed_runtime.model.checkpoint import Checkpoint
+from kubeembed_runtime.model.graphs import Replayed, recorder, replayed
 from kubeembed_runtime.model.heads import Head, Lookup, Parts, build
 from kubeembed_runtime.model.packing import batch
+from kubeembed_runtime.model.padded import Padded
 from kubeembed_runtime.model.recipes import Recipe
 from kubeembed_runtime.model.resolving import resolve
 from kubeembed_runtime.requests import Item, Kind, Output
@@ -39,6 +41,7 @@ class Encoder:
         """labels: the names of a classifier's, in their order."""
         self.body, self.heads, self.recipe, self.labels = body, heads, recipe, labels
         self.dtype, self.device = dtype, device
+        self._replayed: Replayed | None = None
 
     @torch.inference_mode()
     def __call__(self, items: Sequence[Item]) -> list[Output]:
@@ -55,7 +58,7 @@ class Encoder:
         order = sorted(range(len(items)), key=lambda index: _rank(items[index]))
         arranged = [items[index] for index in order]
         packed = batch(arranged, self.device)
-        hidden = self.body(packed)  # (t, h)
+        hidden = (self._replayed or self.body)(packed)  # (t, h)
         made: list[dict[Kind, Any]] = [{} for _ in items]
         for kind, head in self.heads.items():
             places = [place for place, item in enumerate(arranged) if kind in item.outputs]
@@ -67,6 +70,18 @@ class Encoder:
     def warm_up(self, budget: int) -> None:
         """Runs a batch of each size, up to `budget` tokens, so that no request is the first of its size."""
         vocabulary = self.body.words.shape[0]
+        if (
+            self.device.type == "cuda"
+            and self.dtype != "float32"
+            and not isinstance(self.body, Padded)
+        ):
+            self._replayed = replayed(
+                self.body,
+                vocabulary=vocabulary,
+                limit=self.recipe.max_tokens.value,
+                device=self.device,
+                record=recorder(),
+            )
         outputs = self.recipe.outputs.value[:1]
         for count, length in devices.buckets(budget, self.recipe.max_tokens.value, self.device):
             made = devices.sample(vocabulary, [length] * count)

@@ -6,7 +6,7 @@ adapter are one slice and equal lengths share one attention call.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any
 
 import numpy as np
@@ -77,12 +77,11 @@ class Batch:
 def batch(items: Sequence[Item], device: torch.device) -> Batch:
     """The items in this order."""
     lengths = [item.tokens for item in items]
-    ids = np.concatenate([np.asarray(item.ids, dtype=np.int64) for item in items])
-    positions = np.concatenate([np.arange(length) for length in lengths])
     kinds = _kinds(items) if any(item.second is not None for item in items) else None
+    ids, positions = _put(_read(items, lengths), device)
     return Batch(
-        ids=_put(ids, device),
-        positions=_put(positions, device),
+        ids=ids,
+        positions=positions,
         kinds=None if kinds is None else _put(kinds, device),
         packing=pack(lengths, device, [item.attended for item in items]),
         spans=_spans(items) if any(item.adapter is not None for item in items) else (),
@@ -108,6 +107,15 @@ def pack(
         cumulative=_put(np.cumsum([0, *lengths], dtype=np.int32), device),
         seen=None if whole else _put(np.asarray(seen, dtype=np.int32), device),
     )
+
+
+def _read(items: Sequence[Item], lengths: Sequence[int]) -> NDArray[np.int64]:
+    """(2, t): ids and positions, in one array because each copy to a GPU has its price."""
+    read = np.empty((2, sum(lengths)), dtype=np.int64)
+    read[0] = np.fromiter(chain.from_iterable(item.ids for item in items), np.int64, read.shape[1])
+    starts = np.cumsum(lengths) - lengths
+    read[1] = np.arange(read.shape[1]) - np.repeat(starts, lengths)
+    return read
 
 
 def _kinds(items: Sequence[Item]) -> NDArray[np.int64]:
