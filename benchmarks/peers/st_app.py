@@ -1,4 +1,4 @@
-"""sentence-transformers behind FastAPI, as its users write it: MODEL=folder uvicorn st_app:app."""
+"""sentence-transformers behind FastAPI, as its users write it: MODEL=folder [DEVICE=cuda] uvicorn st_app:app."""
 
 import os
 
@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from sentence_transformers import SentenceTransformer
 
 app = FastAPI()
-model = SentenceTransformer(os.environ["MODEL"], device="cpu")
+model = SentenceTransformer(os.environ["MODEL"], device=os.environ.get("DEVICE", "cpu"))
 
 
 class Body(BaseModel):

@@ -297,11 +297,11 @@ def test_a_gpu_says_what_the_cpu_says(
         "qwen2": qwen2,
     }
     folder = minilm if made == "bert" else saved(makers[made](), tmp_path)
-    told = parse(document(folder, pooling="mean", normalize=True, maxTokens=64))
-    gpu = load(folder, told, 1)
+    recipe = {"pooling": "mean", "normalize": True, "maxTokens": 64}
+    gpu = load(folder, parse(document(folder, **recipe, dtype="auto")), 1)
     gpu.warm_up(512)
     monkeypatch.setattr(devices, "find", lambda: CPU)
-    cpu = load(folder, told, 1)
+    cpu = load(folder, parse(document(folder, **recipe)), 1)
     assert (gpu.device.type, cpu.device.type) == ("cuda", "cpu")
     for ours, exact in zip(gpu(GIVEN), cpu(GIVEN), strict=True):
         assert float((ours.dense * exact.dense).sum()) >= 0.999

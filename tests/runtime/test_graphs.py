@@ -47,6 +47,7 @@ def tried(gain: float = 5.0, limit: int = 256, of: Callable[[Batch], Tensor] = b
     return replayed(of, vocabulary=50, limit=limit, device=CPU, record=record, timed=timing(gain))
 
 
+@torch.inference_mode()
 def test_a_graph_gives_the_same_whatever_ran_before_it() -> None:
     graph = Graph(body, Size(tokens=32, sequences=4, longest=16), CPU, record)
     for lengths in ([3], [16, 16], [1, 2, 3, 4], [5, 5], [3]):
@@ -80,6 +81,7 @@ def test_every_query_and_every_text_up_to_the_limit_has_a_size(limit: int) -> No
     assert [size.tokens for size in found] == sorted(size.tokens for size in found)
 
 
+@torch.inference_mode()
 def test_the_smallest_size_that_holds_a_batch_is_replayed() -> None:
     found = tried()
     ran: list[Size] = []
@@ -124,7 +126,7 @@ def test_a_model_that_cannot_be_recorded_is_launched() -> None:
 def test_a_gpu_replays_what_it_would_compute(
     minilm: Path, document: Callable[..., dict[str, Any]]
 ) -> None:
-    encoder = load(minilm, parse(document(minilm)), 1)
+    encoder = load(minilm, parse(document(minilm, dtype="bfloat16")), 1)
     mixed = [items(5), items(3, 250), items(*[20] * 40), items(7, 7, 7), items(5)]
     launched = [encoder(each) for each in mixed]
     encoder.warm_up(4096)
