@@ -1,4 +1,7 @@
-"""sentence-transformers behind FastAPI, as its users write it: MODEL=folder [DEVICE=cuda] uvicorn st_app:app."""
+"""sentence-transformers behind FastAPI, as its users write it.
+
+MODEL=folder [DEVICE=cuda] uvicorn st_app:app
+"""
 
 import os
 
