@@ -30,6 +30,7 @@ from kubeembed_weights.errors import FetchError
 from kubeembed_weights.fetching import check, fetch, resolve
 from kubeembed_weights.progress import Meter, shown
 from kubeembed_weights.rate_limit import RateLimit
+from kubeembed_weights.trust import trust_private_cas
 
 logger = logging.getLogger("kubeembed_weights")
 
@@ -40,6 +41,7 @@ def main() -> int:
     options = _parser().parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("httpx2").setLevel(logging.WARNING)  # its lines hold signed URLs
+    trust_private_cas()
     report = _report(options)
     report.write(Path(TERMINATION_LOG))
     print(report.model_dump_json(by_alias=True, exclude_none=True))

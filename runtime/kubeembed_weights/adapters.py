@@ -6,7 +6,7 @@ from pathlib import Path
 
 from kubeembed_api.document import Adapter
 from kubeembed_api.keys import ADAPTER_FILES, weights_key
-from kubeembed_api.sources import Source, parse_source
+from kubeembed_api.sources import Source
 from kubeembed_weights.cache import Cache, Copy
 from kubeembed_weights.disk import writing
 from kubeembed_weights.fetching import Wanted, filled
@@ -24,10 +24,10 @@ def fetch_adapter(
     environ: Mapping[str, str] = os.environ,
 ) -> Copy:
     """The adapter's copy, fetched if it is not there; file:// as it lies. Raises FetchError."""
-    source, meter = parse_source(adapter.source), progress or Meter()
+    source, meter = adapter.parsed, progress or Meter()
     if source.scheme == "file":
         return Copy(path=Path("/", source.path), key=_key(source, ""), revision=None, bytes=0)
-    remote, cache = open_remote(source, environ), Cache(root)
+    remote, cache = open_remote(adapter, environ), Cache(root)
     with writing(root, meter):
         pinned = remote.pinned(adapter.revision)
         if pinned is not None and (copy := cache.find(_key(source, pinned))):
@@ -38,15 +38,9 @@ def fetch_adapter(
 
 
 def _wanted(source: Source, remote: Remote, revision: str | None) -> Wanted:
-    listing = patiently(lambda: remote.listing(revision))
-    by_path = {file.path: file for file in listing.files}
-    chosen = select_adapter(by_path, f"{source} at {listing.revision}")
-    return Wanted(
-        source=source,
-        key=_key(source, listing.revision),
-        revision=listing.revision,
-        files=tuple(by_path[path] for path in chosen),
-    )
+    listing = patiently(lambda: remote.listing(revision, select_adapter))
+    key = _key(source, listing.revision)
+    return Wanted(source=source, key=key, listing=listing, choose=select_adapter)
 
 
 def _key(source: Source, commit: str) -> str:

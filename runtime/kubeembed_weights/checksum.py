@@ -1,6 +1,6 @@
 """Content, as it streams by -> its checksums.
 
-sha256 is always taken, since the manifest names it; git's blob id beside it where the source lists that.
+sha256 is always taken, since the manifest names it; beside it what the source lists, if that is another.
 """
 
 import hashlib
@@ -16,14 +16,17 @@ class Checksum:
 
     def __init__(self, file: RemoteFile) -> None:
         self._sha256 = hashlib.sha256()
-        self._git = None
+        self._other = None
         if file.algorithm == "git":
-            self._git = hashlib.sha1(f"blob {file.size}\0".encode(), usedforsecurity=False)
+            self._other = hashlib.sha1(f"blob {file.size}\0".encode(), usedforsecurity=False)
+        elif file.algorithm == "md5":
+            self._other = hashlib.md5(usedforsecurity=False)
+        self._nothing = file.algorithm == "none"
 
     def update(self, chunk: bytes) -> None:
         self._sha256.update(chunk)
-        if self._git is not None:
-            self._git.update(chunk)
+        if self._other is not None:
+            self._other.update(chunk)
 
     @property
     def sha256(self) -> str:
@@ -31,8 +34,10 @@ class Checksum:
 
     @property
     def listed(self) -> str:
-        """The one that the source lists."""
-        return self.sha256 if self._git is None else self._git.hexdigest()
+        """The one that the source lists; '' where it lists none, as in RemoteFile."""
+        if self._nothing:
+            return ""
+        return self.sha256 if self._other is None else self._other.hexdigest()
 
 
 def sha256_of(path: Path) -> str:

@@ -22,9 +22,9 @@ from kubeembed_weights.disk import require_space, writing
 from kubeembed_weights.download import download, present
 from kubeembed_weights.errors import FetchError
 from kubeembed_weights.progress import Meter, size
-from kubeembed_weights.remote import Remote, RemoteFile, open_remote
+from kubeembed_weights.remote import Listing, Remote, RemoteFile, open_remote
 from kubeembed_weights.retry import patiently
-from kubeembed_weights.selection import select
+from kubeembed_weights.selection import Choose, select
 
 logger = logging.getLogger(__name__)
 
@@ -35,11 +35,20 @@ class Wanted:
 
     source: Source
     key: str
-    revision: str
-    files: tuple[RemoteFile, ...]
+    listing: Listing
+    choose: Choose
+
+    @property
+    def revision(self) -> str:
+        return self.listing.revision
+
+    @property
+    def files(self) -> tuple[RemoteFile, ...]:
+        return self.listing.files
 
     @property
     def bytes(self) -> int:
+        """Of what is fetched: of the archive, where it is one."""
         return sum(file.size for file in self.files)
 
 
@@ -57,7 +66,7 @@ def fetch(
     source, meter = model.spec.model.parsed, progress or Meter()
     if source.scheme == "file":
         return _opened(source)
-    remote, cache = open_remote(source, environ), Cache(root)
+    remote, cache = open_remote(model.spec.model, environ), Cache(root)
     revision = _revision(model)
     with writing(root, meter):
         pinned = remote.pinned(revision)
@@ -71,7 +80,7 @@ def fetch(
 def resolve(model: EmbeddingModel, *, environ: Mapping[str, str] = os.environ) -> Wanted:
     """What `fetch` would put into the cache, from one request and without a cache. Raises FetchError."""
     source = model.spec.model.parsed
-    return _wanted(model, source, open_remote(source, environ), _revision(model))
+    return _wanted(model, source, open_remote(model.spec.model, environ), _revision(model))
 
 
 def check(model: EmbeddingModel, folder: Path) -> Copy:
@@ -92,15 +101,9 @@ def _revision(model: EmbeddingModel) -> str | None:
 
 
 def _wanted(model: EmbeddingModel, source: Source, remote: Remote, revision: str | None) -> Wanted:
-    listing = patiently(lambda: remote.listing(revision))
-    by_path = {file.path: file for file in listing.files}
-    chosen = select(by_path, f"{source} at {listing.revision}")
-    return Wanted(
-        source=source,
-        key=_key(model, source, listing.revision),
-        revision=listing.revision,
-        files=tuple(by_path[path] for path in chosen),
-    )
+    listing = patiently(lambda: remote.listing(revision, select))
+    key = _key(model, source, listing.revision)
+    return Wanted(source=source, key=key, listing=listing, choose=select)
 
 
 def _key(model: EmbeddingModel, source: Source, revision: str) -> str:

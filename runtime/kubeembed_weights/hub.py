@@ -22,6 +22,7 @@ from kubeembed_api.reasons import Reason
 from kubeembed_api.sources import Source
 from kubeembed_weights.errors import BrokenOff, FetchError
 from kubeembed_weights.remote import Listing, RemoteFile
+from kubeembed_weights.selection import Choose
 
 PUBLIC = "https://huggingface.co"
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -69,20 +70,21 @@ class Hub:
     def pinned(self, revision: str | None) -> str | None:
         return revision if revision and COMMIT.fullmatch(revision) else None
 
-    def listing(self, revision: str | None) -> Listing:
+    def listing(self, revision: str | None, choose: Choose) -> Listing:
         wanted = revision or "main"
         place = f"/api/models/{self._source.host}/revision/{quote(wanted, safe='')}?blobs=true"
         with self._asked(place, {}, f"revision {wanted!r}") as response:
             response.read()
         try:
             told = response.json()
-            files = tuple(_remote_file(sibling) for sibling in told["siblings"])
+            files = {file.path: file for file in map(_remote_file, told["siblings"])}
             commit = str(told["sha"])
         except (ValueError, KeyError, TypeError) as error:
             raise self._no_hub(f"{error!r}") from error
         if not COMMIT.fullmatch(commit):
             raise self._no_hub(f"{commit!r} is no commit")
-        return Listing(revision=commit, files=files)
+        chosen = choose(files, f"{self._source} at {commit}")
+        return Listing(revision=commit, files=tuple(files[path] for path in chosen))
 
     def read(self, revision: str, file: RemoteFile, start: int) -> Generator[bytes, None, None]:
         place = f"/{self._source.host}/resolve/{revision}/{quote(file.path)}"

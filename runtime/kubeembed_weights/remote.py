@@ -9,29 +9,32 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from kubeembed_api.reasons import Reason
-from kubeembed_api.sources import Source
+from kubeembed_api.sourced import Sourced
 from kubeembed_weights.errors import FetchError
+from kubeembed_weights.selection import Choose
 
-#: `git` is git's blob id: sha1 over "blob <size>\0" and the content.
-Algorithm = Literal["sha256", "git"]
+#: `git` is git's blob id: sha1 over "blob <size>\0" and the content. `none`: the source lists no checksum.
+Algorithm = Literal["sha256", "git", "md5", "none"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteFile:
-    """A file as the source lists it. `path` is untrusted until selection has passed it."""
+    """A file as the source lists it. `etag`: its name for this content, where the path may get another."""
 
     path: str
     size: int
     algorithm: Algorithm
     checksum: str
+    etag: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """The files of one revision, which never changes: a commit, or '' where the source has none."""
+    """The wanted files of one revision, which never changes. `packed`: one archive, which has them inside."""
 
     revision: str
     files: tuple[RemoteFile, ...]
+    packed: bool = False
 
 
 class Remote(Protocol):
@@ -40,26 +43,36 @@ class Remote(Protocol):
     def pinned(self, revision: str | None) -> str | None:
         """The revision itself if it can never mean anything else, else None. Asks nobody."""
 
-    def listing(self, revision: str | None) -> Listing: ...
+    def listing(self, revision: str | None, choose: Choose) -> Listing:
+        """`choose` has passed every path of it: a name is safe to write. What it raises comes through."""
 
     def read(self, revision: str, file: RemoteFile, start: int) -> Generator[bytes, None, None]:
         """The content from byte `start` on, in small chunks, as the source sends it: unverified."""
 
 
-def open_remote(source: Source, environ: Mapping[str, str]) -> Remote:
-    """The client for the scheme, configured from the environment once. Raises FetchError."""
-    if source.scheme == "hf":
-        from kubeembed_weights.hub import (
-            Hub,
-            HubSettings,
-        )  # costs 0.3 s, which `open_copy` must not
+def open_remote(told: Sourced, environ: Mapping[str, str]) -> Remote:
+    """The client for the source, configured from the environment once. Raises FetchError, InvalidSpec.
 
-        return Hub(source, HubSettings.from_env(environ))
-    if source.scheme == "pvc":
-        raise FetchError(
-            Reason.NOT_SUPPORTED_YET,
-            f"{source} is a claim of a cluster and is not fetched; outside of one write file:///path",
-        )
+    The rooms are imported where they are used: an HTTP library costs 0.3 s, which `open_copy` must not.
+    """
+    source = told.parsed
+    match source.scheme:
+        case "hf":
+            from kubeembed_weights.hub import Hub, HubSettings
+
+            return Hub(source, HubSettings.from_env(environ))
+        case "s3" | "gs" | "az":
+            try:
+                from kubeembed_weights.stores import Store
+            except ImportError as error:  # a laptop with the runtime alone
+                problem = f"needs obstore ({error}); pip install 'kubeembed[weights]'"
+                raise FetchError(Reason.NOT_SUPPORTED_YET, f"{source} {problem}") from error
+            return Store(told, environ)
+        case "pvc" | "oci":
+            raise FetchError(
+                Reason.NOT_SUPPORTED_YET,
+                f"{source} is mounted by a cluster and is not fetched; outside of one write file:///path",
+            )
     raise FetchError(
         Reason.NOT_SUPPORTED_YET, f"{source.scheme}:// is not supported yet; write hf://org/name"
     )

@@ -4,13 +4,16 @@ Names come from the source and are untrusted: what is absolute, hidden or climbs
 selected. A repository without config.json or weights is refused here, before a byte is fetched.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from fnmatch import fnmatchcase
 from posixpath import dirname
 
 from kubeembed_api.keys import ADAPTER_FILES, MODEL_FILES, PICKLED_FILES
 from kubeembed_api.reasons import Reason
 from kubeembed_weights.errors import FetchError
+
+#: (what there is, the source for messages) -> what of it is fetched. Raises FetchError NoUsableFiles.
+Choose = Callable[[Iterable[str], str], list[str]]
 
 #: Other frameworks' weights, named in the message so that the user sees what was found instead.
 FOREIGN = (".bin", ".onnx", ".h5", ".pt", ".pth", ".msgpack", ".ot", ".gguf", ".safetensors")

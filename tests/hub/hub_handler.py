@@ -9,30 +9,25 @@ GET, DELETE /_log   GET, POST, DELETE /_faults   POST /_repos {repository, folde
 
 import json
 import re
-import socket
-import struct
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
+from faulty import RANGE, FaultyHandler
 from hub_faults import Entry, Fault
 from hub_files import File, Revision
 
 if TYPE_CHECKING:
     from hub_server import Server
 
-BLOCK = 1 << 18
 API = re.compile(r"/api/models/(?P<repo>[^/]+/[^/]+?)(/(?P<kind>revision|tree)/(?P<rev>[^/]+))?")
 RESOLVE = re.compile(r"/(?P<repo>[^/]+/[^/]+)/resolve/(?P<rev>[^/]+)/(?P<file>.+)")
 CDN = re.compile(r"/_cdn/(?P<repo>[^/]+/[^/]+)/(?P<rev>[0-9a-f]{40})/(?P<file>.+)")
-RANGE = re.compile(r"bytes=(\d+)-(\d*)")
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(FaultyHandler):
     server: "Server"
-    protocol_version = "HTTP/1.1"
     server_version = "hub"
 
     def do_GET(self) -> None:
@@ -149,63 +144,12 @@ class Handler(BaseHTTPRequestHandler):
             headers["Content-Encoding"] = fault.encoding
         self._head(206 if asked else 200, headers)
         if self.command == "GET":
-            self._send_file(file, first, length, fault)
+            with file.location.open("rb") as content:
+                content.seek(first)
+                self._send_body(content, first, length, fault)
         return None
 
-    def _send_file(self, file: File, first: int, length: int, fault: Fault) -> None:
-        stops = [stop for stop in (fault.truncate, fault.reset, fault.stall) if stop is not None]
-        end = min([length, *stops])
-        with file.location.open("rb") as content:
-            content.seek(first)
-            done = 0
-            while done < end:
-                block = content.read(min(BLOCK, end - done, fault.rate or BLOCK))
-                block = block or bytes(min(BLOCK, end - done))  # what `extra` asks for
-                self._send(_corrupted(block, first + done, fault.corrupt))
-                done += len(block)
-                if fault.rate and fault.lifted.wait(len(block) / fault.rate):
-                    fault.rate = None
-        if end < length:
-            self._break_off(fault)
-
-    def _break_off(self, fault: Fault) -> None:
-        self.close_connection = True
-        if fault.stall is not None:
-            self._until_gone(fault)
-        if fault.reset is not None:
-            linger = struct.pack("ii", 1, 0)  # close() then sends RST
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            self.connection.close()
-
-    def _until_gone(self, fault: Fault) -> None:
-        """Until the fault is taken away, or the client or this server closes the connection."""
-        self.connection.settimeout(0.1)
-        while not fault.lifted.is_set():
-            try:
-                if not self.connection.recv(1):
-                    return
-            except TimeoutError:
-                continue
-            except OSError:
-                return
-
-    def _send(self, block: bytes) -> None:
-        """Counted before it is sent, so that whoever has got it finds it in the log."""
-        self._entry.sent += len(block)
-        try:
-            self.wfile.write(block)
-        except OSError:
-            self._entry.sent -= len(block)
-            raise
-
     # Answers
-
-    def _fail(self, fault: Fault) -> None:
-        if fault.hang:
-            self.close_connection = True
-            return self._until_gone(fault)
-        assert fault.status is not None
-        return self._error(fault.status, None, fault.message, fault.headers)
 
     def _error(
         self, status: int, code: str | None, message: str, headers: dict[str, str] | None = None
@@ -215,21 +159,6 @@ class Handler(BaseHTTPRequestHandler):
 
     def _json(self, value: Any) -> None:
         self._answer(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
-
-    def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
-        self._head(status, {"Content-Length": str(len(body))} | headers)
-        if self.command != "HEAD":
-            self._send(body)
-
-    def _head(self, status: int, headers: dict[str, str]) -> None:
-        self._entry.status = status
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-
-    def log_message(self, *_: object) -> None:
-        """The log is /_log."""
 
     # The controls
 
@@ -270,12 +199,3 @@ class Handler(BaseHTTPRequestHandler):
             self._json({"commit": commit})
         except (KeyError, OSError) as error:
             self._error(HTTPStatus.BAD_REQUEST, None, repr(error))
-
-
-def _corrupted(block: bytes, offset: int, wrong: int | None) -> bytes:
-    """The block, which starts at `offset` of the file, with the byte at `wrong` changed if it is in it."""
-    if wrong is None or not 0 <= wrong - offset < len(block):
-        return block
-    changed = bytearray(block)
-    changed[wrong - offset] ^= 0xFF
-    return bytes(changed)

@@ -34,6 +34,18 @@ WANTED = {
 TOTAL = sum(WANTED.values())
 
 
+#: Of a fetch, whatever the size of the weights.
+MEMORY_LIMIT_KIB = 100 << 10
+
+#: Runs its arguments and prints their peak memory in KiB. A process of its own, since a child's peak starts
+#: with the size of whoever started it, and the tests are larger than what is measured.
+MEASURE = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
 def write_model(folder: Path, seed: int = 0) -> Path:
     """Files as a repository has them, the wanted ones and others; their content is noise."""
     noise = random.Random(seed)
@@ -45,9 +57,13 @@ def write_model(folder: Path, seed: int = 0) -> Path:
 
 
 def document(
-    source: str = SOURCE, revision: str | None = None, status: dict[str, Any] | None = None
+    source: str = SOURCE,
+    revision: str | None = None,
+    status: dict[str, Any] | None = None,
+    **fields: str,
 ) -> dict[str, Any]:
-    model = {"source": source} | ({} if revision is None else {"revision": revision})
+    """`fields` are further ones of spec.model."""
+    model = {"source": source, **fields} | ({} if revision is None else {"revision": revision})
     return {
         "apiVersion": API_VERSION,
         "kind": KIND,
@@ -57,8 +73,8 @@ def document(
     }
 
 
-def model(source: str = SOURCE, revision: str | None = None) -> EmbeddingModel:
-    return parse(document(source, revision))
+def model(source: str = SOURCE, revision: str | None = None, **fields: str) -> EmbeddingModel:
+    return parse(document(source, revision, **fields))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -75,6 +91,14 @@ def eventually(holds: Callable[[], bool], what: str, seconds: float = 20.0) -> N
     while not holds():
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
         time.sleep(0.01)
+
+
+def on_disk(root: Path) -> int:
+    """Bytes of the copies that are being put together."""
+    try:
+        return sum(p.stat().st_size for p in root.glob(".partial/**/*") if p.is_file())
+    except FileNotFoundError:  # a part got its name between the two
+        return 0
 
 
 def refused(
@@ -135,9 +159,10 @@ class Command:
         return process
 
     def fetch(
-        self, root: Path, *arguments: str, before: Sequence[str] = ()
+        self, root: Path, *arguments: str, told: object = None, before: Sequence[str] = ()
     ) -> subprocess.Popen[str]:
-        return self.start("fetch", "--root", root, "--admin-port", "0", *arguments, before=before)
+        words = ("--root", root, "--admin-port", "0", *arguments)
+        return self.start("fetch", *words, told=told, before=before)
 
     def end(self, process: subprocess.Popen[str]) -> Ended:
         out, log = process.communicate(timeout=60)

@@ -86,7 +86,7 @@ def test_a_finished_job_is_left(model: Build, settings: Settings) -> None:
 @pytest.mark.parametrize(
     ("spec", "field"),
     [
-        ({"model": {"source": "s3://bucket/path"}}, "spec.model.source"),
+        ({"model": {"source": "oci://r/i@sha256:" + "0" * 64}}, "spec.model.source"),
         ({"model": {"source": "hf://a/b", "trustRemoteCode": True}}, "spec.model.trustRemoteCode"),
         ({"adapters": [{"name": "a", "source": "hf://a/b"}]}, "spec.adapters"),
         ({"scaling": {"mode": "KEDA"}}, "spec.scaling.mode"),

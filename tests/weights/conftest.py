@@ -4,16 +4,21 @@ import os
 import shutil
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from storekit import RIGHT, Bucket, Running, az_store, gs_store, s3_store
 from weightskit import REPOSITORY, Command, write_model
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "hub"))
 
 from hub_server import Hub
+from store_proxy import StoreProxy
+
+STORES = {"s3": s3_store, "gs": gs_store, "az": az_store}
 
 
 @pytest.fixture(scope="session")
@@ -47,6 +52,31 @@ def environ(hub: Hub) -> dict[str, str]:
 def root(tmp_path: Path) -> Path:
     """A cache that is not there yet."""
     return tmp_path / "cache"
+
+
+@pytest.fixture(scope="session", params=["s3", "gs", "az"])
+def store(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, Running]]:
+    """A real object store, of each kind in turn."""
+    with STORES[request.param](tmp_path_factory.mktemp(request.param)) as running:
+        yield request.param, running
+
+
+@pytest.fixture
+def bucket(store: tuple[str, Running], folder: Path) -> Iterator[Bucket]:
+    """A folder of that store with the model in it, asked through a proxy."""
+    scheme, running = store
+    with StoreProxy(running.url, rename=scheme == "gs") as proxy:
+        made = Bucket(scheme, running, proxy, uuid.uuid4().hex[:8])
+        made.upload(folder)
+        yield made
+
+
+@pytest.fixture
+def keys(store: tuple[str, Running]) -> dict[str, str]:
+    """What the Secret puts into the environment of the fetch."""
+    return RIGHT[store[0]]
 
 
 @pytest.fixture

@@ -209,8 +209,8 @@ def test_a_claim_of_the_users_is_checked_and_opened_where_it_is_mounted(
 @pytest.mark.parametrize(
     ("source", "problem"),
     [
-        ("s3://bucket/mini", "s3:// is not supported yet; write hf://org/name"),
-        ("pvc://models/mini", "pvc://models/mini is a claim of a cluster .* write file:///path"),
+        ("pvc://models/mini", "pvc://models/mini is mounted by a cluster .* write file:///path"),
+        (f"oci://r/i@sha256:{'0' * 64}", "is mounted by a cluster .* write file:///path"),
     ],
 )
 def test_sources_that_can_not_be_fetched_say_what_to_write(
@@ -243,7 +243,7 @@ def test_the_rate_is_that_of_the_last_seconds() -> None:
 
 
 def test_opening_a_copy_loads_no_http_library() -> None:
-    heavy = "('httpx2', 'huggingface_hub', 'torch', 'aiohttp')"
+    heavy = "('httpx2', 'huggingface_hub', 'obstore', 'torch', 'aiohttp')"
     line = f"import kubeembed_weights, sys; print([m for m in {heavy} if m in sys.modules])"
     told = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True, check=True)
     assert told.stdout.strip() == "[]"

@@ -17,6 +17,8 @@ from hub_server import Hub
 from kubeembed_api.keys import weights_key
 from kubeembed_api.sources import parse_source
 from weightskit import (
+    MEASURE,
+    MEMORY_LIMIT_KIB,
     REPOSITORY,
     SOURCE,
     TOTAL,
@@ -25,11 +27,11 @@ from weightskit import (
     Command,
     document,
     eventually,
+    on_disk,
     write_model,
 )
 
 HALF = WEIGHTS_BYTES // 2
-MEMORY_LIMIT_KIB = 100 << 10
 
 
 def fetched_report(commit: str, fetched_bytes: int) -> dict[str, Any]:
@@ -48,14 +50,8 @@ def half_way(hub: Hub, command: Command, root: Path) -> "subprocess.Popen[str]":
     hub.fault(path=f"*{WEIGHTS}", count=1, stall=HALF)
     process = command.fetch(root)
 
-    def come_so_far() -> bool:
-        try:
-            sizes = [p.stat().st_size for p in root.glob(".partial/**/*") if p.is_file()]
-        except FileNotFoundError:  # a part got its name between the two
-            return False
-        return sum(sizes) == TOTAL - WEIGHTS_BYTES + HALF
-
-    eventually(come_so_far, "half of the weights on disk")
+    here = TOTAL - WEIGHTS_BYTES + HALF
+    eventually(lambda: on_disk(root) == here, "half of the weights on disk")
     return process
 
 
@@ -223,15 +219,6 @@ def test_a_folder_is_checked(command: Command, folder: Path, tmp_path: Path) -> 
     bad = command.end(command.start("check", "--path", empty, told=document(source)))
     assert (bad.code, bad.report["reason"]) == (1, "NoUsableFiles")
     assert "it has no files at all" in bad.report["message"]
-
-
-#: Runs its arguments and prints their peak memory in KiB. A process of its own, since a child's peak starts
-#: with the size of whoever started it, and the tests are larger than what is measured.
-MEASURE = """
-import resource, subprocess, sys
-subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
-print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
-"""
 
 
 def test_memory_does_not_grow_with_the_weights(
