@@ -7,6 +7,7 @@ from pathlib import Path
 from clientkit import QUIET, python
 from runtimekit import Process
 
+HOOKS = Path(__file__).parent / "description_hooks.py"
 CHECKS = (
     "not_a_server_error",
     "status_code_conformance",
@@ -18,10 +19,11 @@ ARGUMENTS = ("--phases", "coverage,fuzzing", "--max-examples", "10", "--seed", "
 
 def test_no_answer_is_outside_of_the_description(serving: Process, tmp_path: Path) -> None:
     tool = python("schemathesis").parent / "st"
-    where = f"{serving.url}/openapi.json"
+    where, unpacked = f"{serving.url}/openapi.json", tmp_path / "unpacked"
+    told = {"SCHEMATHESIS_HOOKS": str(HOOKS), "UNPACKED": str(unpacked), "SERVED": "minilm"}
     done = subprocess.run(
         [str(tool), "run", where, "--checks", ",".join(CHECKS), *ARGUMENTS],
-        env=os.environ | QUIET,
+        env=os.environ | QUIET | told,
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -29,3 +31,4 @@ def test_no_answer_is_outside_of_the_description(serving: Process, tmp_path: Pat
     )
     assert done.returncode == 0, done.stdout[-20_000:]
     assert "Tested: " in done.stdout
+    assert set(unpacked.read_text().split()) == {"200"}

@@ -19,7 +19,7 @@ from kubeembed_runtime.api.contract import FINGERPRINT_HEADER, Service, json_rep
 from kubeembed_runtime.api.docs import page
 from kubeembed_runtime.api.edge import MAX_REQUEST_ID, REQUEST_ID_HEADER
 from kubeembed_runtime.api.openai_errors import ErrorBody, refuse
-from kubeembed_runtime.api.operation import GET_ERRORS, POST_ERRORS, DescribedRoute, Operation
+from kubeembed_runtime.api.operation import GET_ERRORS, JSON, POST_ERRORS, DescribedRoute, Operation
 
 CONTRACT = "docs"
 
@@ -200,9 +200,8 @@ def _responses(
     if keys and one.guarded:
         bodies[401] = _error(operation)
     bodies |= operation.others
-    media = operation.reply_media or operation.media
-    found = {200: _response(200, operation.reply, media, schemas)}
-    found |= {status: _response(status, body, media, schemas) for status, body in bodies.items()}
+    found = {200: _response(200, operation.reply, operation.reply_media, schemas)}
+    found |= {status: _response(status, body, JSON, schemas) for status, body in bodies.items()}
     return {str(status): found[status] for status in sorted(found)}
 
 

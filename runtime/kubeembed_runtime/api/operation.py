@@ -13,13 +13,17 @@ from starlette.routing import Route
 GET_ERRORS = (404, 500, 503)
 POST_ERRORS = (400, 404, 408, 412, 413, 415, 429, 500, 503, 504)
 
+#: What errors are in, and whatever does not say otherwise.
+JSON = ("application/json",)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
     """Types are whatever msgspec knows: Structs, lists, unions. None: no body; or one without a schema.
 
     errors: the statuses that `error` is the body of; None for all those that any call can come to. others:
-    statuses with a body of their own. media: the types that a body may have, and a reply; the first is usual.
+    statuses with a body of their own. media, reply_media: the types that a body may have, and a reply that is
+    no error; the first is usual.
     """
 
     summary: str
@@ -28,8 +32,8 @@ class Operation:
     error: Any = None
     errors: tuple[int, ...] | None = None
     others: Mapping[int, Any] = field(default_factory=dict)
-    media: tuple[str, ...] = ("application/json",)
-    reply_media: tuple[str, ...] | None = None
+    media: tuple[str, ...] = JSON
+    reply_media: tuple[str, ...] = JSON
 
     def can_come_to(self, status: int) -> bool:
         """Is this among the errors of the path? 412 is not where no vectors are made."""
