@@ -1,6 +1,7 @@
 """Unmodified clients against the real runtime: vectors are sentence-transformers', scores CrossEncoder's."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -12,7 +13,7 @@ import torch
 import transformers as hf
 from sentence_transformers import CrossEncoder, SentenceTransformer
 
-from clientkit import python, tour
+from clientkit import QUIET, python, tour
 from modelkit import saved
 from runtimekit import Process, document, launch
 
@@ -113,5 +114,8 @@ def test_what_the_documentation_shows_runs(name: str, serving: Process, reranker
     snippets = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     assert snippets
     for snippet in snippets:
+        environment = "frameworks" if re.search("haystack|llama_index", snippet) else "http"
         code = snippet.replace("http://localhost:8080", url)
-        subprocess.run([str(python("http")), "-c", code], check=True, timeout=60)
+        code = code.replace("http://localhost:8081", reranker.url)
+        script = [str(python(environment)), "-c", code]
+        subprocess.run(script, check=True, timeout=60, env=os.environ | QUIET)

@@ -1,4 +1,4 @@
-"""LlamaIndex: embeddings through the OpenAI and the TEI contract, reranking through Cohere's and TEI's."""
+"""LlamaIndex, sync and async: embeddings of the OpenAI and the TEI contract, reranking of Cohere's and TEI's."""
 
 import asyncio
 
@@ -19,13 +19,20 @@ async def main() -> None:
         same(embedding.get_text_embedding_batch(TEXTS))
         same(await embedding.aget_text_embedding_batch(TEXTS))
         same([embedding.get_query_embedding(TEXTS[0])], TEXTS[:1])
+        same([await embedding.aget_query_embedding(TEXTS[1])], TEXTS[1:2])
+        found = await asyncio.gather(*(embedding.aget_text_embedding(text) for text in TEXTS))
+        same(found)
     for reranker in (
         CohereRerank(model="reranker", api_key="none", base_url=RERANKER, top_n=3),
         TextEmbeddingInference(model_name="reranker", base_url=RERANKER, top_n=3),
     ):
         nodes = [NodeWithScore(node=TextNode(text=text), score=0.0) for text in TEXTS]
-        found = reranker.postprocess_nodes(nodes, query_bundle=QueryBundle(QUERY))
-        ranked([TEXTS.index(one.node.text) for one in found], [one.score for one in found])
+        bundle = QueryBundle(QUERY)
+        for best in (
+            reranker.postprocess_nodes(nodes, query_bundle=bundle),
+            await reranker.apostprocess_nodes(nodes, query_bundle=bundle),
+        ):
+            ranked([TEXTS.index(one.node.text) for one in best], [one.score for one in best])
 
 
 asyncio.run(main())
