@@ -1,4 +1,4 @@
-"""LlamaIndex, sync and async: embeddings of the OpenAI and the TEI contract, reranking of Cohere's and TEI's."""
+"""LlamaIndex, sync and async: embeddings of OpenAI's and TEI's contract, reranking of Cohere's and TEI's."""
 
 import asyncio
 
