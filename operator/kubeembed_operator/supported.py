@@ -44,8 +44,8 @@ def _source(spec: Spec) -> Found:
     scheme = spec.model.parsed.scheme
     if scheme == "file":
         yield "spec.model.source", "file:// in a cluster", "write pvc://claim/path"
-    elif scheme in ("https", "oci"):
-        yield "spec.model.source", f"{scheme}://", "write hf://, s3://, gs://, az:// or pvc://"
+    elif scheme == "oci":
+        yield "spec.model.source", f"{scheme}://", "write another source"
 
 
 def _remote_code(spec: Spec) -> Found:

@@ -16,7 +16,7 @@ from kubeembed_api.errors import InvalidSpec
 from kubeembed_api.keys import weights_key
 from kubeembed_api.reasons import Reason
 from kubeembed_api.sources import Source
-from kubeembed_weights.cache import Cache, Copy, Manifest
+from kubeembed_weights.cache import Cache, Copy, Manifest, Stored
 from kubeembed_weights.checksum import sha256_of
 from kubeembed_weights.disk import require_space, writing
 from kubeembed_weights.download import download, present
@@ -25,6 +25,7 @@ from kubeembed_weights.progress import Meter, size
 from kubeembed_weights.remote import Listing, Remote, RemoteFile, open_remote
 from kubeembed_weights.retry import patiently
 from kubeembed_weights.selection import Choose, select
+from kubeembed_weights.unpack import unpack
 
 logger = logging.getLogger(__name__)
 
@@ -133,6 +134,8 @@ def filled(cache: Cache, remote: Remote, wanted: Wanted, meter: Meter) -> Copy:
             size(here),
         )
         stored = download(remote, wanted.revision, wanted.files, partial, meter)
+        if wanted.listing.packed:
+            stored = _unpacked(partial, wanted)
         manifest = Manifest(source=str(wanted.source), revision=wanted.revision, files=stored)
         copy = cache.commit(wanted.key, manifest)
     return Copy(
@@ -142,6 +145,14 @@ def filled(cache: Cache, remote: Remote, wanted: Wanted, meter: Meter) -> Copy:
         bytes=copy.bytes,
         fetched_bytes=meter.fetched,
     )
+
+
+def _unpacked(folder: Path, wanted: Wanted) -> dict[str, Stored]:
+    """The archive's files in its place. Killed on the way, the next run finds it and goes on."""
+    [archive] = wanted.files
+    stored = unpack(folder / archive.path, folder, wanted.choose, str(wanted.source))
+    (folder / archive.path).unlink()
+    return stored
 
 
 def _opened(source: Source) -> Copy:

@@ -9,8 +9,6 @@ import re
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
-from time import time
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -20,13 +18,13 @@ from huggingface_hub.errors import OfflineModeIsEnabled
 
 from kubeembed_api.reasons import Reason
 from kubeembed_api.sources import Source
+from kubeembed_weights.answers import broken, content, retry_after
 from kubeembed_weights.errors import BrokenOff, FetchError
 from kubeembed_weights.remote import Listing, RemoteFile
 from kubeembed_weights.selection import Choose
 
 PUBLIC = "https://huggingface.co"
 COMMIT = re.compile(r"[0-9a-f]{40}")
-RESET = re.compile(r";\s*t=(\d+)")  # RateLimit: "api";r=0;t=55
 CONNECT_SECONDS = 10.0
 
 #: How an application sets the token, on either side.
@@ -90,29 +88,7 @@ class Hub:
         place = f"/{self._source.host}/resolve/{revision}/{quote(file.path)}"
         headers = {"Range": f"bytes={start}-"} if start else {}
         with self._asked(place, headers, file.path) as response:
-            skip = self._unwanted(response, file, start)
-            for chunk in response.iter_raw():
-                if len(chunk) > skip:
-                    yield chunk[skip:]
-                skip = max(0, skip - len(chunk))
-
-    def _unwanted(self, response: httpx2.Response, file: RemoteFile, start: int) -> int:
-        """How many bytes come before `start`: all of them from a server that knows no ranges."""
-        if response.headers.get("Content-Encoding", "identity") != "identity":
-            raise FetchError(
-                Reason.SOURCE_UNAVAILABLE,
-                f"{self._source}: {file.path} came compressed although that was not asked for; a proxy "
-                f"between here and {self._settings.endpoint} changes what it forwards",
-            )
-        if response.status_code != 206:
-            return start
-        ranged = response.headers.get("Content-Range", "")
-        if not ranged.startswith(f"bytes {start}-"):
-            raise BrokenOff(
-                Reason.SOURCE_TRUNCATED,
-                f"{self._source}: {file.path} was asked for from byte {start}, answered {ranged!r}",
-            )
-        return 0
+            yield from content(response, start, f"{self._source}: {file.path}")
 
     @contextmanager
     def _asked(self, place: str, headers: dict[str, str], what: str) -> Iterator[httpx2.Response]:
@@ -137,29 +113,17 @@ class Hub:
 
     def _broken(self, error: Exception, what: str, *, answered: bool) -> FetchError:
         said = f"{self._source}: {what}"
-        where = self._settings.endpoint
-        match error:
-            case OfflineModeIsEnabled():
-                problem = "HF_HUB_OFFLINE is set, so nothing can be fetched; unset it"
-                return FetchError(Reason.SOURCE_UNAVAILABLE, f"{said}: {problem}")
-            case httpx2.ConnectTimeout() | httpx2.ConnectError():
-                return FetchError(
-                    Reason.SOURCE_UNAVAILABLE,
-                    f"{said}: no connection to {where} ({error or 'timeout'}); check HF_ENDPOINT, the "
-                    "proxy and the network policies of this namespace",
-                )
-            case httpx2.TimeoutException():
-                waited = f"{self._settings.stall_seconds:g} s"
-                return BrokenOff(
-                    Reason.SOURCE_UNAVAILABLE,
-                    f"{said}: {where} sent nothing for {waited} (HF_HUB_DOWNLOAD_TIMEOUT)",
-                )
-            case httpx2.NetworkError() | httpx2.RemoteProtocolError() if answered:
-                return BrokenOff(Reason.SOURCE_TRUNCATED, f"{said}: the body ended early ({error})")
-            case httpx2.NetworkError() | httpx2.RemoteProtocolError():
-                problem = f"{where} closed the connection without an answer ({error})"
-                return BrokenOff(Reason.SOURCE_UNAVAILABLE, f"{said}: {problem}")
-        return FetchError(Reason.SOURCE_UNAVAILABLE, f"{said}: {where}: {error}")
+        if isinstance(error, OfflineModeIsEnabled):
+            problem = "HF_HUB_OFFLINE is set, so nothing can be fetched; unset it"
+            return FetchError(Reason.SOURCE_UNAVAILABLE, f"{said}: {problem}")
+        return broken(
+            error,
+            said,
+            self._settings.endpoint,
+            answered=answered,
+            check="HF_ENDPOINT, the proxy and the network policies of this namespace",
+            stalled=f"{self._settings.stall_seconds:g} s (HF_HUB_DOWNLOAD_TIMEOUT)",
+        )
 
     def _refused(self, response: httpx2.Response, what: str) -> FetchError:
         """The hub's answer in our words. It tells strangers 401 for what does not exist, too."""
@@ -192,14 +156,14 @@ class Hub:
             case 400 | 404 | 410:
                 return FetchError(Reason.SOURCE_NOT_FOUND, f"{said}: {_missing(code, page)}")
             case 429:
-                wait = _retry_after(response.headers)
+                wait = retry_after(response.headers)
                 when = "" if wait is None else f"; asked to wait {wait:.0f} s"
                 problem = f"too many requests{when}. A token raises the limit: {TOKEN_HINT}"
                 return FetchError(Reason.SOURCE_RATE_LIMITED, f"{said}: {problem}", wait)
         return FetchError(
             Reason.SOURCE_UNAVAILABLE,
             f"{said}: it is tried again; if it lasts, check HF_ENDPOINT and the hub's status page",
-            _retry_after(response.headers),
+            retry_after(response.headers),
         )
 
     def _no_hub(self, problem: str) -> FetchError:
@@ -225,17 +189,3 @@ def _remote_file(sibling: Mapping[str, Any]) -> RemoteFile:
         algorithm="sha256" if lfs else "git",
         checksum=str(lfs["sha256"] if lfs else sibling["blobId"]),
     )
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds, from Retry-After (RFC 9110, both forms) or the hub's own RateLimit."""
-    told = headers.get("Retry-After", "").strip()
-    if told.isdigit():
-        return float(told)
-    if told:
-        try:
-            return max(0.0, parsedate_to_datetime(told).timestamp() - time())
-        except ValueError:
-            return None
-    reset = RESET.search(headers.get("RateLimit", ""))
-    return float(reset[1]) if reset else None

@@ -68,11 +68,13 @@ def open_remote(told: Sourced, environ: Mapping[str, str]) -> Remote:
                 problem = f"needs obstore ({error}); pip install 'kubeembed[weights]'"
                 raise FetchError(Reason.NOT_SUPPORTED_YET, f"{source} {problem}") from error
             return Store(told, environ)
+        case "https":
+            from kubeembed_weights.web import Web
+
+            return Web(told, environ)
         case "pvc" | "oci":
-            raise FetchError(
-                Reason.NOT_SUPPORTED_YET,
-                f"{source} is mounted by a cluster and is not fetched; outside of one write file:///path",
+            problem = (
+                "is mounted by a cluster and is not fetched; outside of one write file:///path"
             )
-    raise FetchError(
-        Reason.NOT_SUPPORTED_YET, f"{source.scheme}:// is not supported yet; write hf://org/name"
-    )
+            raise FetchError(Reason.NOT_SUPPORTED_YET, f"{source} {problem}")
+    raise FetchError(Reason.NOT_SUPPORTED_YET, f"{source} is used where it lies, and not fetched")

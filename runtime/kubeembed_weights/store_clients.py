@@ -18,13 +18,13 @@ from obstore.store import AzureStore, GCSStore, S3Store
 
 from kubeembed_api.sourced import Sourced
 from kubeembed_api.sources import Scheme
+from kubeembed_weights.retry import stall_seconds
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
 
 logger = logging.getLogger(__name__)
 
-STALL_SECONDS = "KUBEEMBED_STALL_SECONDS"
 CONNECT = timedelta(seconds=10)
 
 #: Asking again is kubeembed_weights.retry's: it counts, and resumes where the part ends.
@@ -67,7 +67,7 @@ class Client:
 def open_client(told: Sourced, environ: Mapping[str, str]) -> Client:
     """Asks nobody yet."""
     source = told.parsed
-    stall = float(environ.get(STALL_SECONDS) or 30)
+    stall = stall_seconds(environ)
     signed = any(environ.get(name) for name in IDENTITIES[source.scheme])
     told_options = {
         "prefix": source.path,

@@ -101,3 +101,21 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("mounting a small tmpfs needs CAP_SYS_ADMIN")
     yield disk
     subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CA of our own in ca.pem, and a certificate of it for 127.0.0.1 in server.pem and server.key."""
+    folder = tmp_path_factory.mktemp("certificates")
+
+    def openssl(*words: str) -> None:
+        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
+
+    new = ("req", "-newkey", "rsa:2048", "-nodes")
+    ca = ("-addext", "basicConstraints=critical,CA:TRUE")
+    openssl(*new, "-x509", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca", *ca)
+    san = ("-addext", "subjectAltName=IP:127.0.0.1")
+    openssl(*new, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=server", *san)
+    signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-copy_extensions", "copy")
+    openssl("x509", "-req", "-in", "server.csr", *signed, "-out", "server.pem")
+    return folder

@@ -6,7 +6,6 @@ shown to the real store, or is seen in the request that reaches it.
 
 import json
 import ssl
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -181,24 +180,6 @@ def test_a_stranger_signs_nothing(bucket: Bucket, root: Path, tmp_path: Path) ->
     report = fetched(tmp_path, root, {}, document(**bucket.fields))
     assert report["reason"] in ("Fetched", "SourceUnauthorized", "SourceNotFound")
     assert {entry["authorized"] for entry in bucket.proxy.log.entries()} == {False}
-
-
-@pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A CA of our own in ca.pem, and a certificate of it for 127.0.0.1 in server.pem and server.key."""
-    folder = tmp_path_factory.mktemp("certificates")
-
-    def openssl(*words: str) -> None:
-        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
-
-    new = ("req", "-newkey", "rsa:2048", "-nodes")
-    ca = ("-addext", "basicConstraints=critical,CA:TRUE")
-    openssl(*new, "-x509", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca", *ca)
-    san = ("-addext", "subjectAltName=IP:127.0.0.1")
-    openssl(*new, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=server", *san)
-    signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-copy_extensions", "copy")
-    openssl("x509", "-req", "-in", "server.csr", *signed, "-out", "server.pem")
-    return folder
 
 
 def test_a_private_ca_is_trusted_where_the_chart_says_so(
