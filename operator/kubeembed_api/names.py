@@ -20,6 +20,9 @@ SERVING: Final = "serving"
 WEIGHTS: Final = "weights"
 ADAPTER: Final = "adapter"
 
+#: The Lease that says which operator acts, in the namespace of the chart's release.
+LEASE: Final = "kubeembed-operator"
+
 #: Annotations of children: hash of the manifest as applied, of the document the pod was started with.
 APPLIED_ANNOTATION: Final = f"{GROUP}/applied"
 DOCUMENT_ANNOTATION: Final = f"{GROUP}/document"

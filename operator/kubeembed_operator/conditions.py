@@ -10,11 +10,11 @@ from typing import Literal
 
 from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.names import endpoint
+from kubeembed_api.podreasons import Trouble, shortened, trouble
 from kubeembed_api.reasons import Reason
 from kubeembed_operator.kinds import Manifest
 from kubeembed_operator.manifests.serving import wanted_replicas
 from kubeembed_operator.observed import Observed
-from kubeembed_operator.podreasons import Trouble, shortened, trouble
 from kubeembed_operator.weights import Weights
 
 Truth = Literal["True", "False"]

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from kubeembed_api.podreasons import Trouble, ready, shortened
 from kubeembed_api.reasons import Reason
 from kubeembed_api.report import RuntimeInfo
 from kubeembed_operator.cluster import Cluster
 from kubeembed_operator.conditions import age
 from kubeembed_operator.kinds import Manifest
 from kubeembed_operator.observed import Observed
-from kubeembed_operator.podreasons import Trouble, ready, shortened
 from kubeembed_operator.pods import Pods
 from kubeembed_operator.status import coarse
 from kubeembed_operator.weights import Weights, recorded, with_progress

@@ -17,9 +17,10 @@ from kubernetes.aio.leaderelection.electionconfig import Config
 from kubernetes.aio.leaderelection.leaderelection import LeaderElection
 from kubernetes.aio.leaderelection.resourcelock.leaselock import LeaseLock
 
+from kubeembed_api.names import LEASE
+
 logger = logging.getLogger(__name__)
 
-LEASE = "kubeembed-operator"
 LEASE_SECONDS, RENEW_SECONDS, RETRY_SECONDS = 13, 6, 2
 CALL_SECONDS = 2.25
 

@@ -11,6 +11,7 @@ from datetime import datetime
 
 from kubeembed_api.document import EmbeddingModel, parse
 from kubeembed_api.errors import InvalidSpec
+from kubeembed_api.podreasons import shortened
 from kubeembed_api.reasons import Reason
 from kubeembed_operator.applying import Applier, BeingCollected, NameTaken
 from kubeembed_operator.cluster import Cluster, ClusterError, Conflict, Missing, Refused
@@ -21,7 +22,6 @@ from kubeembed_operator.kinds import MODEL, Key, Manifest
 from kubeembed_operator.metrics import Metrics
 from kubeembed_operator.observed import Observed, observe
 from kubeembed_operator.plan import plan
-from kubeembed_operator.podreasons import shortened
 from kubeembed_operator.pods import Pods
 from kubeembed_operator.settings import Settings
 from kubeembed_operator.status import Status, status, status_of_problem

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from kubeembed_api.document import EmbeddingModel, Resolved
 from kubeembed_api.names import fetch_job_name
+from kubeembed_api.podreasons import Trouble, last_words, ready, running, trouble
 from kubeembed_api.reasons import Reason
 from kubeembed_api.report import Progress, Report
 from kubeembed_operator.kinds import Manifest
 from kubeembed_operator.manifests.weights import fetch_request
 from kubeembed_operator.observed import Observed
-from kubeembed_operator.podreasons import Trouble, last_words, ready, running, trouble
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

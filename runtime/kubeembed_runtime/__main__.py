@@ -15,9 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import yaml
-
-from kubeembed_api.document import EmbeddingModel, parse
+from kubeembed_api import files
+from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.errors import InvalidSpec
 from kubeembed_api.names import ADAPTERS_FILE, ADMIN_PORT, HTTP_PORT, TERMINATION_LOG
 from kubeembed_api.placed import PlacedAdapter, read_placed
@@ -27,6 +26,7 @@ from kubeembed_runtime.cpus import environment, thread_count
 from kubeembed_runtime.errors import StartFailed
 from kubeembed_runtime.evaluation import command as evaluation
 from kubeembed_runtime.evaluation.errors import EvaluationFailed
+from kubeembed_weights import local_cache
 
 if TYPE_CHECKING:
     from kubeembed_runtime.api.edge import Edge
@@ -98,13 +98,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_cache(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--cache", type=Path, default=_default_cache(), help="where weights lie (%(default)s)"
+        "--cache", type=Path, default=local_cache(), help="where weights lie (%(default)s)"
     )
-
-
-def _default_cache() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home, "kubeembed", "weights")
 
 
 def _recipe(options: argparse.Namespace) -> int:
@@ -169,14 +164,7 @@ def _edge(model: EmbeddingModel, options: argparse.Namespace) -> "Edge":
 def read_document(path: Path) -> EmbeddingModel:
     """Raises StartFailed for a file that is missing, no YAML, or no EmbeddingModel."""
     try:
-        document = yaml.safe_load(path.read_text())
-        if not isinstance(document, dict):
-            raise StartFailed(Reason.INVALID_SPEC, f"{path} holds no EmbeddingModel document")
-        return parse(document)
-    except OSError as error:
-        raise StartFailed(Reason.INVALID_SPEC, f"{path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise StartFailed(Reason.INVALID_SPEC, f"{path} is not YAML: {error}") from error
+        return files.read_document(path)
     except InvalidSpec as error:
         raise StartFailed(Reason.INVALID_SPEC, str(error)) from error
 

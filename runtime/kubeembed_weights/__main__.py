@@ -17,8 +17,9 @@ from typing import NoReturn
 import yaml
 from pydantic import ValidationError
 
-from kubeembed_api.document import Adapter, EmbeddingModel, parse
+from kubeembed_api.document import Adapter, EmbeddingModel
 from kubeembed_api.errors import InvalidSpec
+from kubeembed_api.files import read_document
 from kubeembed_api.names import ADMIN_PORT, CACHE_ROOT, TERMINATION_LOG
 from kubeembed_api.reasons import Reason
 from kubeembed_api.report import Report
@@ -52,7 +53,7 @@ def _report(options: argparse.Namespace) -> Report:
     try:
         if options.command == "adapter":
             return _adapter(options)
-        model = parse(_read(options.document))
+        model = read_document(options.document)
         return _check(model, options) if options.command == "check" else _fetch(model, options)
     except InvalidSpec as error:
         reason, message, wait = Reason.INVALID_SPEC, str(error), None
@@ -127,16 +128,6 @@ def _good(copy: Copy) -> Report:
         bytes=copy.bytes,
         fetched_bytes=copy.fetched_bytes,
     )
-
-
-def _read(path: Path) -> dict[str, object]:
-    try:
-        document = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise InvalidSpec(str(path), f"cannot be read as YAML: {error}") from error
-    if not isinstance(document, dict):
-        raise InvalidSpec(str(path), "holds no EmbeddingModel; write one document")
-    return document
 
 
 def _adapter_of(told: str) -> Adapter:

@@ -59,6 +59,12 @@ class Manifest:
         return sum(file.size for file in self.files.values())
 
 
+def local_cache() -> Path:
+    """The cache of a laptop, where no other is named: $XDG_CACHE_HOME/kubeembed/weights."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home, "kubeembed", "weights")
+
+
 def open_copy(root: Path, key: str) -> Path:
     """The folder of a complete copy; touches no network. Raises FetchError WeightsMissing.
 

@@ -8,6 +8,7 @@ import yaml
 
 from kubeembed_api.document import parse
 from kubeembed_api.reasons import Reason
+from kubeembed_api.remedies import EXPLANATIONS, Explanation
 
 ROOT = Path(__file__).parents[2]
 STATUS = (ROOT / "docs" / "status.md").read_text()
@@ -35,3 +36,17 @@ def test_every_reason_is_explained_and_none_that_does_not_exist() -> None:
     cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     explained = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
     assert explained == set(Reason)
+
+
+def test_the_command_explains_reasons_in_the_words_of_the_page() -> None:
+    """A link of the page is a file of docs/ in a terminal."""
+    table = STATUS.split("## Reasons")[1]
+    rows = [line.strip("|").split("|") for line in table.splitlines() if line.startswith("| `")]
+    told = {
+        name: Explanation(
+            happened.strip(), re.sub(r"\[.*?\]\((.*?)\)", r"docs/\1", way_out.strip())
+        )
+        for names, happened, way_out in rows
+        for name in re.findall(r"`(\w+)`", names)
+    }
+    assert told == EXPLANATIONS

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from kubeembed_api.document import EmbeddingModel
+from kubeembed_api.podreasons import Trouble
 from kubeembed_api.reasons import Reason
 from kubeembed_operator.conditions import conditions
 from kubeembed_operator.kinds import Manifest
 from kubeembed_operator.observed import Observed
-from kubeembed_operator.podreasons import Trouble
 from kubeembed_operator.status import merged, status, status_of_problem
 from kubeembed_operator.supported import Problem
 from kubeembed_operator.weights import Recorded, Weights

@@ -11,7 +11,6 @@ from typing import Any
 
 from kubeembed_api.reasons import Reason
 from kubeembed_api.report import Report, parse_report
-from kubeembed_operator.kinds import Manifest
 
 #: A message in a condition is read in a terminal; the whole is in `kubectl describe pod`.
 MESSAGE_LIMIT = 600
@@ -33,6 +32,7 @@ _SECRET = re.compile(r'secret "([^"]+)" not found')
 _SECRET_KEY = re.compile(r"couldn't find key (\S+) in Secret (?:\S+/)?(\S+)", re.IGNORECASE)
 _CLAIM = re.compile(r"persistentvolumeclaim|persistent volume|volume node affinity", re.IGNORECASE)
 
+Manifest = dict[str, Any]
 Status = dict[str, Any]
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from kubeembed_api.podreasons import Trouble, trouble
 from kubeembed_api.reasons import Reason
-from kubeembed_operator.podreasons import Trouble, trouble
 
 IMAGE = "registry.test/runtime:nope"
 
