@@ -11,6 +11,7 @@ KubeEmbedError
     ├── AdapterRefused   a LoRA adapter that cannot be served, and why: the base and the others can
     ├── Loading          not ready yet; come back in `retry_after` seconds
     ├── QueueFull        too much is waiting; come back in `retry_after` seconds
+    │   └── BodiesFull           the bodies of requests take all the memory that they may
     ├── DeadlineExceeded the caller's time ran out before the device had any
     ├── OutOfMemory      the device has not the memory for it, however it is batched
     └── DeviceFailed     the device failed under this request, or is gone
@@ -105,6 +106,17 @@ class QueueFull(RequestFailed):
             f" retry in {retry_after:.0f} s"
         )
         self.retry_after = retry_after
+
+
+class BodiesFull(QueueFull):
+    """Refused while its body was read. It is over as soon as another request is answered."""
+
+    def __init__(self, held: int, most: int) -> None:
+        RequestFailed.__init__(
+            self,
+            f"bodies of {held} bytes are being read or answered, of {most} that may; retry in 1 s",
+        )
+        self.retry_after = 1.0
 
 
 class DeadlineExceeded(RequestFailed):

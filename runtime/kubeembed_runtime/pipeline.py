@@ -27,7 +27,6 @@ from kubeembed_runtime.requests import (
     Adapters,
     Encoded,
     EncodeRequest,
-    Input,
     Item,
     Output,
     Pair,
@@ -38,6 +37,7 @@ from kubeembed_runtime.requests import (
     Vector,
 )
 from kubeembed_runtime.results import labels, pooled
+from kubeembed_runtime.sizes import count_characters, longest
 from kubeembed_runtime.tokens import Framing, Tokenize, Tokens, Vocabulary
 from kubeembed_runtime.watch import Watch
 
@@ -49,6 +49,10 @@ MAX_TOKENIZING = 1024
 #: Characters of one request that the event loop tokenises itself: 25 us for a query of 64, as measured,
 #: where the way to a tokenizer thread and back takes 60 to 75 more.
 INLINE_CHARACTERS = 256
+
+#: Characters of a request that goes to a thread for long ones: a second of tokenising is behind nobody's back
+#: then but behind those of other long ones.
+LONG_CHARACTERS = 65_536
 
 
 class Pipeline:
@@ -76,6 +80,7 @@ class Pipeline:
         self._prompts = prompts or Prompts()
         self._mean_maxsim, self._observe = mean_maxsim, observe
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="tokenizer")
+        self._long = ThreadPoolExecutor(1, thread_name_prefix="long-tokenizer")
         self._tokenizing = 0
 
     @property
@@ -90,11 +95,14 @@ class Pipeline:
         """Ends the device thread after what was accepted."""
         self._batcher.close()
         self._threads.shutdown()
+        self._long.shutdown()
 
     async def encode(self, request: EncodeRequest) -> Encoded:
         """Raises RequestFailed. Cancelled, it drops what has not run."""
         outputs = request.outputs or self.info.outputs[:1]
         check(self.info, request, outputs)
+        most = longest(self.info.max_tokens, chunked=request.chunking is not None)
+        size = count_characters(request.inputs, most)
         adapter = await self._adapter(request.adapter)
         framing = Framing(
             prompt=self._prompts.before(request.prompting),
@@ -110,7 +118,8 @@ class Pipeline:
 
         self._admit()
         watch = Watch()
-        tokens, asked = tokenize() if _short(request.inputs) else await self._beside(tokenize)
+        short = size <= INLINE_CHARACTERS
+        tokens, asked = tokenize() if short else await self._beside(tokenize, size)
         self._observe(request.adapter or "", watch.tokenized())
         count = count_tokens(asked, request.token_limit)
         found = await self._run(asked, request.deadline, watch)
@@ -132,13 +141,15 @@ class Pipeline:
     async def score(self, request: ScoreRequest) -> Scored:
         """Raises RequestFailed; InvalidInput where the model gives neither scores nor multi-vectors."""
         pairs = reads_pairs(self.info)
+        texts = [request.query, *request.documents]
+        size = count_characters(texts, longest(self.info.max_tokens))
         adapter = await self._adapter(request.adapter)
         prompting = Prompting(side="query", instruction=request.instruction)
         query = Framing(self._prompts.before(prompting), "query", request.truncate)
         build = self._pairs if pairs else self._sides
         self._admit()
         watch = Watch()
-        asked = await self._beside(lambda: build(request, query, adapter))
+        asked = await self._beside(lambda: build(request, query, adapter), size)
         self._observe(request.adapter or "", watch.tokenized())
         count = count_tokens(asked, request.token_limit)
         found = await self._run(asked, request.deadline, watch)
@@ -153,9 +164,10 @@ class Pipeline:
     ) -> Sequence[Sequence[Token]]:
         """The tokens of each text after its prompt. Raises RequestFailed."""
         prompt = self._prompts.before(prompting)
+        size = count_characters(texts, longest(self.info.max_tokens))
         self._admit()
         return await self._beside(
-            lambda: self._vocabulary.tokens(texts, special=special, prompt=prompt)
+            lambda: self._vocabulary.tokens(texts, special=special, prompt=prompt), size
         )
 
     async def decode(
@@ -218,22 +230,15 @@ class Pipeline:
                 waiting, self._batcher.capacity, max(1.0, self._batcher.waiting_seconds)
             )
 
-    async def _beside(self, work: Callable[[], T]) -> T:
-        """In a tokenizer thread."""
+    async def _beside(self, work: Callable[[], T], size: int = 0) -> T:
+        """In a tokenizer thread. size: characters that it has to read."""
         loop = asyncio.get_running_loop()
+        threads = self._long if size > LONG_CHARACTERS else self._threads
         self._tokenizing += 1
         try:
-            return await loop.run_in_executor(self._threads, work)
+            return await loop.run_in_executor(threads, work)
         finally:
             self._tokenizing -= 1
-
-
-def _short(inputs: Sequence[Input]) -> bool:
-    """May the event loop tokenise them?"""
-    sizes = (
-        len(one.first) + len(one.second) if isinstance(one, Pair) else len(one) for one in inputs
-    )
-    return sum(sizes) <= INLINE_CHARACTERS
 
 
 async def _ended(shared: Future[T]) -> T:

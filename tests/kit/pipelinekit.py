@@ -131,10 +131,9 @@ class Ran:
         self._device = device
         self.batcher = Batcher(self._run, budget=4, capacity=200)
         self.batcher.start()
-        options = {"adapters": Registry(), **options}
+        options = {"adapters": Registry(), "tokenize": tokenize, **options}
         self.pipeline = Pipeline(
             info=info,
-            tokenize=tokenize,
             vocabulary=Words(),
             batcher=self.batcher,
             threads=1,

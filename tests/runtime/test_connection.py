@@ -125,3 +125,63 @@ async def test_a_client_that_reads_slowly_gets_all(port: int) -> None:
             break
     writer.close()
     assert sum(got) > 64 * MIB
+
+
+@pytest.fixture
+async def narrow(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[int, asyncio.Event]]:
+    """The port of a server for two connections, and what its replies wait for."""
+    monkeypatch.setattr("kubeembed_runtime.api.server._connections_at_most", lambda: 2)
+    gate = asyncio.Event()
+
+    async def wait(request: Request) -> Response:
+        await gate.wait()
+        return Response(b"waited")
+
+    app = FastAPI(openapi_url=None)
+    app.router.routes.append(Route("/small", wait))
+    listening = bind("127.0.0.1", 0, "--port")
+    server = Server(app, listening)
+    server.start()
+    yield listening.getsockname()[1], gate
+    gate.set()
+    await server.stop()
+
+
+async def test_a_connection_more_takes_the_place_of_the_longest_idle(
+    narrow: tuple[int, asyncio.Event],
+) -> None:
+    port, gate = narrow
+    gate.set()
+    first = await asyncio.open_connection("127.0.0.1", port)
+    second = await asyncio.open_connection("127.0.0.1", port)
+    for reader, writer in (second, first):
+        writer.write(GET)
+        await reader.readuntil(b"waited")
+    third = await asyncio.open_connection("127.0.0.1", port)
+    assert await second[0].read() == b""
+    for reader, writer in (first, third):
+        writer.write(GET)
+        await reader.readuntil(b"waited")
+    for _, writer in (first, second, third):
+        writer.close()
+
+
+async def test_a_connection_more_than_all_that_work_is_told_to_come_again(
+    narrow: tuple[int, asyncio.Event],
+) -> None:
+    port, gate = narrow
+    busy = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+    for _, writer in busy:
+        writer.write(GET)
+    await asyncio.sleep(0.1)
+    got = await _ask(port, GET)
+    assert got.startswith(b"HTTP/1.1 503 ")
+    assert b"retry-after: 1\r\n" in got
+    gate.set()
+    for reader, writer in busy:
+        await reader.readuntil(b"waited")
+        writer.close()
+
+
+async def test_a_client_that_pipelines_without_end_is_cut(port: int) -> None:
+    assert (await _ask(port, GET * 2000)).count(b"200 OK") < 2000

@@ -223,7 +223,7 @@ HOSTILE: dict[str, tuple[bytes, int]] = {
     "deep maps": (b'{"a":' * DEEP, 400),
     "deep user": (b'{"model":"minilm","input":"a","user":' + b"[" * DEEP, 400),
     "many inputs": (b'{"model":"minilm","input":[' + b'"a",' * 10**6 + b'"a"]}', 400),
-    "many ids": (b'{"model":"minilm","input":[' + b"1," * 10**6 + b"1]}", 200),
+    "many ids": (b'{"model":"minilm","input":[' + b"1," * 10**6 + b"1]}", 400),
     "lone surrogate": (rb'{"model":"minilm","input":"\ud800 \udfff"}', 400),
     "half a pair": (rb'{"model":"minilm","input":"a\ud83d"}', 400),
     "nul": (rb'{"model":"minilm","input":"a\u0000b"}', 200),

@@ -13,7 +13,10 @@ LIMITS = {
     "max_inputs": 2048,
     "max_tokens_per_request": 300_000,
     "max_body_bytes": 16 * 1024 * 1024,
+    "max_bodies_bytes": 128 * 1024 * 1024,
     "max_tokens": 256,
+    "max_characters": 131_072,
+    "max_characters_chunked": 1_048_576,
 }
 KEPT = {
     "inputs": ["text"],

@@ -279,6 +279,56 @@ async def test_only_a_short_text_is_tokenised_by_the_event_loop(
     assert [thread is threading.current_thread() for thread in threads] == [inline]
 
 
+async def test_a_long_request_is_tokenised_behind_nobody_else_s_back(
+    ran: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(room, "LONG_CHARACTERS", 10)
+    monkeypatch.setattr(room, "INLINE_CHARACTERS", 0)
+    gate, begun = threading.Event(), threading.Event()
+
+    def slow(inputs: Sequence[Input], framing: Framing) -> list[Tokens]:
+        if len(inputs) > 1:
+            begun.set()
+            assert gate.wait(20)
+        return tokenize(inputs, framing)
+
+    made = ran({"tokenize": slow}).pipeline
+    long = asyncio.create_task(made.encode(EncodeRequest(inputs=["abcdef", "ghijkl"])))
+    await asyncio.to_thread(begun.wait, 20)
+    assert (await made.encode(EncodeRequest(inputs=["a"]))).tokens == 1
+    assert not long.done()
+    gate.set()
+    assert (await long).tokens == 12
+
+
+@pytest.mark.parametrize(
+    ("ask", "most"),
+    [
+        (lambda made, text: made.encode(EncodeRequest(inputs=["a", text])), 131_072),
+        (lambda made, text: made.tokenize(["a", text]), 131_072),
+        (
+            lambda made, text: made.encode(
+                EncodeRequest(inputs=["a", text], chunking=Chunking(tokens=1))
+            ),
+            2**20,
+        ),
+    ],
+    ids=["encode", "tokenize", "chunks"],
+)
+async def test_a_text_that_is_too_long_to_be_read_is_refused(
+    pipeline: Pipeline, ask: Any, most: int
+) -> None:
+    with pytest.raises(InvalidInput, match=f"input 1 has {most + 1} characters; at most {most}"):
+        await ask(pipeline, "a" * (most + 1))
+
+
+async def test_a_document_that_is_too_long_to_be_read_is_refused(ran: Any) -> None:
+    made = ran(outputs=("score",)).pipeline
+    for query, document in (("a" * 131_073, "a"), ("a", "a" * 131_073)):
+        with pytest.raises(InvalidInput, match="has 131073 characters; at most 131072"):
+            await made.score(ScoreRequest(query=query, documents=[document]))
+
+
 async def test_the_time_of_a_request_is_told(ran: Any) -> None:
     seen: list[tuple[str, float]] = []
     observed = {"observe": lambda adapter, seconds: seen.append((adapter, seconds))}

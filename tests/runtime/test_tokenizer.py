@@ -13,7 +13,7 @@ from tokenizers import models, pre_tokenizers, processors
 from kubeembed_api.reasons import Reason
 from kubeembed_runtime.errors import InvalidInput, StartFailed
 from kubeembed_runtime.model.recipes import MultivectorRecipe
-from kubeembed_runtime.model.tokenizer import Tokenizer
+from kubeembed_runtime.model.tokenizer import SLICE, Tokenizer
 from kubeembed_runtime.requests import Chunk, Chunking, Pair, Truncate
 from kubeembed_runtime.tokens import Framing, Tokens
 
@@ -102,6 +102,14 @@ def test_a_long_text_is_cut_at_the_wanted_end(
     numbers = {n: bare(tokenizer([str(n + 1)])[0])[1] for n in range(1, 10)}
     found = tokenizer([text], Framing(prompt=prompt, truncate=truncate))
     assert bare(found[0])[1:-1] == [i if i == HELLO else numbers[i] for i in ids]
+
+
+def test_many_inputs_are_read_in_slices_and_keep_their_places(tokenizer: Tokenizer) -> None:
+    texts = ["hello " * (1 + place % 3) for place in range(2 * SLICE + 1)]
+    assert tokenizer(texts) == [tokenizer([text])[0] for text in texts]
+    texts[SLICE + 5] = "hello " * 9
+    with pytest.raises(InvalidInput, match=f"input {SLICE + 5} has 11 tokens"):
+        tokenizer(texts, Framing(truncate="refuse"))
 
 
 def test_a_long_text_is_refused_where_it_may_not_be_cut(minilm: Path) -> None:

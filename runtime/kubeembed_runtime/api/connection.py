@@ -20,6 +20,22 @@ MAX_HEAD_BYTES = 64 * 1024
 #: From the first byte of a head to its last.
 HEAD_SECONDS = 30.0
 
+#: Of one server. Each may hold some 0.3 MB of what it has read before a request takes it.
+MAX_CONNECTIONS = 2048
+
+#: Requests that one connection may have waiting; a client that pipelines has a dozen.
+MAX_PIPELINED = 256
+
+_FULL_BODY = (
+    b'{"message":"%d connections are open, none of them idle; retry in 1 s",'
+    b'"error":{"message":"all connections are taken","type":"server_error","param":null,'
+    b'"code":"too_many_connections"}}'
+) % MAX_CONNECTIONS
+_FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n"
+    b"x-sie-error-code: QUEUE_FULL\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
+) % (len(_FULL_BODY), _FULL_BODY)
+
 _TOO_LARGE = b"the headers are larger than %d bytes" % MAX_HEAD_BYTES
 _REFUSAL = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain; charset=utf-8\r\n"
@@ -28,10 +44,14 @@ _REFUSAL = (
 
 
 class State(ServerState):
-    """What the connections of a server share. draining: the end has begun; closed: no new request is read."""
+    """What the connections of a server share. draining: the end has begun; closed: no new request is read.
 
-    def __init__(self) -> None:
+    most: connections that may be open.
+    """
+
+    def __init__(self, most: int = MAX_CONNECTIONS) -> None:
         super().__init__()
+        self.most = most
         self.draining = self.closed = False
 
 
@@ -48,13 +68,18 @@ class Connection(HttpToolsProtocol):
         self._head_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
         self._unwritten = 0
+        self._idle_since = self.loop.time()
         self._last: RequestResponseCycle | None = (
             None  # what the connection ends with, as far as known
         )
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(LingeringTransport(transport, self.loop))
-        self._await_request()
+        if len(self.connections) > self.server_state.most and not self._make_room():
+            self.transport.write(_FULL)
+            self.transport.close()
+        else:
+            self._await_request()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.transport.lost()
@@ -68,6 +93,8 @@ class Connection(HttpToolsProtocol):
             return
         heads = self._heads
         super().data_received(data)
+        if len(self.pipeline) > MAX_PIPELINED:
+            self.transport.abort()
         if self.transport.is_closing():
             return
         if not self._begun:
@@ -92,6 +119,10 @@ class Connection(HttpToolsProtocol):
         super().on_headers_complete()
         if self.server_state.draining:
             self._end_with(self.cycle)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._idle_since = self.loop.time()
 
     def drain(self) -> None:
         """The next reply is the last, or what follows the requests that are here already."""
@@ -121,6 +152,20 @@ class Connection(HttpToolsProtocol):
     def _idle(self) -> bool:
         """Is there no request whose reply is still to be written?"""
         return self.cycle is None or self.cycle.response_complete
+
+    def _make_room(self) -> bool:
+        """Closes the connection that has asked nothing for longest: its client opens another when it asks."""
+        idle = [one for one in self.connections if isinstance(one, Connection) and one._can_go]
+        others = [one for one in idle if one is not self]
+        if not others:
+            return False
+        oldest: Connection = min(others, key=lambda one: one._idle_since)
+        oldest.transport.close_idle()
+        return True
+
+    @property
+    def _can_go(self) -> bool:
+        return self._idle and not self.transport.is_closing()
 
     def _end_with(self, cycle: RequestResponseCycle) -> None:
         """The reply to this one closes the connection, and not the one before, if that can be helped."""

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import msgspec
@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from kubeembed_runtime.api.body import ClientGone
+from kubeembed_runtime.api.body import HOLD, Bodies, ClientGone, Hold
 from kubeembed_runtime.api.edge import (
     MATCH_HEADER,
     OPEN,
@@ -58,6 +58,7 @@ class Service:
     lifecycle: Lifecycle
     metrics: Metrics
     edge: Edge = OPEN
+    bodies: Bodies = field(default_factory=Bodies)
 
 
 def route(
@@ -85,6 +86,7 @@ def route(
         headers = request.headers
         called = request_id(headers.get(REQUEST_ID_HEADER))
         wanted = headers.get(MATCH_HEADER) if computes else None
+        request.scope[HOLD] = hold = Hold(service.bodies)
         try:
             if keys is not None:
                 keys.check(headers.get("authorization"))
@@ -97,6 +99,8 @@ def route(
         except Exception as error:
             response = _refused(error, request.scope.get(_WORDS, refuse), called)
             _add_headers(response, lifecycle)
+        finally:
+            hold.end()
         response.raw_headers.extend((name, called.encode()) for name in ids)
         service.metrics.count_request(contract, response.status_code, time.perf_counter() - begun)
         return response

@@ -13,11 +13,12 @@ from starlette.routing import Route
 
 from kubeembed_api.report import RuntimeInfo
 from kubeembed_runtime.api import limits
-from kubeembed_runtime.api.body import MAX_BODY_BYTES
+from kubeembed_runtime.api.body import MAX_BODIES_BYTES, MAX_BODY_BYTES
 from kubeembed_runtime.api.contract import Operation, Service, json_reply, route
 from kubeembed_runtime.api.openai_errors import refuse
 from kubeembed_runtime.errors import UnknownModel
 from kubeembed_runtime.lifecycle import Lifecycle
+from kubeembed_runtime.sizes import longest
 
 CONTRACT = "models"
 
@@ -47,12 +48,18 @@ class Routing(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class Limits(msgspec.Struct, kw_only=True):
-    """What one request may be. max_tokens: of one input; longer ones are cut, unless told otherwise."""
+    """What one request may be. max_tokens: of one input; longer ones are cut, unless told otherwise.
+
+    max_characters: of one text; more where it is cut into chunks. max_bodies_bytes: of all requests together.
+    """
 
     max_inputs: int = limits.MAX_INPUTS
     max_tokens_per_request: int = limits.MAX_TOKENS
     max_body_bytes: int = MAX_BODY_BYTES
+    max_bodies_bytes: int = MAX_BODIES_BYTES
     max_tokens: int | None = None
+    max_characters: int | None = None
+    max_characters_chunked: int | None = None
 
 
 class Details(msgspec.Struct, kw_only=True):
@@ -163,7 +170,11 @@ def info(lifecycle: Lifecycle) -> Info:
 
 def _details(known: RuntimeInfo) -> Details:
     return Details(
-        limits=Limits(max_tokens=known.max_tokens),
+        limits=Limits(
+            max_tokens=known.max_tokens,
+            max_characters=longest(known.max_tokens),
+            max_characters_chunked=longest(known.max_tokens, chunked=True),
+        ),
         prompts=known.prompts,
         labels=known.labels,
         instructed=known.instructed,

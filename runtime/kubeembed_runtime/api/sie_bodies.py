@@ -4,7 +4,7 @@ Options that this server does not know are refused, not ignored: each of them wo
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Literal, TypeVar, get_args
 
 import msgspec
 from starlette.requests import Request
@@ -12,6 +12,7 @@ from starlette.requests import Request
 from kubeembed_runtime.api.body import BadBody, read_body
 from kubeembed_runtime.api.limits import MAX_INPUTS, check_count
 from kubeembed_runtime.api.sie_arrays import Dtype
+from kubeembed_runtime.api.structure import MAX_CONTAINERS
 from kubeembed_runtime.errors import InvalidInput
 from kubeembed_runtime.requests import Truncate
 
@@ -29,18 +30,25 @@ OutputType = Literal["dense", "sparse", "multivector"]
 T = TypeVar("T")
 
 
+#: The name of an item's property, and what nobody here reads: left undecoded, whatever its size.
+Metadata = Annotated[dict[str, msgspec.Raw], msgspec.Meta(max_length=1024)]
+
+#: A medium that is not there, in JSON and msgpack: null, or an empty list.
+ABSENT = (b"null", b"[]", b"\xc0", b"\x90")
+
+
 class Item(msgspec.Struct, forbid_unknown_fields=True):
     """A text, with an id that comes back. `content` is another name of `text`."""
 
     id: str | None = None
     text: str | None = None
     content: str | None = None
-    metadata: dict[str, Any] | None = None
-    images: Any = None
-    audio: Any = None
-    video: Any = None
-    document: Any = None
-    multivector: Any = None
+    metadata: Metadata | None = None
+    images: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    audio: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    video: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    document: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    multivector: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 class Options(msgspec.Struct, forbid_unknown_fields=True):
@@ -70,9 +78,13 @@ class Params(msgspec.Struct, forbid_unknown_fields=True):
     options: Options | None = None
 
 
-#: Their count is checked apart, so that the error can say how many are allowed.
+#: Their count is checked apart, so that the error can say how many there are; msgspec keeps it from being
+#: millions, which it refuses in msgpack before it makes any.
 Items = Annotated[
-    list[Item], msgspec.Meta(extra_json_schema={"minItems": 1, "maxItems": MAX_INPUTS})
+    list[Item],
+    msgspec.Meta(
+        max_length=MAX_CONTAINERS, extra_json_schema={"minItems": 1, "maxItems": MAX_INPUTS}
+    ),
 ]
 
 
@@ -117,7 +129,7 @@ def texts(items: Sequence[Item], field: str = "items") -> list[str]:
 
 def text(item: Item, where: str) -> str:
     """Raises InvalidInput where there is none, or anything else is to be read."""
-    others = [name for name in OTHER_MEDIA if getattr(item, name) not in (None, [])]
+    others = [name for name in OTHER_MEDIA if _is_there(getattr(item, name))]
     if others:
         raise InvalidInput("inputs", f"{where} has {', '.join(others)}; this model reads text only")
     if item.text is not None and item.content is not None:
@@ -126,6 +138,10 @@ def text(item: Item, where: str) -> str:
     if found is None:
         raise InvalidInput("inputs", f"{where} has no text; send text")
     return found
+
+
+def _is_there(medium: msgspec.Raw | msgspec.UnsetType) -> bool:
+    return medium is not msgspec.UNSET and bytes(medium) not in ABSENT
 
 
 def adapter(options: Options, asked: str | None, allowed: Sequence[str]) -> str | None:

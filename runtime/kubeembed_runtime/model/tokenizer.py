@@ -22,6 +22,10 @@ from kubeembed_runtime.model.vocabulary import Vocabulary
 from kubeembed_runtime.requests import Chunk, Chunking, Input, Pair, Side, Truncate
 from kubeembed_runtime.tokens import PLAIN, Framing, Tokens
 
+#: Inputs whose whole texts are held as tokens at once; afterwards only what the model reads is. 16 MiB of
+#: texts are 300 MB of them.
+SLICE = 64
+
 
 class Tokenizer:
     """Safe to call from several threads at once; releases the interpreter's lock while it works."""
@@ -77,12 +81,19 @@ class Tokenizer:
         """One for each input, or one for each chunk. Raises InvalidInput."""
         if framing.chunking is not None:
             return self._chunks(inputs, framing, framing.chunking)
+        found = []
+        for start in range(0, len(inputs), SLICE):
+            found += self._slice(inputs[start : start + SLICE], start, framing)
+        return found
+
+    def _slice(self, inputs: Sequence[Input], start: int, framing: Framing) -> list[Tokens]:
+        """start: the place of the first in its request."""
         texts = dict.fromkeys(self._texts(inputs, framing.prompt))
         encodings: list[Encoding] = self._fast.encode_batch_fast(
             list(texts), add_special_tokens=False
         )
         read = dict(zip(texts, encodings, strict=True))
-        return [self._one(given, index, read, framing) for index, given in enumerate(inputs)]
+        return [self._one(given, index, read, framing) for index, given in enumerate(inputs, start)]
 
     def _texts(self, inputs: Sequence[Input], prompt: str) -> list[str]:
         """Each text that has to be read. The query of many pairs is read once."""
