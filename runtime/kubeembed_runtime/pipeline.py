@@ -141,8 +141,8 @@ class Pipeline:
     async def score(self, request: ScoreRequest) -> Scored:
         """Raises RequestFailed; InvalidInput where the model gives neither scores nor multi-vectors."""
         pairs = reads_pairs(self.info)
-        texts = [request.query, *request.documents]
-        size = count_characters(texts, longest(self.info.max_tokens))
+        most = longest(self.info.max_tokens)
+        size = count_characters(request.queries, most) + count_characters(request.documents, most)
         adapter = await self._adapter(request.adapter)
         prompting = Prompting(side="query", instruction=request.instruction)
         query = Framing(self._prompts.before(prompting), "query", request.truncate)
