@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 
+from kubeembed_runtime.adapters import Adapter
 from kubeembed_runtime.errors import InvalidInput
-from kubeembed_runtime.requests import Adapter, EncodeRequest, Item, Kind, ScoreRequest
+from kubeembed_runtime.requests import EncodeRequest, Item, Kind, ScoreRequest
 from kubeembed_runtime.tokens import Framing, Tokens
 
 

@@ -9,7 +9,7 @@ import time
 from enum import StrEnum
 
 from kubeembed_runtime.errors import Loading, UnknownModel
-from kubeembed_runtime.requests import Model
+from kubeembed_runtime.protocols import Model
 
 logger = logging.getLogger(__name__)
 

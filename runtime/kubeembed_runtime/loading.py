@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.placed import PlacedAdapter
 from kubeembed_api.report import RuntimeInfo
+from kubeembed_runtime.adapters import Adapters
 from kubeembed_runtime.batcher import Batcher
 from kubeembed_runtime.errors import AdapterRefused
 from kubeembed_runtime.items import items
 from kubeembed_runtime.pipeline import MAX_TOKENIZING, Pipeline
 from kubeembed_runtime.prompts import Prompts
-from kubeembed_runtime.requests import Adapters, BatchRun
+from kubeembed_runtime.requests import BatchRun
 from kubeembed_runtime.tokens import PLAIN
 from kubeembed_runtime.weights import open_adapter, open_weights
 

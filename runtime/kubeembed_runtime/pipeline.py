@@ -15,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 
 from kubeembed_api.report import RuntimeInfo
+from kubeembed_runtime.adapters import Adapter, Adapters
 from kubeembed_runtime.batcher import Batcher
 from kubeembed_runtime.errors import QueueFull
 from kubeembed_runtime.items import count_tokens, items
@@ -23,8 +24,6 @@ from kubeembed_runtime.offers import check, reads_pairs
 from kubeembed_runtime.prompts import Prompts
 from kubeembed_runtime.requests import (
     UNPROMPTED,
-    Adapter,
-    Adapters,
     Encoded,
     EncodeRequest,
     Item,
@@ -56,7 +55,7 @@ LONG_CHARACTERS = 65_536
 
 
 class Pipeline:
-    """The loaded model, as kubeembed_runtime.requests.Model."""
+    """The loaded model, as kubeembed_runtime.protocols.Model."""
 
     def __init__(
         self,

@@ -5,16 +5,14 @@ scheduling and model know each other through these values alone.
 """
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from kubeembed_api import document
-from kubeembed_api.report import RuntimeInfo
+from kubeembed_runtime.adapters import Adapter
 
 #: What a model gives for a text; "score" is for a pair of texts as well.
 #: "tokens": the hidden state of each token, special ones included, before any pooling or projection.
@@ -107,65 +105,6 @@ class ScoreRequest:
     def queries(self) -> Sequence[str]:
         """Of one, or of as many as there are documents."""
         return [self.query] if isinstance(self.query, str) else self.query
-
-
-class Adapter(Protocol):
-    """A loaded LoRA adapter. Whoever holds the value can use it, also after it was replaced or removed."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def fingerprint(self) -> str:
-        """That of the vectors which it makes of the base."""
-        ...
-
-    @property
-    def base(self) -> str | None:
-        """The model that it was trained on, as its files say."""
-        ...
-
-    @property
-    def bytes(self) -> int: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AdapterState:
-    """An adapter that requests may name. `loaded` is None while its tensors are not in memory.
-
-    problem: why it could not be loaded when it was last tried.
-    """
-
-    name: str
-    folder: Path
-    loaded: Adapter | None
-    problem: str | None = None
-
-
-class Adapters(Protocol):
-    """The adapters of a model. From any thread; changes happen one after another."""
-
-    @property
-    def names(self) -> tuple[str, ...]: ...
-
-    @property
-    def states(self) -> tuple[AdapterState, ...]: ...
-
-    def find(self, name: str) -> "Adapter | Future[Adapter]":
-        """At once where it is loaded. Raises UnknownModel; the future raises AdapterRefused."""
-        ...
-
-    def declare(self, name: str, folder: Path) -> None:
-        """As `put`, but it is loaded when it is first asked for, and refused then."""
-        ...
-
-    def put(self, name: str, folder: Path) -> "Future[Adapter]":
-        """Loads and declares it, in the place of one of its name. The future raises AdapterRefused."""
-        ...
-
-    def remove(self, name: str) -> "Future[None]":
-        """The future raises UnknownModel."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -282,43 +221,3 @@ class BatchRun:
     device_seconds: float
     queue_seconds: Sequence[tuple[str, float]]
     failed: bool
-
-
-class Model(Protocol):
-    """A loaded model, as the contracts see it."""
-
-    @property
-    def info(self) -> RuntimeInfo: ...
-
-    @property
-    def adapters(self) -> tuple[str, ...]:
-        """The names of those that may be asked for."""
-        ...
-
-    @property
-    def registry(self) -> Adapters: ...
-
-    @property
-    def alive(self) -> bool:
-        """False once the device thread has ended: nothing will be answered any more."""
-        ...
-
-    async def encode(self, request: EncodeRequest) -> Encoded:
-        """Raises RequestFailed."""
-        ...
-
-    async def score(self, request: ScoreRequest) -> Scored:
-        """Raises RequestFailed."""
-        ...
-
-    async def tokenize(
-        self, texts: Sequence[str], *, special: bool = True, prompting: Prompting = UNPROMPTED
-    ) -> Sequence[Sequence[Token]]:
-        """The tokens of each text, uncut. Raises RequestFailed."""
-        ...
-
-    async def decode(
-        self, ids: Sequence[Sequence[int]], *, skip_special: bool = True
-    ) -> Sequence[str]:
-        """The text of each. Raises RequestFailed; InvalidInput for ids that the vocabulary lacks."""
-        ...

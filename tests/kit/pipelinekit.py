@@ -7,19 +7,11 @@ from typing import Any
 import numpy as np
 
 from kubeembed_api.report import RuntimeInfo
+from kubeembed_runtime.adapters import Adapter
 from kubeembed_runtime.batcher import Batcher
 from kubeembed_runtime.errors import UnknownModel
 from kubeembed_runtime.pipeline import Pipeline
-from kubeembed_runtime.requests import (
-    Adapter,
-    Chunk,
-    Input,
-    Item,
-    Output,
-    Pair,
-    Sparse,
-    Token,
-)
+from kubeembed_runtime.requests import Chunk, Input, Item, Output, Pair, Sparse, Token
 from kubeembed_runtime.tokens import Framing, Tokens
 
 Device = Callable[[Sequence[Item]], list[Output]]

@@ -46,7 +46,7 @@ INFO = RuntimeInfo(
 
 @dataclass(slots=True)
 class StubModel:
-    """A Model of requests.py as far as embeddings need one."""
+    """A Model of protocols.py as far as embeddings need one."""
 
     seconds: float = 0.0
     waiting_tokens: int = 0

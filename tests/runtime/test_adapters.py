@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from kubeembed_runtime.adapters import AdapterState
 from kubeembed_runtime.errors import AdapterRefused, UnknownModel
 from kubeembed_runtime.model.adapters import LoraAdapters
 from kubeembed_runtime.model.lora import LoraAdapter
-from kubeembed_runtime.requests import AdapterState
 
 ONE, TWO, BAD = Path("/one"), Path("/two"), Path("/bad")
 

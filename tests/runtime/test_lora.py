@@ -21,12 +21,13 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 
 from kubeembed_api.document import parse
+from kubeembed_runtime.adapters import Adapter
 from kubeembed_runtime.errors import AdapterRefused, UnknownModel
 from kubeembed_runtime.model.adaptable import adapters_of
 from kubeembed_runtime.model.adapters import LoraAdapters
 from kubeembed_runtime.model.encoder import Encoder, load
 from kubeembed_runtime.model.lora import LoraAdapter
-from kubeembed_runtime.requests import Adapter, Item
+from kubeembed_runtime.requests import Item
 
 #: PEFT asks transformers in a way that transformers has given up.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")

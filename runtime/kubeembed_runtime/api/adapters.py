@@ -12,11 +12,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from kubeembed_runtime.adapters import Adapter, AdapterState
 from kubeembed_runtime.api.body import BadBody, read_body
 from kubeembed_runtime.api.contract import json_reply
 from kubeembed_runtime.errors import AdapterRefused, Loading, UnknownModel
 from kubeembed_runtime.lifecycle import Lifecycle
-from kubeembed_runtime.requests import Adapter, AdapterState
 
 #: As the document has names.
 _Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]

@@ -13,9 +13,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from kubeembed_runtime.adapters import Adapter, AdapterState
 from kubeembed_runtime.errors import AdapterRefused, UnknownModel
 from kubeembed_runtime.model.lora import LoraAdapter
-from kubeembed_runtime.requests import Adapter, AdapterState
 
 logger = logging.getLogger(__name__)
 

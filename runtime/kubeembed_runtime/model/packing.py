@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from kubeembed_runtime.requests import Adapter, Item
+from kubeembed_runtime.adapters import Adapter
+from kubeembed_runtime.requests import Item
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
