@@ -4,6 +4,8 @@ import os
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from clientkit import QUIET, python
 from runtimekit import Process
 
@@ -19,6 +21,7 @@ PHASES = ("--phases", "coverage,fuzzing", "--max-examples", "10", "--seed", "1",
 ARGUMENTS = (*PHASES, "--request-timeout", "120")
 
 
+@pytest.mark.timeout(700)
 def test_no_answer_is_outside_of_the_description(serving: Process, tmp_path: Path) -> None:
     tool = python("schemathesis").parent / "st"
     where, unpacked = f"{serving.url}/openapi.json", tmp_path / "unpacked"

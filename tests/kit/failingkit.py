@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import uvicorn
 
+from fakekit import FakeModel
 from kubeembed_api.report import RuntimeInfo
 from kubeembed_runtime.api.app import public_app
 from kubeembed_runtime.api.edge import Edge, Keys
@@ -25,7 +25,7 @@ from kubeembed_runtime.errors import (
     QueueFull,
 )
 from kubeembed_runtime.lifecycle import Lifecycle
-from kubeembed_runtime.requests import Encoded, EncodeRequest, Output, Scored, ScoreRequest
+from kubeembed_runtime.requests import Input
 
 FAILURES = {
     "full": QueueFull(9, 8, 1.0),
@@ -38,32 +38,22 @@ FAILURES = {
 }
 
 
+INFO = RuntimeInfo(
+    name="bge", dimensions=3, max_tokens=8, dtype="float32", device="cpu", fingerprint="f"
+)
+
+
 @dataclass
-class Failing:
+class Failing(FakeModel):
     """Fails for a text, or a query, "WORD N" its first N times, in the way of the word."""
 
-    info: RuntimeInfo = field(
-        default_factory=lambda: RuntimeInfo(
-            name="bge", dimensions=3, max_tokens=8, dtype="float32", device="cpu", fingerprint="f"
-        )
-    )
-    adapters: tuple[str, ...] = ()
-    alive: bool = True
-    failed: Counter[str] = field(default_factory=Counter)
+    info: RuntimeInfo = INFO
+    failed: Counter[Input] = field(default_factory=Counter)
 
-    async def encode(self, request: EncodeRequest) -> Encoded:
-        (text,) = request.inputs
-        self._stumble(str(text))
-        return Encoded(outputs=[Output(dense=np.ones(3, np.float32))], tokens=1)
-
-    async def score(self, request: ScoreRequest) -> Scored:
-        self._stumble(request.query)
-        return Scored(scores=np.ones(len(request.documents), np.float32), tokens=1)
-
-    def _stumble(self, text: str) -> None:
-        word, times = text.split()[:2]
-        if self.failed[text] < int(times):
-            self.failed[text] += 1
+    def check(self, given: Input) -> None:
+        word, times = str(given).split()[:2]
+        if self.failed[given] < int(times):
+            self.failed[given] += 1
             raise FAILURES[word]
 
 

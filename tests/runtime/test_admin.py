@@ -70,6 +70,9 @@ async def test_info_is_the_operator_s_to_read(
         "revision": None,
         "labels": [],
         "instructed": False,
+        "maxConcurrentRequests": None,
+        "maxBatchTokens": None,
+        "tokenizerThreads": None,
     }
 
 

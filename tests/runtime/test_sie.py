@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from fakekit import FakeModel
 from kubeembed_api.report import RuntimeInfo
 from kubeembed_runtime.api.app import public_app
 from kubeembed_runtime.api.body import MAX_BODY_BYTES
@@ -24,11 +25,10 @@ from kubeembed_runtime.errors import (
 )
 from kubeembed_runtime.lifecycle import Lifecycle
 from kubeembed_runtime.requests import (
-    Encoded,
     EncodeRequest,
+    Input,
     Output,
     Prompting,
-    Scored,
     ScoreRequest,
     Sparse,
     Timing,
@@ -51,37 +51,24 @@ INFO: dict[str, Any] = {
 
 
 @dataclass
-class Every:
+class Every(FakeModel):
     """Gives every kind; the vector of a text is its length, 0 and minus its length."""
 
     info: RuntimeInfo = field(default_factory=lambda: RuntimeInfo(**INFO))
     adapters: tuple[str, ...] = ("legal", "medical")
-    alive: bool = True
-    failure: Exception | None = None
-    asked: list[Any] = field(default_factory=list)
+    timing: Timing = TIMING
 
-    async def encode(self, request: EncodeRequest) -> Encoded:
-        self._ask(request)
-        outputs = [_output(request, len(str(text))) for text in request.inputs]
-        mark = "beef" if request.adapter else None
-        return Encoded(outputs=outputs, tokens=7, fingerprint=mark, timing=TIMING)
-
-    async def score(self, request: ScoreRequest) -> Scored:
-        self._ask(request)
-        scores = np.array([len(text) for text in request.documents], np.float32)
-        return Scored(scores=scores, tokens=9, timing=TIMING)
-
-    def _ask(self, request: Any) -> None:
-        self.asked.append(request)
-        if self.failure is not None:
-            raise self.failure
-
-
-def _output(request: EncodeRequest, size: int) -> Output:
-    vector = np.array([size, 0, -size], np.float32)
-    sparse = Sparse(indices=np.array([5, 9], np.int32), values=np.array([0.5, size], np.float32))
-    given = {"dense": vector, "sparse": sparse, "multivector": np.stack([vector, vector / 2])}
-    return Output(**{kind: given[kind] for kind in request.outputs or ()})  # type: ignore[arg-type]
+    def output(self, request: EncodeRequest, given: Input) -> Output:
+        size = len(given)
+        vector = np.array([size, 0, -size], np.float32)
+        indices, weights = np.array([5, 9], np.int32), np.array([0.5, size], np.float32)
+        return Output(
+            dense=vector if "dense" in request.outputs else None,
+            sparse=Sparse(indices=indices, values=weights) if "sparse" in request.outputs else None,
+            multivector=np.stack([vector, vector / 2])
+            if "multivector" in request.outputs
+            else None,
+        )
 
 
 @pytest.fixture
@@ -132,7 +119,7 @@ async def test_a_reply_in_msgpack_has_arrays_with_binary_keys(client: httpx.Asyn
         "inference_ms",
         "postprocessing_ms",
     }
-    assert reply == {"model": "bge", "usage": {"input_tokens": 7}}
+    assert reply == {"model": "bge", "usage": {"input_tokens": 3}}
 
 
 async def test_a_reply_in_json_has_lists(client: httpx.AsyncClient) -> None:
@@ -168,7 +155,7 @@ async def test_headers_say_what_was_counted_and_how_long_it_took(client: httpx.A
     body, called = {"items": [{"text": "one"}]}, {"x-request-id": "mine"}
     headers = (await client.post(ENCODE, json=body, headers=called)).headers
     assert headers["x-sie-request-id"] == headers["x-request-id"] == "mine"
-    assert headers["x-sie-units-input-tokens"] == "7"
+    assert headers["x-sie-units-input-tokens"] == "3"
     assert headers["x-tokenization-time"] == "1.00"
     assert headers["x-queue-time"] == "2.00"
     assert headers["x-inference-time"] == "3.00"
@@ -282,13 +269,13 @@ async def test_scores_are_ranked_and_name_their_items(
         "model": "bge",
         "query_id": "q",
         "scores": [
-            {"item_id": "long", "score": 4.0, "rank": 0},
-            {"item_id": "item-0", "score": 2.0, "rank": 1},
-            {"item_id": "item-2", "score": 2.0, "rank": 2},
+            {"item_id": "long", "score": pytest.approx(0.5986877), "rank": 0},
+            {"item_id": "item-0", "score": pytest.approx(0.549834), "rank": 1},
+            {"item_id": "item-2", "score": pytest.approx(0.549834), "rank": 2},
         ],
-        "usage": {"input_tokens": 9},
+        "usage": {"input_tokens": 8},
     }
-    assert model.asked == [
+    assert model.scored == [
         ScoreRequest(
             query="?",
             documents=["aa", "aaaa", "bb"],
@@ -465,7 +452,7 @@ async def test_what_is_wrong_is_refused_with_the_fix(
 ) -> None:
     reply = await client.post(path, content=msgspec.msgpack.encode(body), headers=MSGPACK)
     check(reply, status, code, param, said)
-    assert model.asked == []
+    assert (model.asked, model.scored) == ([], [])
 
 
 def check(reply: httpx.Response, status: int, code: str, param: str | None, said: str) -> Any:

@@ -1,7 +1,6 @@
 """TEI's contract over the real application, with a fake model behind it."""
 
 import asyncio
-from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 
 from kubeembed_runtime.api.tei_vertex import AT_A_TIME
-from kubeembed_runtime.requests import Encoded, EncodeRequest, Pair
+from kubeembed_runtime.requests import Pair
 
 VECTOR = [3.0, 3.0, 3.0]
 
@@ -159,15 +158,8 @@ async def test_vertex_answers_each_instance_as_its_own_body_calls_for(
 
 
 async def test_vertex_says_which_fingerprints_its_vectors_have(
-    client: httpx.AsyncClient, fake_model: Any, monkeypatch: pytest.MonkeyPatch
+    client: httpx.AsyncClient, fake_model: Any
 ) -> None:
-    encode = fake_model.encode
-
-    async def adapted(request: EncodeRequest) -> Encoded:
-        mark = None if request.adapter is None else "beef"
-        return replace(await encode(request), fingerprint=mark)
-
-    monkeypatch.setattr(fake_model, "encode", adapted)
     fake_model.adapters = ("legal",)
     base, legal = {"inputs": "a"}, {"inputs": "a", "model": "minilm:legal"}
     for instances, told in (

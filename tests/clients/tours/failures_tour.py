@@ -89,7 +89,7 @@ def cohere_comes_again() -> None:
         seen = Counted()
         reply = made("key", base_url=FAILING, httpx_client=seen.sync).embed(**sent)
         vectors = getattr(reply.embeddings, "float_", reply.embeddings)
-        assert (seen.statuses, vectors) == ([429, 200], [[1.0] * 3]), seen.statuses
+        assert (seen.statuses, vectors) == ([429, 200], [[15.0] * 3]), seen.statuses
         seen = Counted()
         client = made("key", base_url=FAILING, httpx_client=seen.sync)
         ranked = client.rerank(model="bge", query=f"full 1 {made.__name__}", documents=["a"])
