@@ -4,6 +4,7 @@ Ready repeats the first condition that is not as it should be. Messages hold not
 pass (counts, back-offs), because each change of a message is a write and a line in somebody's log.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
@@ -12,6 +13,7 @@ from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.names import endpoint
 from kubeembed_api.podreasons import Trouble, shortened, trouble
 from kubeembed_api.reasons import Reason
+from kubeembed_operator.adapterstatus import AdapterStatus, first_amiss
 from kubeembed_operator.kinds import Manifest
 from kubeembed_operator.manifests.serving import wanted_replicas
 from kubeembed_operator.observed import Observed
@@ -39,13 +41,17 @@ class Condition:
 
 
 def conditions(
-    model: EmbeddingModel, weights: Weights, observed: Observed, now: datetime
+    model: EmbeddingModel,
+    weights: Weights,
+    observed: Observed,
+    now: datetime,
+    adapters: Sequence[AdapterStatus] = (),
 ) -> tuple[Condition, ...]:
     """WeightsReady, Available, AdaptersReady, Asleep and, first, Ready."""
     parts = (
         weights_ready(model, weights, observed, now),
         available(model, weights, observed),
-        Condition("AdaptersReady", "True", Reason.NO_ADAPTERS, "the model has no adapters"),
+        adapters_ready(adapters),
     )
     asleep = _asleep(model, observed)
     return (_ready(model, parts, observed), *parts, asleep)
@@ -81,6 +87,17 @@ def available(model: EmbeddingModel, weights: Weights, observed: Observed) -> Co
     if found is not None:
         return Condition("Available", "False", found.reason, found.message)
     return Condition("Available", "False", Reason.STARTING, "pods are starting")
+
+
+def adapters_ready(adapters: Sequence[AdapterStatus]) -> Condition:
+    if not adapters:
+        message = "the model has no adapters"
+        return Condition("AdaptersReady", "True", Reason.NO_ADAPTERS, message)
+    amiss = first_amiss(adapters)
+    if amiss is None:
+        return Condition("AdaptersReady", "True", Reason.LOADED, "every pod serves every adapter")
+    message = f"adapter {amiss.state.name}: {amiss.message}"
+    return Condition("AdaptersReady", "False", amiss.reason, shortened(message))
 
 
 def pod_trouble(observed: Observed) -> Trouble | None:

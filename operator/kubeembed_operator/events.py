@@ -20,7 +20,15 @@ NOTE_LIMIT = 1024
 #: Events that wait to be sent.
 WAITING = 1000
 #: Not ready, but nothing that anybody has to do something about.
-ON_THE_WAY = frozenset({Reason.PENDING, Reason.FETCHING, Reason.STARTING, Reason.SCALED_TO_ZERO})
+ON_THE_WAY = frozenset(
+    {
+        Reason.PENDING,
+        Reason.FETCHING,
+        Reason.STARTING,
+        Reason.LOADING,
+        Reason.SCALED_TO_ZERO,
+    }
+)
 
 
 class Recorder:

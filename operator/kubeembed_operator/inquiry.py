@@ -4,18 +4,22 @@ Answers are a help and never a need. Each comes with the seconds after which to 
 """
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.podreasons import Trouble, ready, shortened
 from kubeembed_api.reasons import Reason
 from kubeembed_api.report import RuntimeInfo
+from kubeembed_operator.adapters import AdapterState, concluded, offered, ready_pods
 from kubeembed_operator.cluster import Cluster
 from kubeembed_operator.conditions import age
+from kubeembed_operator.fetches import has_pods
 from kubeembed_operator.kinds import Manifest
 from kubeembed_operator.observed import Observed
 from kubeembed_operator.pods import Pods
+from kubeembed_operator.pushing import Known, push, verdicts
 from kubeembed_operator.status import coarse
 from kubeembed_operator.weights import Weights, recorded, with_progress
 
@@ -37,6 +41,7 @@ class Memory:
     info: RuntimeInfo | None = None
     info_template: str | None = None
     info_tries: int = 0
+    adapters: Known = field(default_factory=Known)
 
 
 class Inquiry:
@@ -55,8 +60,8 @@ class Inquiry:
         if weights.copy is not None or weights.job is None:
             return weights, before, None
         if weights.pod is None:
-            weights = await self._without_pod(weights)
-            return weights, before, self._stuck_poll(weights.job)
+            found = weights.trouble or await self._without_pod(weights.job)
+            return replace(weights, trouble=found), before, self._stuck_poll(weights.job)
         answer = await self._pods.progress(weights.pod)
         if answer is None:
             return weights, before, PROGRESS_POLL
@@ -66,21 +71,39 @@ class Inquiry:
             memory.progress_written = now
         return with_progress(weights, answer), told, PROGRESS_POLL
 
-    def _stuck_poll(self, job: Manifest | None) -> float:
-        young = job is not None and age(job, self._clock()) < STUCK_YOUNG
-        return STUCK_POLL if young else STUCK_POLL_SLOW
+    async def adapters(
+        self,
+        model: EmbeddingModel,
+        states: Sequence[AdapterState],
+        observed: Observed,
+        memory: Memory,
+    ) -> tuple[tuple[AdapterState, ...], float | None]:
+        """Tells the pods that are ready what to serve: (what is known after it, seconds to the next look)."""
+        polls = [await self._stuck(state) for state in states]
+        wanted = offered(model, states)
+        again = await push(self._pods, ready_pods(observed), wanted, memory.adapters)
+        known = concluded(
+            (state for state, _ in polls), verdicts(wanted, memory.adapters), observed
+        )
+        waits = [again, *(poll for _, poll in polls)]
+        return known, min((each for each in waits if each is not None), default=None)
 
-    async def _without_pod(self, weights: Weights) -> Weights:
+    async def _stuck(self, state: AdapterState) -> tuple[AdapterState, float | None]:
+        fetch = state.fetch
+        if fetch is None or fetch.report is not None or fetch.spent or fetch.pod is not None:
+            return state, None
+        found = fetch.trouble or await self._without_pod(fetch.job)
+        return replace(state, fetch=replace(fetch, trouble=found)), self._stuck_poll(fetch.job)
+
+    def _stuck_poll(self, job: Manifest) -> float:
+        return STUCK_POLL if age(job, self._clock()) < STUCK_YOUNG else STUCK_POLL_SLOW
+
+    async def _without_pod(self, job: Manifest) -> Trouble | None:
         """A Job does not say in its status why it has no pod; its Event does."""
-        job = weights.job
-        if job is None or weights.trouble is not None or _has_pods(job):
-            return weights
-        if age(job, self._clock()) < STUCK_POLL:
-            return weights
+        if has_pods(job) or age(job, self._clock()) < STUCK_POLL:
+            return None
         message = await self._cluster.last_event(job, "FailedCreate")
-        if message is None:
-            return weights
-        return replace(weights, trouble=Trouble(Reason.PODS_FORBIDDEN, shortened(message)))
+        return None if message is None else Trouble(Reason.PODS_FORBIDDEN, shortened(message))
 
     async def info(
         self, observed: Observed, memory: Memory
@@ -99,7 +122,3 @@ class Inquiry:
             return memory.info, INFO_POLL if memory.info_tries <= INFO_TRIES else INFO_POLL_SLOW
         memory.info, memory.info_template, memory.info_tries = info, template, 0
         return info, None
-
-
-def _has_pods(job: Manifest) -> bool:
-    return bool((job.get("status") or {}).get("active"))

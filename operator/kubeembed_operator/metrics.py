@@ -34,8 +34,8 @@ class Metrics:
         )
         self.pod_calls = Counter(
             "kubeembed_pod_calls",
-            "Questions to the admin port of pods, by path and result.",
-            ["path", "result"],
+            "Calls to the admin port of pods, by method, path and result.",
+            ["call", "result"],
             registry=registry,
         )
         self.models = Gauge("kubeembed_models", "Models that are known.", registry=registry)

@@ -3,10 +3,10 @@
 Only what this very object owns counts. A child of an earlier model of the same name is being collected.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from kubeembed_api.document import EmbeddingModel
-from kubeembed_api.names import COMPONENT, SERVING, WEIGHTS
+from kubeembed_api.names import ADAPTER, COMPONENT, SERVING, WEIGHTS
 from kubeembed_operator.kinds import (
     CLAIM,
     CONFIG_MAP,
@@ -29,11 +29,15 @@ class Observed:
     config_map: Manifest | None = None
     claim: Manifest | None = None
     jobs: tuple[Manifest, ...] = ()
+    adapter_jobs: tuple[Manifest, ...] = ()
     serving_pods: tuple[Manifest, ...] = ()
-    fetch_pods: tuple[Manifest, ...] = field(default=())
+    fetch_pods: tuple[Manifest, ...] = ()
 
     def job(self, name: str) -> Manifest | None:
-        return next((job for job in self.jobs if job["metadata"]["name"] == name), None)
+        return _named(self.jobs, name)
+
+    def adapter_job(self, name: str) -> Manifest | None:
+        return _named(self.adapter_jobs, name)
 
     def pods_of(self, job: Manifest) -> tuple[Manifest, ...]:
         uid = job["metadata"]["uid"]
@@ -48,13 +52,10 @@ def observe(store: Store, model: EmbeddingModel) -> Observed:
         deployment=deployment,
         config_map=_own(store, CONFIG_MAP, key, model),
         claim=store.get(CLAIM, (model.namespace, claim)) if claim else None,
-        jobs=tuple(
-            job
-            for job in store.children(JOB, key)
-            if controlled_by(job, model.metadata.uid) and not terminating(job)
-        ),
+        jobs=_jobs(store, key, model, WEIGHTS),
+        adapter_jobs=_jobs(store, key, model, ADAPTER),
         serving_pods=_pods(store, key, SERVING) if deployment else (),
-        fetch_pods=_pods(store, key, WEIGHTS),
+        fetch_pods=(*_pods(store, key, WEIGHTS), *_pods(store, key, ADAPTER)),
     )
 
 
@@ -72,6 +73,20 @@ def _own(store: Store, kind: Kind, key: Key, model: EmbeddingModel) -> Manifest 
     if found is None or terminating(found) or not controlled_by(found, model.metadata.uid):
         return None
     return found
+
+
+def _named(manifests: tuple[Manifest, ...], name: str) -> Manifest | None:
+    return next((each for each in manifests if each["metadata"]["name"] == name), None)
+
+
+def _jobs(store: Store, key: Key, model: EmbeddingModel, component: str) -> tuple[Manifest, ...]:
+    return tuple(
+        job
+        for job in store.children(JOB, key)
+        if controlled_by(job, model.metadata.uid)
+        and job["metadata"]["labels"].get(COMPONENT) == component
+        and not terminating(job)
+    )
 
 
 def _pods(store: Store, key: Key, component: str) -> tuple[Manifest, ...]:

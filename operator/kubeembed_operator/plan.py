@@ -4,17 +4,25 @@ While other weights are fetched, what serves is left as it is: the Deployment an
 copy that they run, and change together once the new copy is complete.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kubeembed_api.document import EmbeddingModel
-from kubeembed_api.names import CA_FILE
+from kubeembed_api.names import ADAPTERS_FILE, CA_FILE
+from kubeembed_api.placed import write_placed
+from kubeembed_operator.adapters import AdapterState, placed
+from kubeembed_operator.fetches import finished
 from kubeembed_operator.kinds import JOB, Kind, Manifest
 from kubeembed_operator.manifests import pods, serving
+from kubeembed_operator.manifests.adapters import adapter_job
 from kubeembed_operator.manifests.metadata import stamp, stamped
 from kubeembed_operator.manifests.weights import claim, fetch_job, wants_shared_claim
 from kubeembed_operator.observed import Observed
 from kubeembed_operator.settings import Settings
 from kubeembed_operator.weights import Weights
+
+#: Adapters of one model that are fetched side by side: each is a pod.
+ADAPTERS_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,23 +34,42 @@ class Plan:
     replicas: int | None
 
 
-def plan(model: EmbeddingModel, settings: Settings, observed: Observed, weights: Weights) -> Plan:
+def plan(
+    model: EmbeddingModel,
+    settings: Settings,
+    observed: Observed,
+    weights: Weights,
+    adapters: Sequence[AdapterState] = (),
+) -> Plan:
     resolved = model.model_copy(update={"resolved": weights.resolved})
     job = stamped(fetch_job(model, settings))
     outdated = _outdated_jobs(job, observed, weights)
+    wanted = {
+        state.name: stamped(adapter_job(model, state.adapter, settings)) for state in adapters
+    }
+    stale = _stale_adapter_jobs(wanted, observed, adapters)
     standing = [
         serving.service_account(model),
         *([claim(model.namespace, settings)] if wants_shared_claim(model) else []),
         serving.config_map(
-            model, {**_documents(resolved, observed, weights), **_certificates(settings)}
+            model,
+            {
+                ADAPTERS_FILE: write_placed(placed(model, adapters)),
+                **_documents(resolved, observed, weights),
+                **_certificates(settings),
+            },
         ),
         serving.service(model),
         *([serving.deployment(resolved, settings)] if weights.copy else []),
     ]
     fetches = weights.copy is None and job["metadata"]["name"] not in _names(outdated)
     return Plan(
-        delete=tuple((JOB, each) for each in outdated),
-        apply=(*map(stamped, standing), *([job] if fetches else [])),
+        delete=tuple((JOB, each) for each in (*outdated, *stale)),
+        apply=(
+            *map(stamped, standing),
+            *([job] if fetches else []),
+            *_adapter_jobs(wanted, stale, adapters),
+        ),
         replicas=serving.wanted_replicas(model),
     )
 
@@ -76,3 +103,31 @@ def _outdated_jobs(wanted: Manifest, observed: Observed, weights: Weights) -> li
         return others
     anew = weights.spent or stamp(job) != stamp(wanted)
     return [*others, job] if anew else others
+
+
+def _stale_adapter_jobs(
+    wanted: Mapping[str, Manifest], observed: Observed, adapters: Sequence[AdapterState]
+) -> list[Manifest]:
+    """Of requests that nobody has any more, and those that have to begin anew. Others go by themselves, some
+    time after their end."""
+    names = _names([*wanted.values()])
+    others = [job for job in observed.adapter_jobs if job["metadata"]["name"] not in names]
+    anew = [
+        state.fetch.job
+        for state in adapters
+        if state.to_fetch and state.fetch is not None
+        if state.fetch.spent or stamp(state.fetch.job) != stamp(wanted[state.name])
+    ]
+    return [*(job for job in others if not finished(job)), *anew]
+
+
+def _adapter_jobs(
+    wanted: Mapping[str, Manifest], stale: list[Manifest], adapters: Sequence[AdapterState]
+) -> list[Manifest]:
+    """New ones, as far as those that run leave room. One that is in trouble takes none."""
+    stopped = _names(stale)
+    fetches = [state for state in adapters if state.to_fetch]
+    going = sum(state.fetch is not None and state.fetch.going for state in fetches)
+    begun = [state for state in fetches if state.fetch is None][: max(ADAPTERS_AT_ONCE - going, 0)]
+    jobs = [wanted[state.name] for state in begun]
+    return [job for job in jobs if job["metadata"]["name"] not in stopped]

@@ -1,22 +1,42 @@
-"""What pods say of themselves on their admin port. Asked with short time-outs, and never relied upon.
+"""What pods say of themselves on their admin port, and what they are told there. Never relied upon.
 
 A pod that does not answer is asked again at another pass; conditions come from the API server alone.
 """
 
+from dataclasses import dataclass
 from typing import TypeVar
 
 import aiohttp
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kubeembed_api.names import ADMIN_PORT
-from kubeembed_api.report import Progress, RuntimeInfo
+from kubeembed_api.report import Progress, RuntimeInfo, ServedAdapter, ServedAdapters
 from kubeembed_operator.kinds import Manifest
 from kubeembed_operator.metrics import Metrics
 
 #: Seconds. A pass waits for the answer, so it has to be short.
 TIMEOUT = aiohttp.ClientTimeout(total=1.5, connect=0.75)
 
+#: Seconds to read an adapter from a slow volume. A load that was begun is finished in any case.
+LOAD_TIMEOUT = aiohttp.ClientTimeout(total=20, connect=0.75)
+
 A = TypeVar("A", bound=BaseModel)
+
+
+class RefusedAdapter(BaseModel):
+    """A pod's word on why it does not load an adapter."""
+
+    model_config = ConfigDict(frozen=True)
+
+    message: str = Field(alias="error")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Got:
+    """An answer."""
+
+    status: int
+    body: bytes
 
 
 class Pods:
@@ -34,23 +54,62 @@ class Pods:
         """The recipe as a pod serves it."""
         return await self._ask(pod, "/info", RuntimeInfo)
 
+    async def adapters(self, pod: Manifest) -> ServedAdapters | None:
+        """What a pod serves."""
+        return await self._ask(pod, "/adapters", ServedAdapters)
+
+    async def put_adapter(
+        self, pod: Manifest, name: str, folder: str
+    ) -> ServedAdapter | RefusedAdapter | None:
+        """Has a pod load an adapter, in the place of one of its name."""
+        told = {"path": folder}
+        got = await self._call(pod, "PUT", "/adapters", name, told=told, timeout=LOAD_TIMEOUT)
+        if got is None or got.status not in (200, 422):
+            return None
+        try:
+            if got.status == 422:
+                return RefusedAdapter.model_validate_json(got.body)
+            return ServedAdapter.model_validate_json(got.body)
+        except ValidationError:
+            return None
+
+    async def remove_adapter(self, pod: Manifest, name: str) -> bool:
+        """Whether the pod does not serve it any more."""
+        got = await self._call(pod, "DELETE", "/adapters", name)
+        return got is not None and got.status in (204, 404)
+
     async def _ask(self, pod: Manifest, path: str, answer: type[A]) -> A | None:
+        got = await self._call(pod, "GET", path)
+        if got is None or got.status != 200:
+            return None
+        try:
+            return answer.model_validate_json(got.body)
+        except ValidationError:
+            return None
+
+    async def _call(
+        self,
+        pod: Manifest,
+        method: str,
+        path: str,
+        name: str = "",
+        *,
+        told: dict[str, str] | None = None,
+        timeout: aiohttp.ClientTimeout = TIMEOUT,
+    ) -> Got | None:
+        """None where there was no answer. `name` is what stands behind the path, left out of the metric."""
         address = (pod.get("status") or {}).get("podIP")
         if not address:
             return None
         host = f"[{address}]" if ":" in address else address
+        url = f"http://{host}:{ADMIN_PORT}{path}" + (f"/{name}" if name else "")
         result = "error"
         try:
-            async with self._session.get(
-                f"http://{host}:{ADMIN_PORT}{path}", timeout=TIMEOUT
-            ) as got:
-                if got.status != 200:
-                    result = str(got.status)
-                    return None
-                value = answer.model_validate_json(await got.read())
-                result = "ok"
-                return value
-        except (aiohttp.ClientError, TimeoutError, OSError, ValidationError):
+            async with self._session.request(method, url, json=told, timeout=timeout) as got:
+                body = await got.read()
+                result = "ok" if got.status < 300 else str(got.status)
+                return Got(status=got.status, body=body)
+        except (aiohttp.ClientError, TimeoutError, OSError):
             return None
         finally:
-            self._metrics.pod_calls.labels(path, result).inc()
+            self._metrics.pod_calls.labels(f"{method} {path}", result).inc()

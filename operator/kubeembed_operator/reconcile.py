@@ -13,6 +13,8 @@ from kubeembed_api.document import EmbeddingModel, parse
 from kubeembed_api.errors import InvalidSpec
 from kubeembed_api.podreasons import shortened
 from kubeembed_api.reasons import Reason
+from kubeembed_operator.adapters import adapters_of, ready_pods
+from kubeembed_operator.adapterstatus import adapter_statuses
 from kubeembed_operator.applying import Applier, BeingCollected, NameTaken
 from kubeembed_operator.cluster import Cluster, ClusterError, Conflict, Missing, Refused
 from kubeembed_operator.conditions import Condition, age, conditions, unseen
@@ -113,17 +115,23 @@ class Reconciler:
 
     async def _pass(self, model: EmbeddingModel, raw: Manifest) -> float | None:
         memory = self._memories.setdefault((model.namespace, model.name), Memory())
-        weights = weights_of(model, recorded(raw), observe(self._store, model))
+        observed = observe(self._store, model)
+        weights = weights_of(model, recorded(raw), observed)
+        adapters = adapters_of(model, raw, observed)
         await self._applier.carry_out(
-            model, plan(model, self._settings, observe(self._store, model), weights)
+            model, plan(model, self._settings, observed, weights, adapters)
         )
         observed = observe(self._store, model)
         if self._must_wait(observed, memory) or self._just_made(weights, observed):
             return UNSEEN_POLL
         weights, progress, poll = await self._inquiry.fetch(weights, raw, memory)
         info, ask = await self._inquiry.info(observed, memory)
+        adapters, push = await self._inquiry.adapters(
+            model, adapters_of(model, raw, observed), observed, memory
+        )
+        told = adapter_statuses(model, adapters, ready_pods(observed), memory.adapters.listings)
         now = self._clock()
-        found = conditions(model, weights, observed, now)
+        found = conditions(model, weights, observed, now, told)
         wanted = status(
             model,
             raw.get("status") or {},
@@ -133,9 +141,10 @@ class Reconciler:
             progress=progress,
             info=info,
             now=now,
+            adapters=told,
         )
         await self._tell(raw, wanted, found[0])
-        return min((each for each in (poll, ask) if each is not None), default=None)
+        return min((each for each in (poll, ask, push) if each is not None), default=None)
 
     def _must_wait(self, observed: Observed, memory: Memory) -> bool:
         """Whether the Deployment's status does not speak of its newest spec yet, within reason."""

@@ -3,13 +3,14 @@
 What has not changed is taken from the status before, byte by byte, so that "is it equal?" decides the write.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
 from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.names import endpoint
 from kubeembed_api.report import Progress, RuntimeInfo
+from kubeembed_operator.adapterstatus import AdapterStatus, summary
 from kubeembed_operator.conditions import Condition, desired_replicas, ready_replicas
 from kubeembed_operator.manifests.metadata import selector
 from kubeembed_operator.manifests.serving import wanted_replicas
@@ -34,16 +35,20 @@ def status(
     progress: str | None,
     info: RuntimeInfo | None,
     now: datetime,
+    adapters: Sequence[AdapterStatus] = (),
 ) -> Status:
     """The whole status of a model whose document is right."""
     generation = model.metadata.generation
+    replicas = _replicas(model, observed)
     return _without_empty(
         {
+            "adapterSummary": summary(adapters),
+            "adapters": [each.entry(replicas["desired"]) for each in adapters],
             "conditions": merged(before.get("conditions") or [], found, generation, now),
             "endpoint": endpoint(model.name, model.namespace),
             "model": _model(before, weights, info),
             "observedGeneration": generation,
-            "replicas": _replicas(model, observed),
+            "replicas": replicas,
             "selector": ",".join(f"{k}={v}" for k, v in sorted(selector(model).items())),
             "weights": _weights(before, weights, progress),
         }
@@ -125,7 +130,7 @@ def _replicas(model: EmbeddingModel, observed: Observed) -> Status:
 
 
 def _without_empty(values: Status) -> Status:
-    return {name: value for name, value in values.items() if value not in (None, {}, "")}
+    return {name: value for name, value in values.items() if value not in (None, {}, [], "")}
 
 
 def _time(now: datetime) -> str:

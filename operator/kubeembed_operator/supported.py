@@ -54,8 +54,11 @@ def _remote_code(spec: Spec) -> Found:
 
 
 def _adapters(spec: Spec) -> Found:
-    if spec.adapters:
-        yield "spec.adapters", "serving LoRA adapters", "leave them out"
+    for index, adapter in enumerate(spec.adapters):
+        scheme = adapter.parsed.scheme
+        if scheme not in ("hf", "s3", "gs", "az"):
+            field = f"spec.adapters[{index}].source"
+            yield field, f"{scheme}://", "write hf://, s3://, gs:// or az://"
 
 
 def _scaling(spec: Spec) -> Found:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from kubeembed_api.document import EmbeddingModel, Resolved
 from kubeembed_api.names import fetch_job_name
-from kubeembed_api.podreasons import Trouble, last_words, ready, running, trouble
+from kubeembed_api.podreasons import Trouble, last_words, ready
 from kubeembed_api.reasons import Reason
 from kubeembed_api.report import Progress, Report
+from kubeembed_operator.fetches import fetch_of
 from kubeembed_operator.kinds import Manifest
 from kubeembed_operator.manifests.weights import fetch_request
 from kubeembed_operator.observed import Observed
@@ -67,12 +68,12 @@ def weights_of(model: EmbeddingModel, known: Recorded, observed: Observed) -> We
         return Weights(request=request, copy=known, job=job)
     if job is None:
         return Weights(request=request, trouble=missed)
-    copy = _result(request, job, observed, since=missed.at if missed else "")
-    if copy is not None:
-        return Weights(request=request, copy=copy, job=job)
-    if _finished(job):
+    fetch = fetch_of(job, observed.pods_of(job), since=missed.at if missed else "")
+    if fetch.report is not None:
+        return Weights(request=request, copy=_record(request, fetch.report), job=job)
+    if fetch.spent:
         return Weights(request=request, job=job, spent=True, trouble=missed)
-    return _unfinished(request, job, observed)
+    return Weights(request=request, job=job, trouble=fetch.trouble, pod=fetch.pod)
 
 
 def with_progress(weights: Weights, progress: Progress) -> Weights:
@@ -89,38 +90,6 @@ def _missed(observed: Observed) -> Trouble | None:
         for report, at in () if ready(pod) else last_words(pod):
             if report.reason is Reason.WEIGHTS_MISSING:
                 return Trouble(report.reason, report.message, at)
-    return None
-
-
-def _unfinished(request: str, job: Manifest, observed: Observed) -> Weights:
-    pods = observed.pods_of(job)
-    found = next((t for t in map(trouble, pods) if t is not None), None)
-    runs = next((pod for pod in pods if running(pod)), None)
-    if found is None and not pods:
-        found = _no_pod(job)
-    return Weights(request=request, job=job, trouble=found, pod=runs)
-
-
-def _no_pod(job: Manifest) -> Trouble | None:
-    for condition in (job.get("status") or {}).get("conditions") or ():
-        if condition.get("type") in ("Failed", "FailureTarget") and condition["status"] == "True":
-            return Trouble(Reason.PODS_FORBIDDEN, condition.get("message") or "the Job failed")
-    return None
-
-
-def _finished(job: Manifest) -> bool:
-    conditions = (job.get("status") or {}).get("conditions") or ()
-    ends = (c for c in conditions if c.get("type") in ("Complete", "Failed"))
-    return any(end["status"] == "True" for end in ends)
-
-
-def _result(request: str, job: Manifest, observed: Observed, since: str) -> Recorded | None:
-    """What the Job's pod said when it ended well, later than `since`. Taken from the pod, whose word is there
-    seconds before the Job is called complete. None where the pod that knew is gone."""
-    for pod in observed.pods_of(job):
-        for report, at in last_words(pod):
-            if report.reason is Reason.FETCHED and report.key and at > since:
-                return _record(request, report)
     return None
 
 

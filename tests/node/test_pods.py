@@ -70,7 +70,7 @@ def test_a_document_that_is_wrong_only_here_names_field_and_fix(kube: Kube, mode
     [
         ({"source": "s3://bucket/model"}, "s3://"),
         ({"weights": {"cache": "Node"}}, "Node"),
-        ({"adapters": [{"name": "a", "source": "hf://a/b"}]}, "adapters"),
+        ({"adapters": [{"name": "a", "source": "pvc://claim/a"}]}, "adapters"),
         ({"scaling": {"mode": "KEDA"}}, "KEDA"),
         ({"scaling": {"min": 0, "max": 4}}, "min"),
     ],

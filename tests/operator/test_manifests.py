@@ -165,7 +165,10 @@ def test_the_deployment_of_the_simplest_model(resolved: Build, settings: Setting
                     "volumes": [
                         {
                             "configMap": {
-                                "items": [{"key": "model.yaml", "path": "model.yaml"}],
+                                "items": [
+                                    {"key": "model.yaml", "path": "model.yaml"},
+                                    {"key": "adapters.json", "path": "adapters.json"},
+                                ],
                                 "name": "minilm",
                             },
                             "name": "document",

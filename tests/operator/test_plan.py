@@ -53,7 +53,7 @@ def test_while_another_revision_is_fetched_the_served_document_stays(
     live = {"metadata": {}, "data": {"model.yaml": "what is served"}}
     found = plan(model(), settings, Observed(config_map=live), COMING)
     data = next(each["data"] for each in found.apply if each["kind"] == "ConfigMap")
-    assert sorted(data) == ["fetch.yaml", "model.yaml"]
+    assert sorted(data) == ["adapters.json", "fetch.yaml", "model.yaml"]
     assert data["model.yaml"] == "what is served"
 
 
@@ -88,7 +88,7 @@ def test_a_finished_job_is_left(model: Build, settings: Settings) -> None:
     [
         ({"model": {"source": "oci://r/i@sha256:" + "0" * 64}}, "spec.model.source"),
         ({"model": {"source": "hf://a/b", "trustRemoteCode": True}}, "spec.model.trustRemoteCode"),
-        ({"adapters": [{"name": "a", "source": "hf://a/b"}]}, "spec.adapters"),
+        ({"adapters": [{"name": "a", "source": "pvc://claim/a"}]}, "spec.adapters[0].source"),
         ({"scaling": {"mode": "KEDA"}}, "spec.scaling.mode"),
         ({"scaling": {"min": 1, "max": 2}}, "spec.scaling"),
         ({"scaling": {"min": 0, "idleAfter": "10m"}}, "spec.scaling.idleAfter"),

@@ -128,7 +128,7 @@ def private(settings: Settings) -> Settings:
 def certificates(pod: Manifest) -> list[dict[str, str]]:
     volumes = {volume["name"]: volume for volume in pod["spec"]["volumes"]}
     items: list[dict[str, str]] = volumes["document"]["configMap"]["items"]
-    return items[1:]
+    return [item for item in items if item["key"] == "ca.crt"]
 
 
 def test_a_fetch_trusts_the_private_cas_of_the_chart(model: Build, private: Settings) -> None:

@@ -1,7 +1,12 @@
 """What every pod of ours has in common: the `restricted` Pod Security level, and the mounted document."""
 
 from kubeembed_api.document import EmbeddingModel
-from kubeembed_api.names import ADMIN_PORT, CA_FILE, DOCUMENT_FILE, DOCUMENT_FOLDER, RUN_AS
+from kubeembed_api.names import (
+    ADMIN_PORT,
+    DOCUMENT_FILE,
+    DOCUMENT_FOLDER,
+    RUN_AS,
+)
 from kubeembed_operator.kinds import Manifest
 from kubeembed_operator.settings import Settings
 
@@ -10,6 +15,7 @@ SERVED_DOCUMENT = DOCUMENT_FILE
 FETCH_DOCUMENT = "fetch.yaml"
 
 CACHE_VOLUME = "weights"
+ADAPTERS_VOLUME = "adapters"
 DOCUMENT_VOLUME = "document"
 KEYS_VOLUME = "api-keys"
 SCRATCH_VOLUME = "tmp"
@@ -45,11 +51,15 @@ def admin_port() -> Manifest:
     return {"containerPort": ADMIN_PORT, "name": "admin", "protocol": "TCP"}
 
 
-def document_volume(model: EmbeddingModel, key: str, *, cas: bool = False) -> Manifest:
-    """One document of the model's ConfigMap, which the pod sees under the one name it knows. `cas`: and the
-    certificates that a fetch trusts."""
-    items = [{"key": key, "path": DOCUMENT_FILE}]
-    items += [{"key": CA_FILE, "path": CA_FILE}] if cas else []
+def document_volume(model: EmbeddingModel, key: str, *others: str) -> Manifest:
+    """One document of the model's ConfigMap, which the pod sees under the one name it knows; and others of
+    the ConfigMap's keys beside it: ADAPTERS_FILE, CA_FILE."""
+    return config_volume(model, {key: DOCUMENT_FILE} | {other: other for other in others})
+
+
+def config_volume(model: EmbeddingModel, paths: dict[str, str]) -> Manifest:
+    """Keys of the model's ConfigMap, and under which name the pod sees each."""
+    items = [{"key": key, "path": path} for key, path in paths.items()]
     return {"configMap": {"items": items, "name": model.name}, "name": DOCUMENT_VOLUME}
 
 
@@ -59,9 +69,17 @@ def scratch_volume() -> Manifest:
 
 def common_mounts() -> list[Manifest]:
     return [
-        {"mountPath": DOCUMENT_FOLDER, "name": DOCUMENT_VOLUME, "readOnly": True},
-        {"mountPath": "/tmp", "name": SCRATCH_VOLUME},
+        document_mount(),
+        scratch_mount(),
     ]
+
+
+def document_mount() -> Manifest:
+    return {"mountPath": DOCUMENT_FOLDER, "name": DOCUMENT_VOLUME, "readOnly": True}
+
+
+def scratch_mount() -> Manifest:
+    return {"mountPath": "/tmp", "name": SCRATCH_VOLUME}
 
 
 def variables(values: dict[str, str]) -> list[Manifest]:

@@ -11,8 +11,10 @@ import yaml
 
 from kubeembed_api.document import EmbeddingModel, Resolved, dump
 from kubeembed_api.names import (
+    ADAPTERS_FILE,
     API_KEYS,
     API_KEYS_FOLDER,
+    CA_FILE,
     CACHE_ROOT,
     DOCUMENT_ANNOTATION,
     DOCUMENT_FILE,
@@ -24,7 +26,7 @@ from kubeembed_api.names import (
     TERMINATION_LOG,
 )
 from kubeembed_operator.kinds import CONFIG_MAP, DEPLOYMENT, SERVICE, SERVICE_ACCOUNT, Manifest
-from kubeembed_operator.manifests import pods
+from kubeembed_operator.manifests import adapters, pods
 from kubeembed_operator.manifests.metadata import child, digest, labels, selector
 from kubeembed_operator.manifests.weights import cache_claim, fetch_container, trusts_more
 from kubeembed_operator.settings import Profile, Settings
@@ -123,9 +125,15 @@ def _pod(model: EmbeddingModel, settings: Settings, profile: Profile) -> Manifes
         "containers": [_runtime(model, settings, profile)],
         "terminationGracePeriodSeconds": DRAIN_SECONDS,
         "volumes": [
-            pods.document_volume(model, pods.SERVED_DOCUMENT, cas=_fetches(model, settings)),
+            pods.document_volume(
+                model,
+                pods.SERVED_DOCUMENT,
+                ADAPTERS_FILE,
+                *([CA_FILE] if _fetches(model, settings) else []),
+            ),
             pods.scratch_volume(),
             _cache_volume(model),
+            *adapters.volumes(model),
             *_keys_volume(model),
         ],
     }
@@ -156,7 +164,12 @@ def _runtime(model: EmbeddingModel, settings: Settings, profile: Profile) -> Man
         "securityContext": pods.container_security(),
         "terminationMessagePath": TERMINATION_LOG,
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [*pods.common_mounts(), _cache_mount(model), *_keys_mount(model)],
+        "volumeMounts": [
+            *pods.common_mounts(),
+            _cache_mount(model),
+            *adapters.mounts(model),
+            *_keys_mount(model),
+        ],
         **_probes(),
     }
 

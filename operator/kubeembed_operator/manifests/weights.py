@@ -80,7 +80,8 @@ def shared_claim(model: EmbeddingModel) -> str:
 
 def wants_shared_claim(model: EmbeddingModel) -> bool:
     """Whether the namespace's own claim is used, which is made where it is absent."""
-    return cache_claim(model) == SHARED_CLAIM and model.spec.model.parsed.scheme != "pvc"
+    weights = cache_claim(model) is not None and model.spec.model.parsed.scheme != "pvc"
+    return (weights or bool(model.spec.adapters)) and shared_claim(model) == SHARED_CLAIM
 
 
 def claim(namespace: str, settings: Settings) -> Manifest:
@@ -106,19 +107,21 @@ def fetch_job(model: EmbeddingModel, settings: Settings) -> Manifest:
     name = fetch_job_name(model.name, fetch_request(model))
     spec = {
         **pods.pod_defaults(model, settings),
-        **_identity(model),
+        **identity(model),
         "containers": [
             fetch_container(model, settings, name="fetch", mount=_job_mount(model))
             | {"ports": [pods.admin_port()]}
         ],
         "restartPolicy": "OnFailure",
         "volumes": [
-            pods.document_volume(model, pods.FETCH_DOCUMENT, cas=trusts_more(settings)),
+            pods.document_volume(
+                model, pods.FETCH_DOCUMENT, *([CA_FILE] if trusts_more(settings) else [])
+            ),
             pods.scratch_volume(),
             *_job_volumes(model),
         ],
     }
-    template = {"metadata": {"labels": labels(model, WEIGHTS) | _webhook(model)}, "spec": spec}
+    template = {"metadata": {"labels": labels(model, WEIGHTS) | webhook(model)}, "spec": spec}
     job = child(JOB, name, model, WEIGHTS)
     return {**job, "spec": {"backoffLimit": ENDLESS, "template": template}}
 
@@ -126,10 +129,24 @@ def fetch_job(model: EmbeddingModel, settings: Settings) -> Manifest:
 def fetch_container(
     model: EmbeddingModel, settings: Settings, *, name: str, mount: Manifest | None
 ) -> Manifest:
+    """For the base, in the Job or in a pod that fetches for itself; without a mount it only resolves."""
+    return container(
+        settings,
+        name=name,
+        args=_arguments(model, resolve_only=mount is None),
+        env=environment(model, model.spec.model, settings),
+        mounts=[*pods.common_mounts(), *([mount] if mount else [])],
+    )
+
+
+def container(
+    settings: Settings, *, name: str, args: list[str], env: list[Manifest], mounts: list[Manifest]
+) -> Manifest:
+    """kubeembed-weights in the control image."""
     return {
-        "args": _arguments(model, resolve_only=mount is None),
+        "args": args,
         "command": ["kubeembed-weights"],
-        "env": _environment(model, settings),
+        "env": env,
         "image": settings.images.control,
         "imagePullPolicy": settings.images.pull_policy,
         "name": name,
@@ -137,7 +154,7 @@ def fetch_container(
         "securityContext": pods.container_security(),
         "terminationMessagePath": TERMINATION_LOG,
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [*pods.common_mounts(), *([mount] if mount else [])],
+        "volumeMounts": mounts,
     }
 
 
@@ -169,8 +186,9 @@ def credentials(told: Sourced) -> list[Manifest]:
     ]
 
 
-def _environment(model: EmbeddingModel, settings: Settings) -> list[Manifest]:
-    """HOME is scratch, for libraries that leave files there on a read-only root."""
+def environment(model: EmbeddingModel, told: Sourced, settings: Settings) -> list[Manifest]:
+    """What a fetch of the model's weights, or of an adapter, reads. HOME is scratch, for libraries that leave
+    files there on a read-only root."""
     hub = settings.weights.hub_endpoint
     plain = {
         "HOME": "/tmp",
@@ -178,19 +196,19 @@ def _environment(model: EmbeddingModel, settings: Settings) -> list[Manifest]:
         **({CA_CERTIFICATES: f"{DOCUMENT_FOLDER}/{CA_FILE}"} if trusts_more(settings) else {}),
         **({"GCE_METADATA_HOST": GKE_METADATA} if model.spec.model.service_account_name else {}),
     }
-    return [*pods.variables(plain), *credentials(model.spec.model)]
+    return [*pods.variables(plain), *credentials(told)]
 
 
-def _identity(model: EmbeddingModel) -> Manifest:
+def identity(model: EmbeddingModel) -> Manifest:
     """As whom the Job runs, for the cloud's workload identity: its webhook mounts the token that this needs.
     The token for the API server stays out."""
     account = model.spec.model.service_account_name
     return {"serviceAccountName": account} if account else {}
 
 
-def _webhook(model: EmbeddingModel) -> dict[str, str]:
+def webhook(model: EmbeddingModel) -> dict[str, str]:
     """Azure's webhook looks at pods with this label alone; the other clouds' at the account."""
-    return {"azure.workload.identity/use": "true"} if _identity(model) else {}
+    return {"azure.workload.identity/use": "true"} if identity(model) else {}
 
 
 def _job_mount(model: EmbeddingModel) -> Manifest | None:

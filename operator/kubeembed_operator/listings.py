@@ -1,0 +1,33 @@
+"""What the pods of a model have under the names of adapters, as they told. Values alone."""
+
+from dataclasses import dataclass
+
+from kubeembed_operator.kinds import Manifest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """What a pod has under a name, and which folder it refused for it, with the reason.
+
+    path: None where it has nothing. broken: it started with this one, and could not load it.
+    """
+
+    path: str | None = None
+    broken: bool = False
+    fingerprint: str | None = None
+    refused: str | None = None
+    error: str | None = None
+
+    def serves(self, path: str) -> bool:
+        return self.path == path and not self.broken
+
+
+#: By name, of one pod.
+Listing = dict[str, Held]
+
+
+def identity(pod: Manifest) -> str:
+    """A container that started anew has read adapters.json anew."""
+    containers = (pod.get("status") or {}).get("containerStatuses") or ()
+    restarts = sum(int(each.get("restartCount") or 0) for each in containers)
+    return f"{pod['metadata']['uid']} {restarts}"

@@ -1,0 +1,123 @@
+"""How LoRA adapters come to a model: one Job each that fetches and checks, and where pods find them.
+
+They lie in the Shared cache. Where the weights are in it too, it is mounted anyway, so that an adapter that
+comes or goes changes no pod. Pods of a pvc:// model mount it beside their weights once they have an adapter.
+"""
+
+import hashlib
+import json
+
+from kubeembed_api.document import Adapter, EmbeddingModel
+from kubeembed_api.keys import LAYOUT
+from kubeembed_api.names import (
+    ADAPTER,
+    ADAPTERS_ROOT,
+    CA_FILE,
+    CACHE_ROOT,
+    RESOLVE_ANNOTATION,
+    adapter_job_name,
+)
+from kubeembed_operator.kinds import JOB, Manifest
+from kubeembed_operator.manifests import pods
+from kubeembed_operator.manifests.metadata import child, labels
+from kubeembed_operator.manifests.weights import (
+    ENDLESS,
+    container,
+    environment,
+    identity,
+    shared_claim,
+    trusts_more,
+    webhook,
+)
+from kubeembed_operator.settings import Settings
+
+#: A Job that has told its result is of no more use; its pod's log is for a while.
+KEPT_SECONDS = 300
+
+
+def adapter_request(model: EmbeddingModel, adapter: Adapter) -> str:
+    """8 hex digits that name what is asked of an adapter's source, for which name and which claim."""
+    told = (
+        json.dumps(adapter.model_dump(mode="json"), sort_keys=True),
+        model.spec.model.service_account_name or "",
+        model.metadata.annotations.get(RESOLVE_ANNOTATION, ""),
+        shared_claim(model),
+        str(LAYOUT),
+    )
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:8]
+
+
+def adapter_folder(model: EmbeddingModel, key: str) -> str:
+    """Where serving pods see the copy of that key."""
+    return f"{ADAPTERS_ROOT if _apart(model) else CACHE_ROOT}/{key}"
+
+
+def adapter_job(model: EmbeddingModel, adapter: Adapter, settings: Settings) -> Manifest:
+    """What runs until one adapter is in the cache and seen to be servable."""
+    told = adapter.model_dump(
+        mode="json", by_alias=True, exclude_none=True, exclude={"credentials_secret"}
+    )
+    spec = {
+        **pods.pod_defaults(model, settings),
+        **identity(model),
+        "containers": [
+            container(
+                settings,
+                name="fetch",
+                args=["adapter", json.dumps(told, sort_keys=True)],
+                env=environment(model, adapter, settings),
+                mounts=[
+                    *_certificate_mount(settings),
+                    pods.scratch_mount(),
+                    {"mountPath": CACHE_ROOT, "name": pods.CACHE_VOLUME},
+                ],
+            )
+        ],
+        "restartPolicy": "OnFailure",
+        "volumes": [
+            *_certificate_volume(model, settings),
+            pods.scratch_volume(),
+            {
+                "name": pods.CACHE_VOLUME,
+                "persistentVolumeClaim": {"claimName": shared_claim(model)},
+            },
+        ],
+    }
+    name = adapter_job_name(model.name, adapter_request(model, adapter))
+    return {
+        **child(JOB, name, model, ADAPTER),
+        "spec": {
+            "backoffLimit": ENDLESS,
+            "template": {
+                "metadata": {"labels": labels(model, ADAPTER) | webhook(model)},
+                "spec": spec,
+            },
+            "ttlSecondsAfterFinished": KEPT_SECONDS,
+        },
+    }
+
+
+def volumes(model: EmbeddingModel) -> list[Manifest]:
+    """Of a serving pod, beside that of its weights."""
+    if not _apart(model):
+        return []
+    claim = {"claimName": shared_claim(model), "readOnly": True}
+    return [{"name": pods.ADAPTERS_VOLUME, "persistentVolumeClaim": claim}]
+
+
+def mounts(model: EmbeddingModel) -> list[Manifest]:
+    if not _apart(model):
+        return []
+    return [{"mountPath": ADAPTERS_ROOT, "name": pods.ADAPTERS_VOLUME, "readOnly": True}]
+
+
+def _certificate_volume(model: EmbeddingModel, settings: Settings) -> list[Manifest]:
+    return [pods.config_volume(model, {CA_FILE: CA_FILE})] if trusts_more(settings) else []
+
+
+def _certificate_mount(settings: Settings) -> list[Manifest]:
+    return [pods.document_mount()] if trusts_more(settings) else []
+
+
+def _apart(model: EmbeddingModel) -> bool:
+    return bool(model.spec.adapters) and model.spec.model.parsed.scheme == "pvc"

@@ -1,0 +1,120 @@
+"""Brings the adapters of running pods to what is wanted, over their admin port, and remembers what each has.
+
+A pod is asked once and then told of differences, so a settled pass costs nothing. A pod that starts reads
+adapters.json, which may have been a little old: so each new one is asked.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from kubeembed_api.report import ServedAdapter
+from kubeembed_operator.adapters import Verdict
+from kubeembed_operator.kinds import Manifest
+from kubeembed_operator.listings import Held, Listing, identity
+from kubeembed_operator.pods import Pods, RefusedAdapter
+
+#: Seconds until a pod that did not answer is asked again, and how often it is asked that fast. A pod that
+#: refuses what it should serve is asked as slowly: the reason may lie in the volume.
+POLL, TRIES, POLL_SLOW = 2.0, 5, 30.0
+
+
+@dataclass(slots=True)
+class Known:
+    """What is remembered of a model's pods between passes, by uid and restarts. All of it can be lost."""
+
+    listings: dict[str, Listing] = field(default_factory=dict)
+    asked: dict[str, float] = field(default_factory=dict)
+    tries: int = 0
+
+
+async def push(
+    pods: Pods, ready: Sequence[Manifest], wanted: Mapping[str, str], known: Known
+) -> float | None:
+    """Tells each pod what it lacks or has too much. Seconds until the next look, if one is wanted."""
+    now = asyncio.get_running_loop().time()
+    listings = _still_known(ready, wanted, known, now)
+    found = await asyncio.gather(
+        *(_one(pods, pod, wanted, listings.get(identity(pod))) for pod in ready)
+    )
+    known.listings = {
+        identity(pod): listing
+        for pod, listing in zip(ready, found, strict=True)
+        if listing is not None
+    }
+    known.asked = {pod: known.asked.get(pod, now) for pod in known.listings}
+    if None in found:
+        known.tries += 1
+        return POLL if known.tries <= TRIES else POLL_SLOW
+    known.tries = 0
+    return POLL_SLOW if any(_refuses(each, wanted) for each in known.listings.values()) else None
+
+
+def verdicts(wanted: Mapping[str, str], known: Known) -> dict[str, Verdict]:
+    """What the pods make of each wanted folder; no word of a name that no pod has tried."""
+    found: dict[str, Verdict] = {}
+    for name, path in wanted.items():
+        held = [listing[name] for listing in known.listings.values() if name in listing]
+        errors = [each.error for each in held if each.refused == path]
+        if any(each.serves(path) for each in held):
+            found[name] = Verdict(error=None)
+        elif errors:
+            found[name] = Verdict(error=errors[0])
+    return found
+
+
+def _still_known(
+    ready: Sequence[Manifest], wanted: Mapping[str, str], known: Known, now: float
+) -> dict[str, Listing]:
+    """Without those of pods that are gone, and of those that refused something a while ago."""
+    stale = {
+        pod
+        for pod, listing in known.listings.items()
+        if _refuses(listing, wanted) and now - known.asked.get(pod, now) >= POLL_SLOW
+    }
+    for pod in stale:
+        known.asked.pop(pod, None)
+    here = {identity(pod) for pod in ready} - stale
+    return {pod: listing for pod, listing in known.listings.items() if pod in here}
+
+
+async def _one(
+    pods: Pods, pod: Manifest, wanted: Mapping[str, str], known: Listing | None
+) -> Listing | None:
+    """What the pod has now; None where it did not answer."""
+    listing = {**known} if known is not None else await _asked(pods, pod)
+    if listing is None:
+        return None
+    for name in [name for name in listing if name not in wanted]:
+        if listing[name].path is not None and not await pods.remove_adapter(pod, name):
+            return None
+        del listing[name]
+    for name, path in wanted.items():
+        held = listing.get(name, Held())
+        if held.serves(path) or held.refused == path:
+            continue
+        answer = await pods.put_adapter(pod, name, path)
+        if answer is None:
+            return None
+        listing[name] = _after(held, path, answer)
+    return listing
+
+
+async def _asked(pods: Pods, pod: Manifest) -> Listing | None:
+    answer = await pods.adapters(pod)
+    return None if answer is None else {each.name: _held(each) for each in answer.adapters}
+
+
+def _held(told: ServedAdapter) -> Held:
+    return Held(path=told.path, broken=told.error is not None, fingerprint=told.fingerprint)
+
+
+def _after(held: Held, path: str, answer: ServedAdapter | RefusedAdapter) -> Held:
+    """A refused one changes nothing of what the pod serves under the name."""
+    if isinstance(answer, RefusedAdapter):
+        return replace(held, refused=path, error=answer.message)
+    return _held(answer)
+
+
+def _refuses(listing: Listing, wanted: Mapping[str, str]) -> bool:
+    return any(listing[name].refused == path for name, path in wanted.items() if name in listing)

@@ -1,0 +1,73 @@
+"""Requests at a fixed rate from a thread of their own, whatever the answers do: an open loop."""
+
+import asyncio
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+import aiohttp
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """status: 0 where there was no answer, and body says why."""
+
+    model: str
+    status: int
+    body: Any
+
+
+@dataclass
+class Load:
+    """`models` may be changed at any time: what is asked for, in turn."""
+
+    url: str
+    text: str
+    models: Sequence[str]
+    rate: float
+    answers: list[Answer] = field(default_factory=list)
+
+    def taken(self) -> list[Answer]:
+        """The answers so far; they are taken out."""
+        found, self.answers[:] = self.answers[:], []
+        return found
+
+    async def run(self, stop: threading.Event) -> None:
+        loop = asyncio.get_running_loop()
+        begun, tasks = loop.time(), set()
+        # A Service balances connections, not requests: each has its own.
+        connector = aiohttp.TCPConnector(force_close=True, limit=0)
+        async with aiohttp.ClientSession(connector=connector) as session:
+            for number in count():
+                if stop.is_set():
+                    break
+                models = self.models
+                task = asyncio.create_task(self._ask(session, models[number % len(models)]))
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
+                await asyncio.sleep(begun + (number + 1) / self.rate - loop.time())
+            await asyncio.gather(*tasks)
+
+    async def _ask(self, session: aiohttp.ClientSession, model: str) -> None:
+        body = {"model": model, "input": self.text}
+        try:
+            async with session.post(f"{self.url}/v1/embeddings", json=body) as got:
+                self.answers.append(Answer(model, got.status, await got.json()))
+        except (aiohttp.ClientError, OSError) as error:
+            self.answers.append(Answer(model, 0, repr(error)))
+
+
+@contextmanager
+def load(url: str, text: str, models: Sequence[str], rate: float = 50) -> Iterator[Load]:
+    """Asks while the body runs; every request is answered when it is left."""
+    made, stop = Load(url, text, models, rate), threading.Event()
+    thread = threading.Thread(target=lambda: asyncio.run(made.run(stop)))
+    thread.start()
+    try:
+        yield made
+    finally:
+        stop.set()
+        thread.join()
