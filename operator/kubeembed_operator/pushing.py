@@ -7,16 +7,29 @@ adapters.json, which may have been a little old: so each new one is asked.
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
-from kubeembed_api.report import ServedAdapter
+from kubeembed_api.report import ServedAdapter, ServedAdapters
 from kubeembed_operator.adapters import Verdict
 from kubeembed_operator.kinds import Manifest
 from kubeembed_operator.listings import Held, Listing, identity
-from kubeembed_operator.pods import Pods, RefusedAdapter
+from kubeembed_operator.pods import RefusedAdapter
 
 #: Seconds until a pod that did not answer is asked again, and how often it is asked that fast. A pod that
 #: refuses what it should serve is asked as slowly: the reason may lie in the volume.
 POLL, TRIES, POLL_SLOW = 2.0, 5, 30.0
+
+
+class Admin(Protocol):
+    """The part of `pods.Pods` that is used here. None, or False, where a pod did not answer."""
+
+    async def adapters(self, pod: Manifest) -> ServedAdapters | None: ...
+
+    async def put_adapter(
+        self, pod: Manifest, name: str, folder: str
+    ) -> ServedAdapter | RefusedAdapter | None: ...
+
+    async def remove_adapter(self, pod: Manifest, name: str) -> bool: ...
 
 
 @dataclass(slots=True)
@@ -29,7 +42,7 @@ class Known:
 
 
 async def push(
-    pods: Pods, ready: Sequence[Manifest], wanted: Mapping[str, str], known: Known
+    pods: Admin, ready: Sequence[Manifest], wanted: Mapping[str, str], known: Known
 ) -> float | None:
     """Tells each pod what it lacks or has too much. Seconds until the next look, if one is wanted."""
     now = asyncio.get_running_loop().time()
@@ -79,7 +92,7 @@ def _still_known(
 
 
 async def _one(
-    pods: Pods, pod: Manifest, wanted: Mapping[str, str], known: Listing | None
+    pods: Admin, pod: Manifest, wanted: Mapping[str, str], known: Listing | None
 ) -> Listing | None:
     """What the pod has now; None where it did not answer."""
     listing = {**known} if known is not None else await _asked(pods, pod)
@@ -100,7 +113,7 @@ async def _one(
     return listing
 
 
-async def _asked(pods: Pods, pod: Manifest) -> Listing | None:
+async def _asked(pods: Admin, pod: Manifest) -> Listing | None:
     answer = await pods.adapters(pod)
     return None if answer is None else {each.name: _held(each) for each in answer.adapters}
 

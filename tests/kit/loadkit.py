@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,11 +14,12 @@ import aiohttp
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """status: 0 where there was no answer, and body says why."""
+    """status: 0 where there was no answer, and body says why. asked: when, of time.monotonic()."""
 
     model: str
     status: int
     body: Any
+    asked: float = 0.0
 
 
 @dataclass
@@ -30,10 +32,9 @@ class Load:
     rate: float
     answers: list[Answer] = field(default_factory=list)
 
-    def taken(self) -> list[Answer]:
-        """The answers so far; they are taken out."""
-        found, self.answers[:] = self.answers[:], []
-        return found
+    def since(self, moment: float) -> list[Answer]:
+        """Answers to what was asked after that moment."""
+        return [answer for answer in self.answers if answer.asked > moment]
 
     async def run(self, stop: threading.Event) -> None:
         loop = asyncio.get_running_loop()
@@ -52,12 +53,12 @@ class Load:
             await asyncio.gather(*tasks)
 
     async def _ask(self, session: aiohttp.ClientSession, model: str) -> None:
-        body = {"model": model, "input": self.text}
+        body, asked = {"model": model, "input": self.text}, time.monotonic()
         try:
             async with session.post(f"{self.url}/v1/embeddings", json=body) as got:
-                self.answers.append(Answer(model, got.status, await got.json()))
+                self.answers.append(Answer(model, got.status, await got.json(), asked))
         except (aiohttp.ClientError, OSError) as error:
-            self.answers.append(Answer(model, 0, repr(error)))
+            self.answers.append(Answer(model, 0, repr(error), asked))
 
 
 @contextmanager
