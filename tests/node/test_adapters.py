@@ -162,7 +162,7 @@ def settled(served: Served) -> Served:
 def is_settled(served: Served, replicas: int = REPLICAS) -> bool:
     """Whether every pod that there should be serves all twenty, and the model is Ready with them."""
     everywhere = [each["ready"] for each in served.entries().values()]
-    ready = served.kube.condition("m")["status"] == "True"
+    ready = served.kube.condition("m").get("status") == "True"
     return ready and everywhere == [f"{replicas}/{replicas}"] * ADAPTERS
 
 
