@@ -144,11 +144,13 @@ def served(
     kube.ctl("create", "namespace", kube.namespace)
     kube.ctl("label", "namespace", kube.namespace, RESTRICTED)
     made = Served(kube, vectors)
-    made.want(*ALL)
-    until("all of it", lambda: is_settled(made), 300)
-    made.url = f"http://{kube.get('service', 'm')['spec']['clusterIP']}"
-    yield made
-    kube.ctl("delete", "namespace", kube.namespace, "--wait=false")
+    try:
+        made.want(*ALL)
+        until("all of it", lambda: is_settled(made), 300)
+        made.url = f"http://{kube.get('service', 'm')['spec']['clusterIP']}"
+        yield made
+    finally:
+        kube.ctl("delete", "namespace", kube.namespace, "--wait=false")
 
 
 @pytest.fixture

@@ -34,6 +34,12 @@ from kubeembed_operator.settings import Settings
 #: A Job that has told its result is of no more use; its pod's log is for a while.
 KEPT_SECONDS = 300
 
+#: An adapter has a few MB. Little is asked for, because those that wait for their next try hold on to it.
+RESOURCES: Manifest = {
+    "limits": {"memory": "1Gi"},
+    "requests": {"cpu": "10m", "memory": "64Mi"},
+}
+
 
 def adapter_request(model: EmbeddingModel, adapter: Adapter) -> str:
     """8 hex digits that name what is asked of an adapter's source, for which name and which claim."""
@@ -71,6 +77,7 @@ def adapter_job(model: EmbeddingModel, adapter: Adapter, settings: Settings) -> 
                     pods.scratch_mount(),
                     {"mountPath": CACHE_ROOT, "name": pods.CACHE_VOLUME},
                 ],
+                resources=RESOURCES,
             )
         ],
         "restartPolicy": "OnFailure",

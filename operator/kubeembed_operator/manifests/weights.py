@@ -140,7 +140,13 @@ def fetch_container(
 
 
 def container(
-    settings: Settings, *, name: str, args: list[str], env: list[Manifest], mounts: list[Manifest]
+    settings: Settings,
+    *,
+    name: str,
+    args: list[str],
+    env: list[Manifest],
+    mounts: list[Manifest],
+    resources: Manifest = FETCH_RESOURCES,
 ) -> Manifest:
     """kubeembed-weights in the control image."""
     return {
@@ -150,7 +156,7 @@ def container(
         "image": settings.images.control,
         "imagePullPolicy": settings.images.pull_policy,
         "name": name,
-        "resources": FETCH_RESOURCES,
+        "resources": resources,
         "securityContext": pods.container_security(),
         "terminationMessagePath": TERMINATION_LOG,
         "terminationMessagePolicy": "FallbackToLogsOnError",
