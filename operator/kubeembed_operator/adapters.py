@@ -19,6 +19,9 @@ from kubeembed_operator.manifests.adapters import adapter_folder, adapter_reques
 from kubeembed_operator.manifests.metadata import digest
 from kubeembed_operator.observed import Observed
 
+#: In the place of a Job's uid.
+NO_JOB = "none"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterCopy:
@@ -40,7 +43,10 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterState:
-    """`copy` is what pods have to serve: of `request`, or of an earlier one until `candidate` is loaded."""
+    """`copy` is what pods have to serve: of `request`, or of an earlier one until `candidate` is loaded.
+
+    lost: a pod did not find the copy, so that it is fetched again; by another Job than the one of this uid.
+    """
 
     adapter: Adapter
     request: str
@@ -48,6 +54,7 @@ class AdapterState:
     candidate: AdapterCopy | None = None
     fetch: Fetch | None = None
     refusal: Refusal | None = None
+    lost: str | None = None
 
     @property
     def name(self) -> str:
@@ -55,8 +62,8 @@ class AdapterState:
 
     @property
     def settled(self) -> bool:
-        """Whether what serves is what the document asks for."""
-        return self.copy is not None and self.copy.request == self.request
+        """Whether what serves is what the document asks for, and there to stay."""
+        return self.lost is None and self.copy is not None and self.copy.request == self.request
 
     @property
     def to_fetch(self) -> bool:
@@ -65,9 +72,10 @@ class AdapterState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What pods made of a candidate: `error` is theirs, None where one has loaded it."""
+    """What pods made of a folder: `error` is theirs, None where one has it. missing: one did not find it."""
 
-    error: str | None
+    error: str | None = None
+    missing: bool = False
 
 
 def adapters_of(
@@ -83,11 +91,19 @@ def adapters_of(
 
 
 def concluded(
-    states: Iterable[AdapterState], verdicts: Mapping[str, Verdict], observed: Observed
+    model: EmbeddingModel,
+    states: Iterable[AdapterState],
+    verdicts: Mapping[str, Verdict],
+    observed: Observed,
 ) -> tuple[AdapterState, ...]:
     """The states after the pods were told. Without a ready pod nobody can refuse, so a candidate is taken."""
     pods = ready_pods(observed)
-    return tuple(_concluded(state, verdicts.get(state.name), pods) for state in states)
+    return tuple(
+        _lost(model, state, observed)
+        if state.settled and verdicts.get(state.name, Verdict()).missing
+        else _concluded(state, verdicts.get(state.name), pods)
+        for state in states
+    )
 
 
 def placed(model: EmbeddingModel, states: Iterable[AdapterState]) -> list[PlacedAdapter]:
@@ -115,7 +131,9 @@ def _state(
     model: EmbeddingModel, adapter: Adapter, known: dict[str, Any], observed: Observed
 ) -> AdapterState:
     request = adapter_request(model, adapter)
-    state = AdapterState(adapter=adapter, request=request, copy=_known_copy(known))
+    state = AdapterState(
+        adapter=adapter, request=request, copy=_known_copy(known), lost=known.get("lost")
+    )
     if state.settled:
         return state
     refusal = Refusal(mark=known.get("refused") or "", message=known.get("message") or "")
@@ -124,6 +142,8 @@ def _state(
     job = observed.adapter_job(adapter_job_name(model.name, request))
     if job is None:
         return state
+    if job["metadata"]["uid"] == state.lost:
+        return replace(state, fetch=Fetch(job=job, spent=True))
     fetch = fetch_of(job, observed.pods_of(job))
     candidate = None if fetch.report is None else _fetched(request, fetch.report)
     return replace(state, fetch=fetch, candidate=candidate)
@@ -149,12 +169,18 @@ def _concluded(
 ) -> AdapterState:
     if state.candidate is None:
         return state
-    if not pods or (verdict is not None and verdict.error is None):
-        return replace(state, copy=state.candidate, candidate=None)
-    if verdict is None:
+    if not pods or verdict == Verdict():
+        return replace(state, copy=state.candidate, candidate=None, lost=None)
+    if verdict is None or verdict.missing:
         return state
     refusal = Refusal(mark=_mark(state.request, pods), message=verdict.error or "")
     return replace(state, candidate=None, refusal=refusal)
+
+
+def _lost(model: EmbeddingModel, state: AdapterState, observed: Observed) -> AdapterState:
+    """The Job that may still be there from the first time has nothing new to say."""
+    job = observed.adapter_job(adapter_job_name(model.name, state.request))
+    return replace(state, lost=job["metadata"]["uid"] if job else NO_JOB)
 
 
 def _mark(request: str, pods: Iterable[Manifest]) -> str:

@@ -39,6 +39,7 @@ class AdapterStatus:
             "reason": str(self.reason),
             "message": self.message,
             "refused": refusal.mark if refusal else None,
+            "lost": self.state.lost,
         }
         return {name: value for name, value in told.items() if value not in (None, "")}
 
@@ -91,6 +92,11 @@ def _status(
 def _coming(state: AdapterState) -> tuple[Reason, str]:
     """How far what the document asks for is."""
     source = state.adapter.source
+    if state.lost is not None and state.fetch is None:
+        return (
+            Reason.WEIGHTS_MISSING,
+            "a pod did not find its copy in the cache; it is fetched again",
+        )
     if state.refusal is not None:
         return Reason.ADAPTER_REFUSED, state.refusal.message
     if state.candidate is not None:

@@ -83,7 +83,7 @@ class Inquiry:
         wanted = offered(model, states)
         again = await push(self._pods, ready_pods(observed), wanted, memory.adapters)
         known = concluded(
-            (state for state, _ in polls), verdicts(wanted, memory.adapters), observed
+            model, (state for state, _ in polls), verdicts(wanted, memory.adapters), observed
         )
         waits = [again, *(poll for _, poll in polls)]
         return known, min((each for each in waits if each is not None), default=None)

@@ -9,13 +9,15 @@ from kubeembed_operator.kinds import Manifest
 class Held:
     """What a pod has under a name, and which folder it refused for it, with the reason.
 
-    path: None where it has nothing. broken: it started with this one, and could not load it.
+    path: None where it has nothing. broken: it started with this one, and could not load it. missed: the
+    folder that it did not find.
     """
 
     path: str | None = None
     broken: bool = False
     fingerprint: str | None = None
     refused: str | None = None
+    missed: str | None = None
     error: str | None = None
 
     def serves(self, path: str) -> bool:

@@ -24,11 +24,12 @@ A = TypeVar("A", bound=BaseModel)
 
 
 class RefusedAdapter(BaseModel):
-    """A pod's word on why it does not load an adapter."""
+    """A pod's word on why it does not load an adapter. missing: there is nothing where it should lie."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, populate_by_name=True)
 
     message: str = Field(alias="error")
+    missing: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,12 +65,13 @@ class Pods:
         """Has a pod load an adapter, in the place of one of its name."""
         told = {"path": folder}
         got = await self._call(pod, "PUT", "/adapters", name, told=told, timeout=LOAD_TIMEOUT)
-        if got is None or got.status not in (200, 422):
+        if got is None or got.status not in (200, 404, 422):
             return None
         try:
-            if got.status == 422:
-                return RefusedAdapter.model_validate_json(got.body)
-            return ServedAdapter.model_validate_json(got.body)
+            if got.status == 200:
+                return ServedAdapter.model_validate_json(got.body)
+            refused = RefusedAdapter.model_validate_json(got.body)
+            return refused.model_copy(update={"missing": got.status == 404})
         except ValidationError:
             return None
 

@@ -64,13 +64,16 @@ async def push(
 
 
 def verdicts(wanted: Mapping[str, str], known: Known) -> dict[str, Verdict]:
-    """What the pods make of each wanted folder; no word of a name that no pod has tried."""
+    """What the pods make of each wanted folder; no word of a name that no pod has tried. A pod that does not
+    find it outweighs all others: what those have in memory is lost with them."""
     found: dict[str, Verdict] = {}
     for name, path in wanted.items():
         held = [listing[name] for listing in known.listings.values() if name in listing]
         errors = [each.error for each in held if each.refused == path]
-        if any(each.serves(path) for each in held):
-            found[name] = Verdict(error=None)
+        if any(each.missed == path for each in held):
+            found[name] = Verdict(missing=True)
+        elif any(each.serves(path) for each in held):
+            found[name] = Verdict()
         elif errors:
             found[name] = Verdict(error=errors[0])
     return found
@@ -125,9 +128,11 @@ def _held(told: ServedAdapter) -> Held:
 def _after(held: Held, path: str, answer: ServedAdapter | RefusedAdapter) -> Held:
     """A refused one changes nothing of what the pod serves under the name."""
     if isinstance(answer, RefusedAdapter):
-        return replace(held, refused=path, error=answer.message)
+        tried = replace(held, error=answer.message, missed=None)
+        return replace(tried, missed=path) if answer.missing else replace(tried, refused=path)
     return _held(answer)
 
 
 def _refuses(listing: Listing, wanted: Mapping[str, str]) -> bool:
-    return any(listing[name].refused == path for name, path in wanted.items() if name in listing)
+    held = ((listing[name], path) for name, path in wanted.items() if name in listing)
+    return any(path in (each.refused, each.missed) for each, path in held)

@@ -9,6 +9,7 @@ KubeEmbedError
     ├── InvalidInput     the caller's mistake: names the field and says what is allowed
     ├── UnknownModel     the name is not served here (nor is the adapter): never base vectors
     ├── AdapterRefused   a LoRA adapter that cannot be served, and why: the base and the others can
+    │   └── AdapterMissing   there is nothing where it should lie
     ├── Loading          not ready yet; come back in `retry_after` seconds
     ├── QueueFull        too much is waiting; come back in `retry_after` seconds
     │   └── BodiesFull           the bodies of requests take all the memory that they may
@@ -87,6 +88,10 @@ class UnknownModel(RequestFailed):
 
 class AdapterRefused(RequestFailed):
     """An adapter cannot be loaded from where it is: names the file, and the field or module at fault."""
+
+
+class AdapterMissing(AdapterRefused):
+    """Its folder is not there: it has to be fetched once more."""
 
 
 class Loading(RequestFailed):

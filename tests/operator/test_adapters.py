@@ -103,8 +103,8 @@ def test_a_new_revision_is_offered_beside_the_old_until_a_pod_has_loaded_it(mode
     [state] = adapters_of(legal, raw(request="old", key="k1", revision="c1"), observed)
     assert [each.path for each in placed(legal, [state])] == ["/var/cache/kubeembed/k1"]
     assert offered(legal, [state]) == {"legal": "/var/cache/kubeembed/k2"}
-    assert concluded([state], {}, observed) == (state,)
-    [after] = concluded([state], {"legal": Verdict(error=None)}, observed)
+    assert concluded(legal, [state], {}, observed) == (state,)
+    [after] = concluded(legal, [state], {"legal": Verdict()}, observed)
     assert after.copy == AdapterCopy(request=request_of(legal), key="k2", revision="c2")
     assert (after.candidate, after.settled) == (None, True)
 
@@ -114,7 +114,7 @@ def test_without_a_pod_that_could_refuse_it_a_new_one_is_taken(model: Build) -> 
     fetch = job(legal)
     starting = pod("a", is_ready=False)
     observed = Observed(adapter_jobs=(fetch,), fetch_pods=(ended(fetch),), serving_pods=(starting,))
-    [after] = concluded(adapters_of(legal, {}, observed), {}, observed)
+    [after] = concluded(legal, adapters_of(legal, {}, observed), {}, observed)
     assert after.settled
 
 
@@ -124,7 +124,8 @@ def refused(model: EmbeddingModel, observed: Observed) -> Manifest:
     state = AdapterState(
         adapter=model.spec.adapters[0], request=request_of(model), copy=OLD, candidate=candidate
     )
-    [after] = concluded([state], {"legal": Verdict(error="it does not fit")}, observed)
+    verdicts = {"legal": Verdict(error="it does not fit")}
+    [after] = concluded(model, [state], verdicts, observed)
     assert after.copy == OLD
     assert after.candidate is None
     [told] = adapter_statuses(model, [after], observed.serving_pods, {})
@@ -155,6 +156,31 @@ def test_what_pods_refused_is_tried_again_when_it_or_their_model_is_another(mode
     corrected = model(adapters=[{**LEGAL, "revision": "v3"}])
     [state] = adapters_of(corrected, known, Observed(serving_pods=(pod("a"),)))
     assert state.to_fetch
+
+
+def test_a_copy_that_a_pod_did_not_find_is_fetched_again_by_another_job(
+    model: Build, settings: Settings
+) -> None:
+    legal = model(adapters=[LEGAL])
+    known = raw(request=request_of(legal), key="k2")
+    first = job(legal)
+    observed = Observed(
+        adapter_jobs=(first,), fetch_pods=(ended(first),), serving_pods=(pod("a"), pod("b"))
+    )
+    missing = {"legal": Verdict(missing=True)}
+    [state] = concluded(legal, adapters_of(legal, known, observed), missing, observed)
+    [told] = adapter_statuses(legal, [state], observed.serving_pods, {})
+    known = {"status": {"adapters": [told.entry(2)]}}
+    assert planned(legal, settings, observed, known).delete == ((JOB, first),)
+    assert len(jobs(planned(legal, settings, Observed(), known))) == 1
+    again = {**first, "metadata": {**first["metadata"], "uid": "again"}}
+    observed = replace(observed, adapter_jobs=(again,), fetch_pods=(ended(again),))
+    [state] = adapters_of(legal, known, observed)
+    # pods that have it in memory serve it all the time
+    assert offered(legal, [state]) == {"legal": "/var/cache/kubeembed/k2"}
+    assert concluded(legal, [state], missing, observed) == (state,)
+    [after] = concluded(legal, [state], {"legal": Verdict()}, observed)
+    assert (after.settled, after.lost) == (True, None)
 
 
 def test_the_request_changes_with_what_is_asked_and_with_nothing_else(model: Build) -> None:

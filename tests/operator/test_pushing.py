@@ -38,6 +38,7 @@ class Admin:
 
     def __init__(self, **pods: Pod) -> None:
         self.pods = pods
+        self.gone: set[str] = set()
 
     def manifests(self) -> list[Manifest]:
         return [{"metadata": {"uid": name}, "status": {}} for name in self.pods]
@@ -59,8 +60,8 @@ class Admin:
         asked = self._called(pod, f"PUT {name} {folder}")
         if asked is None:
             return None
-        if folder == BAD:
-            return RefusedAdapter(error="it does not fit")
+        if folder in (BAD, *self.gone):
+            return RefusedAdapter(message="it does not fit", missing=folder in self.gone)
         asked.serves[name] = folder
         asked.broken.pop(name, None)
         return ServedAdapter(name=name, path=folder, loaded=True, fingerprint=f"of {folder}")
@@ -118,12 +119,25 @@ async def test_what_was_refused_is_not_told_again_and_leaves_what_is_served() ->
     await pushed(admin, known, a=BAD)
     await pushed(admin, known, a=ONE)
     assert pod.told() == []
-    assert verdicts({"a": ONE}, known) == {"a": Verdict(error=None)}
+    assert verdicts({"a": ONE}, known) == {"a": Verdict()}
 
 
 async def test_one_that_takes_it_outweighs_one_that_refuses() -> None:
     takes = Known(listings={"a": {"x": Held(path=ONE)}, "b": {"x": Held(refused=ONE, error="no")}})
-    assert verdicts({"x": ONE, "y": ONE}, takes) == {"x": Verdict(error=None)}
+    assert verdicts({"x": ONE, "y": ONE}, takes) == {"x": Verdict()}
+
+
+async def test_what_a_pod_did_not_find_outweighs_what_others_have_and_is_told_again() -> None:
+    old, new, known = Pod(serves={"a": ONE}), Pod(), Known()
+    admin = Admin(old=old, new=new)
+    admin.gone = {ONE}
+    assert await pushed(admin, known, a=ONE) == POLL_SLOW
+    assert verdicts({"a": ONE}, known) == {"a": Verdict(missing=True)}
+    admin.gone = set()
+    old.told()
+    assert await pushed(admin, known, a=ONE) is None
+    assert verdicts({"a": ONE}, known) == {"a": Verdict()}
+    assert old.told() == []
 
 
 async def test_what_a_pod_could_not_load_at_its_start_is_tried_again_now_and_then() -> None:
@@ -137,7 +151,7 @@ async def test_what_a_pod_could_not_load_at_its_start_is_tried_again_now_and_the
     await pushed(admin, known, a=BAD)
     assert pod.told() == ["GET", "PUT a /bad"]
     assert await pushed(admin, known, a=TWO) is None
-    assert verdicts({"a": TWO}, known) == {"a": Verdict(error=None)}
+    assert verdicts({"a": TWO}, known) == {"a": Verdict()}
 
 
 async def test_a_silent_pod_is_asked_again_soon_and_then_seldom() -> None:

@@ -16,13 +16,15 @@ from safetensors.torch import save_file
 
 from kubeembed_runtime.api.admin import admin_app
 from kubeembed_runtime.api.metrics import Metrics
-from kubeembed_runtime.errors import AdapterRefused
+from kubeembed_runtime.errors import AdapterMissing, AdapterRefused
 from kubeembed_runtime.lifecycle import Lifecycle
 from kubeembed_runtime.model.adapters import LoraAdapters
 from kubeembed_runtime.model.lora import LoraAdapter
 
 
 def loaded(name: str, folder: Path) -> LoraAdapter:
+    if folder == Path("/gone"):
+        raise AdapterMissing(f"{folder} is not there")
     if folder == Path("/bad"):
         raise AdapterRefused("adapter_config.json has use_dora true; supported: false")
     flat = torch.zeros(25)
@@ -92,6 +94,7 @@ async def test_one_that_could_not_be_loaded_says_why_until_it_can(
             422,
             "adapter 'legal' cannot be served: adapter_config.json",
         ),
+        ("legal", b'{"path": "/gone"}', 404, "cannot be served: /gone is not there"),
         ("legal", b'{"path": "one"}', 400, "matching regex '^/'"),
         ("legal", b'{"folder": "/one"}', 400, "unknown field `folder`"),
         ("legal", b"{}", 400, "missing required field `path`"),
@@ -99,7 +102,7 @@ async def test_one_that_could_not_be_loaded_says_why_until_it_can(
         ("Legal!", b'{"path": "/one"}', 400, "matching regex '^[a-z0-9]"),
         ("x" * 64, b'{"path": "/one"}', 400, "length <= 63"),
     ],
-    ids=["refused", "relative", "other field", "no field", "no JSON", "name", "long name"],
+    ids=["refused", "gone", "relative", "other field", "no field", "no JSON", "name", "long name"],
 )
 async def test_what_cannot_be_loaded_is_told_and_changes_nothing(
     client: httpx.AsyncClient, name: str, body: bytes, status: int, said: str

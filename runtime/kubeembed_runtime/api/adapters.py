@@ -15,7 +15,7 @@ from starlette.routing import Route
 from kubeembed_runtime.adapters import Adapter, AdapterState
 from kubeembed_runtime.api.body import BadBody, read_body
 from kubeembed_runtime.api.contract import json_reply
-from kubeembed_runtime.errors import AdapterRefused, Loading, UnknownModel
+from kubeembed_runtime.errors import AdapterMissing, AdapterRefused, Loading, UnknownModel
 from kubeembed_runtime.lifecycle import Lifecycle
 
 #: As the document has names.
@@ -81,10 +81,10 @@ def _status(error: Exception) -> int:
     match error:
         case BadBody():
             return error.status
+        case UnknownModel() | AdapterMissing():
+            return 404
         case AdapterRefused():
             return 422
-        case UnknownModel():
-            return 404
         case Loading():
             return 503
     return 400

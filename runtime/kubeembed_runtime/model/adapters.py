@@ -118,7 +118,7 @@ class LoraAdapters:
         try:
             adapter = self._load(name, folder)
         except AdapterRefused as error:
-            raise AdapterRefused(f"adapter {name!r} cannot be served: {error}") from error
+            raise type(error)(f"adapter {name!r} cannot be served: {error}") from error
         if adapter.bytes > self._max_bytes:
             problem = f"it has {adapter.bytes} bytes; all adapters may take {self._max_bytes}"
             raise AdapterRefused(f"adapter {name!r} cannot be served: {problem}")

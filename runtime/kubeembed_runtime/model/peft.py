@@ -18,7 +18,7 @@ from torch import Tensor
 from kubeembed_api.errors import InvalidAdapter
 from kubeembed_api.peft_config import CONFIG, PeftConfig, read_config
 from kubeembed_api.peft_tensors import WEIGHTS, lora_modules
-from kubeembed_runtime.errors import AdapterRefused
+from kubeembed_runtime.errors import AdapterMissing, AdapterRefused
 from kubeembed_runtime.model.lora import Pair, Part, Site
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -48,6 +48,8 @@ def read(folder: Path, sites: Sequence[Site], *, idle: frozenset[str], max_bytes
     idle: last parts of modules that the base has and its vectors do not come from; their matrices are left
     out. max_bytes: of the file.
     """
+    if not folder.is_dir():
+        raise AdapterMissing(f"{folder} is not there")
     try:
         config, told = read_config(folder)
         content = _content(folder, max_bytes)
