@@ -105,7 +105,7 @@ EXPLANATIONS: Mapping[Reason, Explanation] = {
         "use a storage class that honours `fsGroup`",
     ),
     Reason.WEIGHTS_MISSING: Explanation(
-        "the serving pod found no copy under the key",
+        "the serving pod found no copy, of the weights or of an adapter, under the key",
         "it is fetched again by itself",
     ),
     Reason.CLAIM_PENDING: Explanation(

@@ -103,6 +103,8 @@ def _coming(state: AdapterState) -> tuple[Reason, str]:
         return Reason.LOADING, f"{source} is fetched; a pod is loading it"
     if state.fetch is not None and state.fetch.trouble is not None:
         return state.fetch.trouble.reason, state.fetch.trouble.message
+    if state.fetch is None:
+        return Reason.FETCHING, f"{source} waits until others are fetched"
     return Reason.FETCHING, f"{source} is being fetched"
 
 

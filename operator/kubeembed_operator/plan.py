@@ -21,8 +21,9 @@ from kubeembed_operator.observed import Observed
 from kubeembed_operator.settings import Settings
 from kubeembed_operator.weights import Weights
 
-#: Adapters of one model that are fetched side by side: each is a pod.
-ADAPTERS_AT_ONCE = 4
+#: Adapters of one model that are fetched side by side, and with them those that wait for their next try after
+#: something went wrong: each is a pod, which holds on to its resources.
+ADAPTERS_AT_ONCE, ADAPTER_JOBS = 4, 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,10 +125,12 @@ def _stale_adapter_jobs(
 def _adapter_jobs(
     wanted: Mapping[str, Manifest], stale: list[Manifest], adapters: Sequence[AdapterState]
 ) -> list[Manifest]:
-    """New ones, as far as those that run leave room. One that is in trouble takes none."""
+    """New ones, as far as those that run leave room. Those in trouble take none, unless they are many."""
     stopped = _names(stale)
     fetches = [state for state in adapters if state.to_fetch]
     going = sum(state.fetch is not None and state.fetch.going for state in fetches)
-    begun = [state for state in fetches if state.fetch is None][: max(ADAPTERS_AT_ONCE - going, 0)]
-    jobs = [wanted[state.name] for state in begun]
+    waiting = [state for state in fetches if state.fetch is None]
+    begun = len(fetches) - len(waiting)
+    room = max(min(ADAPTERS_AT_ONCE - going, ADAPTER_JOBS - begun), 0)
+    jobs = [wanted[state.name] for state in waiting[:room]]
     return [job for job in jobs if job["metadata"]["name"] not in stopped]

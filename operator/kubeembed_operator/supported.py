@@ -56,9 +56,9 @@ def _remote_code(spec: Spec) -> Found:
 def _adapters(spec: Spec) -> Found:
     for index, adapter in enumerate(spec.adapters):
         scheme = adapter.parsed.scheme
-        if scheme not in ("hf", "s3", "gs", "az"):
+        if scheme in ("pvc", "oci", "file"):
             field = f"spec.adapters[{index}].source"
-            yield field, f"{scheme}://", "write hf://, s3://, gs:// or az://"
+            yield field, f"{scheme}://", "write hf://, s3://, gs://, az:// or https://"
 
 
 def _scaling(spec: Spec) -> Found:

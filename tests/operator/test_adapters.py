@@ -28,7 +28,7 @@ from kubeembed_operator.listings import Held, Listing, identity
 from kubeembed_operator.manifests.adapters import adapter_job, adapter_request
 from kubeembed_operator.manifests.metadata import stamped
 from kubeembed_operator.observed import Observed
-from kubeembed_operator.plan import ADAPTERS_AT_ONCE, Plan, plan
+from kubeembed_operator.plan import ADAPTER_JOBS, ADAPTERS_AT_ONCE, Plan, plan
 from kubeembed_operator.settings import Settings
 from kubeembed_operator.status import status
 from kubeembed_operator.weights import Recorded, Weights
@@ -272,6 +272,23 @@ def test_few_are_fetched_side_by_side_and_those_in_trouble_take_no_room(
     assert len(jobs(planned(many, settings, observed))) == ADAPTERS_AT_ONCE
 
 
+def test_when_a_source_is_gone_not_every_adapter_holds_a_pod(
+    model: Build, settings: Settings
+) -> None:
+    many = model(adapters=[{**LEGAL, "name": f"a{number}"} for number in range(40)])
+    denied = []
+    for adapter in many.spec.adapters[: ADAPTER_JOBS - 1]:
+        job = stamped(adapter_job(many, adapter, settings))
+        job["metadata"]["uid"] = adapter.name
+        denied.append((job, ended(job, '{"reason": "SourceUnavailable", "message": "503"}', 1)))
+    made, pods = zip(*denied, strict=True)
+    observed = Observed(adapter_jobs=made, fetch_pods=pods)
+    assert len(jobs(planned(many, settings, observed))) == 1
+    states = adapters_of(many, {}, observed)
+    last = adapter_statuses(many, states, (), {})[-1]
+    assert last.message == "hf://acme/legal waits until others are fetched"
+
+
 def test_a_job_that_nobody_wants_is_deleted_unless_it_has_ended(
     model: Build, settings: Settings
 ) -> None:
@@ -299,7 +316,7 @@ def test_the_job_of_an_adapter(model: Build, settings: Settings) -> None:
     assert made["metadata"]["labels"]["app.kubernetes.io/component"] == "adapter"
     assert made["spec"]["ttlSecondsAfterFinished"] == 300
     assert container["command"] == ["kubeembed-weights"]
-    assert container["resources"]["requests"] == {"cpu": "10m", "memory": "64Mi"}
+    assert container["resources"]["requests"] == {"cpu": "100m", "memory": "64Mi"}
     assert container["args"] == [
         "adapter",
         '{"name": "legal", "revision": "v2", "source": "hf://acme/legal"}',
@@ -420,7 +437,7 @@ def test_the_whole_status_of_a_model_with_adapters(model: Build) -> None:
             "name": "medical",
             "ready": "0/2",
             "reason": "Fetching",
-            "message": "hf://acme/medical is being fetched",
+            "message": "hf://acme/medical waits until others are fetched",
         },
     ]
 

@@ -34,10 +34,10 @@ from kubeembed_operator.settings import Settings
 #: A Job that has told its result is of no more use; its pod's log is for a while.
 KEPT_SECONDS = 300
 
-#: An adapter has a few MB. Little is asked for, because those that wait for their next try hold on to it.
+#: An adapter has a few MB. Those that wait for their next try hold on to what is asked for here.
 RESOURCES: Manifest = {
     "limits": {"memory": "1Gi"},
-    "requests": {"cpu": "10m", "memory": "64Mi"},
+    "requests": {"cpu": "100m", "memory": "64Mi"},
 }
 
 
