@@ -7,7 +7,6 @@ began to read, which is how many answers its clients must have.
 
 import argparse
 import asyncio
-import cProfile
 import logging
 import re
 import subprocess
@@ -23,8 +22,11 @@ import numpy as np
 from kubeembed_api.document import parse
 from kubeembed_api.report import RuntimeInfo
 from kubeembed_runtime.api.connection import Connection
-from kubeembed_runtime.requests import Encoded, EncodeRequest, Output
+from kubeembed_runtime.requests import Encoded, EncodeRequest, Item, Output
+from kubeembed_runtime.tokens import Framing, Tokens
+from pipelinekit import Registry, Words
 from runtimekit import Process, document, free_ports
+from samplekit import Sampler
 
 DIMENSIONS = 384
 NAME = "stub"
@@ -63,14 +65,21 @@ class StubModel:
     def close(self) -> None: ...
 
 
+#: Requests before the samples begin: imports, and what is set up for the first of them, are none of theirs.
+WARM_UP = 500
+
+
 class Counted(Connection):
-    """Counts the heads of requests that want vectors."""
+    """Counts the heads of requests that want vectors. sampler: to be started after the warm-up."""
 
     read = 0
+    sampler: Sampler | None = None
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
         Counted.read += self.scope["method"] == "POST"
+        if Counted.read == WARM_UP and Counted.sampler is not None:
+            Counted.sampler.start()
 
 
 def launch_stub(
@@ -98,17 +107,41 @@ def main() -> None:
     parser.add_argument("--name", default=NAME)
     parser.add_argument("--linger", type=float, default=0.0)
     parser.add_argument("--seconds", type=float, default=0.0, help="that each request takes")
-    parser.add_argument("--profile", type=Path, help="where cProfile's statistics go")
+    parser.add_argument("--profile", type=Path, help="where the samples by stage go")
+    parser.add_argument("--batcher", action="store_true", help="the encoder is all that is a stub")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    profile = cProfile.Profile() if options.profile else None
-    if profile is not None:
-        profile.enable()
+    if options.profile:
+        Counted.sampler = Sampler()
     _serve(options)
     logging.info("read %d requests", Counted.read)
-    if profile is not None:
-        profile.disable()
-        profile.dump_stats(options.profile)
+    if Counted.sampler is not None:
+        Counted.sampler.stop(options.profile)
+
+
+def through_batcher(info: RuntimeInfo) -> Any:
+    """The real pipeline and device thread, over an encoder and a tokenizer that answer at once."""
+    from kubeembed_runtime.batcher import Batcher
+    from kubeembed_runtime.loading import Loaded
+    from kubeembed_runtime.pipeline import Pipeline
+
+    def tokenize(inputs: Sequence[Any], framing: Framing) -> list[Tokens]:
+        return [Tokens([len(given) % 64]) for given in inputs]
+
+    def encode(items: Sequence[Item]) -> list[Output]:
+        return [Output(dense=VECTORS[item.ids[0]]) for item in items]
+
+    batcher = Batcher(encode, budget=1024, capacity=300_000)
+    batcher.start()
+    pipeline = Pipeline(
+        info=info,
+        tokenize=tokenize,
+        vocabulary=Words(),
+        batcher=batcher,
+        threads=1,
+        adapters=Registry(),
+    )
+    return Loaded(pipeline=pipeline, batcher=batcher)
 
 
 def _serve(options: argparse.Namespace) -> None:
@@ -120,9 +153,11 @@ def _serve(options: argparse.Namespace) -> None:
 
     cast(Any, server).Connection = Counted
     info = INFO.model_copy(update={"name": options.name})
-    stub = StubModel(options.seconds, info=info)
-    model = cast(Any, stub)
-    cast(Any, serving).load = lambda *_: Loaded(pipeline=model, batcher=model)
+    stub = cast(Any, StubModel(options.seconds, info=info))
+    loaded = Loaded(pipeline=stub, batcher=stub)
+    if options.batcher:
+        loaded = through_batcher(info)
+    cast(Any, serving).load = lambda *_: loaded
     address = serving.Address(host="127.0.0.1", port=options.port, admin_port=options.admin_port)
     served = serving.serve(
         parse(document(Path("/"), options.name)),
