@@ -9,6 +9,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -79,10 +80,9 @@ def installed(info: dict[str, Any], images: dict[str, str], hub: Hub) -> Kube:
     return kube
 
 
-@pytest.fixture
-def kube(info: dict[str, Any], installed: Kube, hub: Hub) -> Iterator[Kube]:
-    """A namespace of its own that enforces the restricted level; all of it goes afterwards."""
-    hub.reset()
+@contextmanager
+def own_namespace(info: dict[str, Any]) -> Iterator[Kube]:
+    """One that enforces the restricted level; all of it goes afterwards."""
     namespace = f"t-{uuid.uuid4().hex[:8]}"
     kube = Kube(info, namespace)
     kube.ctl("create", "namespace", namespace)
@@ -92,6 +92,21 @@ def kube(info: dict[str, Any], installed: Kube, hub: Hub) -> Iterator[Kube]:
 
 
 @pytest.fixture
+def kube(info: dict[str, Any], installed: Kube, hub: Hub) -> Iterator[Kube]:
+    """A namespace of its own, and a hub without faults."""
+    hub.reset()
+    with own_namespace(info) as kube:
+        yield kube
+
+
+@pytest.fixture(scope="module")
+def shared_kube(info: dict[str, Any], installed: Kube) -> Iterator[Kube]:
+    """A namespace for all tests of a module."""
+    with own_namespace(info) as kube:
+        yield kube
+
+
+@pytest.fixture(scope="session")
 def model() -> Callable[..., Manifest]:
     """A document: model("name", scaling={...}, source="hf://...")."""
 
@@ -119,7 +134,7 @@ def audit(info: dict[str, Any]) -> Callable[[], list[dict[str, Any]]]:
     return requests
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def writes(audit: Callable[[], list[dict[str, Any]]]) -> Callable[[str], list[str]]:
     """The operator's writes in a namespace: "patch deployments/minilm". Events are not counted."""
 

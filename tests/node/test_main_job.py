@@ -4,7 +4,6 @@ import json
 import random
 import urllib.error
 import urllib.request
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
-from nodekit import RESTRICTED, Hub, Kube
+from nodekit import Kube
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -77,17 +76,11 @@ def batches(texts: list[str]) -> Iterator[list[int]]:
 
 
 @pytest.fixture(scope="module")
-def served(
-    info: dict[str, Any], installed: Kube, hub: Hub
-) -> Iterator[tuple[Kube, dict[str, Any]]]:
+def served(shared_kube: Kube) -> tuple[Kube, dict[str, Any]]:
     """examples/minilm.yaml applied to a namespace of its own, in the precision that is compared, Ready."""
-    kube = Kube(info, f"t-{uuid.uuid4().hex[:8]}")
-    kube.ctl("create", "namespace", kube.namespace)
-    kube.ctl("label", "namespace", kube.namespace, RESTRICTED)
     example = yaml.safe_load(Path("examples/minilm.yaml").read_text())
-    kube.apply(example | {"spec": example["spec"] | {"recipe": {"dtype": "float32"}}})
-    yield kube, kube.wait_ready("minilm")
-    kube.ctl("delete", "namespace", kube.namespace, "--wait=false")
+    shared_kube.apply(example | {"spec": example["spec"] | {"recipe": {"dtype": "float32"}}})
+    return shared_kube, shared_kube.wait_ready("minilm")
 
 
 def cluster_ip(kube: Kube) -> str:
