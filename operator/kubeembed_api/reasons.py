@@ -17,6 +17,7 @@ class Reason(StrEnum):
     # Good ends
     READY = "Ready"
     FETCHED = "Fetched"
+    COLLECTED = "Collected"  # of a cache: what no model uses is gone
     MOUNTED = "Mounted"
     SERVING = "Serving"
     NO_ADAPTERS = "NoAdapters"

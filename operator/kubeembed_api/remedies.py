@@ -33,6 +33,7 @@ EXPLANATIONS: Mapping[Reason, Explanation] = {
     ),
     Reason.READY: _WELL,
     Reason.FETCHED: _WELL,
+    Reason.COLLECTED: _WELL,
     Reason.MOUNTED: _WELL,
     Reason.SERVING: _WELL,
     Reason.NO_ADAPTERS: _WELL,

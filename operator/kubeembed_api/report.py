@@ -21,8 +21,20 @@ class _Value(BaseModel):
     )
 
 
+class CacheReport(_Value):
+    """What a collection found and left in a cache. `next_seconds`: when the next unused copy can go."""
+
+    copies: int
+    bytes: int
+    unused: int
+    unused_bytes: int
+    removed: tuple[str, ...] = ()
+    next_seconds: float | None = None
+
+
 class Report(_Value):
-    """The last word of a fetch (reason Fetched) or of a container that failed (any other reason)."""
+    """The last word of a fetch (reason Fetched), of a collection (reason Collected), or of a container that
+    failed (any other reason)."""
 
     reason: Reason
     message: str = ""
@@ -31,6 +43,7 @@ class Report(_Value):
     bytes: int | None = None  # size of the whole copy
     fetched_bytes: int | None = None  # of them, by this run
     retry_after_seconds: float | None = None
+    cache: CacheReport | None = None
 
     def write(self, path: Path) -> None:
         """Leaves the report where kubelet looks for it; a laptop has no such file, which is fine."""

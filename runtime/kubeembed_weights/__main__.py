@@ -1,4 +1,5 @@
-"""`kubeembed-weights`: the fetch Job. Its last word is a Report, in the termination message and on stdout.
+"""`kubeembed-weights`: the Jobs that fill and clear a cache. The last word is a Report, in the termination
+message and on stdout.
 
 One start of the process is one attempt; who starts it again, and when, is kubelet's business.
 """
@@ -26,7 +27,9 @@ from kubeembed_api.report import Report
 from kubeembed_weights.adapter_check import check_adapter
 from kubeembed_weights.adapters import fetch_adapter
 from kubeembed_weights.admin import serving
-from kubeembed_weights.cache import Copy
+from kubeembed_weights.cache import KEY, Cache, Copy
+from kubeembed_weights.collecting import Decision, collect
+from kubeembed_weights.disk import writing
 from kubeembed_weights.errors import FetchError
 from kubeembed_weights.fetching import check, fetch, resolve
 from kubeembed_weights.progress import Meter, shown
@@ -46,13 +49,15 @@ def main() -> int:
     report = _report(options)
     report.write(Path(TERMINATION_LOG))
     print(report.model_dump_json(by_alias=True, exclude_none=True))
-    return 0 if report.reason is Reason.FETCHED else 1
+    return 0 if report.reason in (Reason.FETCHED, Reason.COLLECTED) else 1
 
 
 def _report(options: argparse.Namespace) -> Report:
     try:
         if options.command == "adapter":
             return _adapter(options)
+        if options.command == "collect":
+            return _collect(options)
         model = read_document(options.document)
         return _check(model, options) if options.command == "check" else _fetch(model, options)
     except InvalidSpec as error:
@@ -73,10 +78,19 @@ def _adapter(options: argparse.Namespace) -> Report:
     """An adapter that cannot be served stays in the cache: asked for again, it costs no byte."""
     adapter = _adapter_of(options.adapter)
     with _patient(options.root, adapter.source, adapter.revision):
-        copy = fetch_adapter(adapter, options.root)
+        copy = fetch_adapter(adapter, options.root, capacity=options.capacity)
     logger.info("%s holds %s at %s", copy.path, adapter.source, copy.revision)
     check_adapter(copy.path)
     return _good(copy)
+
+
+def _collect(options: argparse.Namespace) -> Report:
+    now = time.time()
+    decided = now if options.decided is None else options.decided
+    decision = Decision(keep=frozenset(options.keep), ttl=options.ttl, decided=decided)
+    with writing(options.root, Meter()):
+        found = collect(Cache(options.root), decision, now)
+    return Report(reason=Reason.COLLECTED, cache=found)
 
 
 @contextmanager
@@ -97,7 +111,7 @@ def _patient(root: Path, source: str, revision: str | None) -> Iterator[None]:
 
 def _fetched(model: EmbeddingModel, options: argparse.Namespace, meter: Meter) -> Report:
     with shown(meter):
-        copy = fetch(model, options.root, progress=meter)
+        copy = fetch(model, options.root, progress=meter, capacity=options.capacity)
     logger.info("%s holds %s at %s", copy.path, model.spec.model.source, copy.revision)
     return _good(copy)
 
@@ -145,12 +159,15 @@ def _leave(*_: object) -> NoReturn:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="kubeembed-weights", description="Fetches the weights of an EmbeddingModel, verified."
+        prog="kubeembed-weights",
+        description="Fetches the weights of EmbeddingModels, verified, and removes unused ones.",
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="fetch|adapter|check")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="fetch|adapter|check|collect"
+    )
     fetching = commands.add_parser("fetch", help="fetch what the document names into the cache")
     fetching.add_argument("document", type=Path, help="the EmbeddingModel, as YAML")
-    fetching.add_argument("--root", type=Path, default=Path(CACHE_ROOT), help="the cache")
+    _add_cache(fetching)
     fetching.add_argument(
         "--resolve-only", action="store_true", help="only find out the commit, the key and the size"
     )
@@ -163,11 +180,38 @@ def _parser() -> argparse.ArgumentParser:
     adapter.add_argument(
         "adapter", help="as spec.adapters has it: '{name: legal, source: hf://acme/bge-m3-legal}'"
     )
-    adapter.add_argument("--root", type=Path, default=Path(CACHE_ROOT), help="the cache")
+    _add_cache(adapter)
     checking = commands.add_parser("check", help="see that a folder holds a usable model (pvc://)")
     checking.add_argument("document", type=Path, help="the EmbeddingModel, as YAML")
     checking.add_argument("--path", type=Path, required=True, help="the folder")
+    _add_collect(commands.add_parser("collect", help="remove copies that no model uses"))
     return parser
+
+
+def _add_cache(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--root", type=Path, default=Path(CACHE_ROOT), help="the cache")
+    command.add_argument(
+        "--capacity", type=int, help="bytes that the cache may have, where its disk has more"
+    )
+
+
+def _add_collect(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--root", type=Path, default=Path(CACHE_ROOT), help="the cache")
+    command.add_argument(
+        "--keep", type=_key, nargs="*", required=True, metavar="KEY", help="all keys in use"
+    )
+    command.add_argument(
+        "--ttl", type=float, required=True, help="seconds that an unused copy stays"
+    )
+    command.add_argument(
+        "--decided", type=float, help="when the keys were in use: seconds since 1970; left out: now"
+    )
+
+
+def _key(told: str) -> str:
+    if not KEY.fullmatch(told):
+        raise argparse.ArgumentTypeError(f"{told!r} is no key of a copy: 32 hex digits")
+    return told
 
 
 if __name__ == "__main__":

@@ -22,19 +22,20 @@ def fetch_adapter(
     *,
     progress: Meter | None = None,
     environ: Mapping[str, str] = os.environ,
+    capacity: int | None = None,
 ) -> Copy:
     """The adapter's copy, fetched if it is not there; file:// as it lies. Raises FetchError."""
     source, meter = adapter.parsed, progress or Meter()
     if source.scheme == "file":
         return Copy(path=Path("/", source.path), key=_key(source, ""), revision=None, bytes=0)
-    remote, cache = open_remote(adapter, environ), Cache(root)
+    remote, cache = open_remote(adapter, environ), Cache(root, capacity)
     with writing(root, meter):
         pinned = remote.pinned(adapter.revision)
-        if pinned is not None and (copy := cache.find(_key(source, pinned))):
+        if pinned is not None and (copy := cache.revived(_key(source, pinned))):
             return copy
         wanted = _wanted(source, remote, adapter.revision)
         meter.expect(wanted.bytes)
-        return cache.find(wanted.key) or filled(cache, remote, wanted, meter)
+        return cache.revived(wanted.key) or filled(cache, remote, wanted, meter)
 
 
 def _wanted(source: Source, remote: Remote, revision: str | None) -> Wanted:

@@ -18,7 +18,7 @@ from kubeembed_api.reasons import Reason
 from kubeembed_api.sources import Source
 from kubeembed_weights.cache import Cache, Copy, Manifest, Stored
 from kubeembed_weights.checksum import sha256_of
-from kubeembed_weights.disk import require_space, writing
+from kubeembed_weights.disk import make_room, writing
 from kubeembed_weights.download import download, present
 from kubeembed_weights.errors import FetchError
 from kubeembed_weights.progress import Meter, size
@@ -59,23 +59,25 @@ def fetch(
     *,
     progress: Meter | None = None,
     environ: Mapping[str, str] = os.environ,
+    capacity: int | None = None,
 ) -> Copy:
     """The copy of the model's weights under `root`, fetched if it is not there. Raises FetchError.
 
     file:// is opened in place. Two at once with one key: one fetches, the other waits for its copy.
+    capacity: bytes that the cache may have, where its disk has more.
     """
     source, meter = model.spec.model.parsed, progress or Meter()
     if source.scheme == "file":
         return _opened(source)
-    remote, cache = open_remote(model.spec.model, environ), Cache(root)
+    remote, cache = open_remote(model.spec.model, environ), Cache(root, capacity)
     revision = _revision(model)
     with writing(root, meter):
         pinned = remote.pinned(revision)
-        if pinned is not None and (copy := cache.find(_key(model, source, pinned))):
+        if pinned is not None and (copy := cache.revived(_key(model, source, pinned))):
             return copy
         wanted = _wanted(model, source, remote, revision)
         meter.expect(wanted.bytes)
-        return cache.find(wanted.key) or filled(cache, remote, wanted, meter)
+        return cache.revived(wanted.key) or filled(cache, remote, wanted, meter)
 
 
 def resolve(model: EmbeddingModel, *, environ: Mapping[str, str] = os.environ) -> Wanted:
@@ -125,7 +127,7 @@ def filled(cache: Cache, remote: Remote, wanted: Wanted, meter: Meter) -> Copy:
             return copy
         partial = cache.partial(wanted.key)
         here = present(wanted.files, partial)
-        require_space(cache.root, wanted.bytes - here)
+        make_room(cache, wanted.bytes - here)
         logger.info(
             "fetching %s at %s: %s, of which %s are here",
             wanted.source,
