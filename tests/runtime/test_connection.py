@@ -177,6 +177,7 @@ async def test_a_connection_more_than_all_that_work_is_told_to_come_again(
     got = await _ask(port, GET)
     assert got.startswith(b"HTTP/1.1 503 ")
     assert b"retry-after: 1\r\n" in got
+    assert b"2 connections are open, none of them idle" in got
     gate.set()
     for reader, writer in busy:
         await reader.readuntil(b"waited")

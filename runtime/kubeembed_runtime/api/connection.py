@@ -30,11 +30,11 @@ _FULL_BODY = (
     b'{"message":"%d connections are open, none of them idle; retry in 1 s",'
     b'"error":{"message":"all connections are taken","type":"server_error","param":null,'
     b'"code":"too_many_connections"}}'
-) % MAX_CONNECTIONS
+)
 _FULL = (
     b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n"
     b"x-sie-error-code: QUEUE_FULL\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
-) % (len(_FULL_BODY), _FULL_BODY)
+)
 
 _TOO_LARGE = b"the headers are larger than %d bytes" % MAX_HEAD_BYTES
 _REFUSAL = (
@@ -76,7 +76,8 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(LingeringTransport(transport, self.loop))
         if len(self.connections) > self.server_state.most and not self._make_room():
-            self.transport.write(_FULL)
+            body = _FULL_BODY % self.server_state.most
+            self.transport.write(_FULL % (len(body), body))
             self.transport.close()
         else:
             self._await_request()
