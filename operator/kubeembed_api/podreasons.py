@@ -6,7 +6,7 @@ left out of messages, so that a pod which crashes for the tenth time does not ma
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kubeembed_api.reasons import Reason
@@ -27,10 +27,18 @@ IMAGE_REASONS = frozenset(
 )
 
 #: kubelet alternates between the error and "Back-off pulling image ...: ErrImagePull: <the error>".
-_BACK_OFF = re.compile(r'^Back-off pulling image "[^"]*"(: ErrImagePull: )?')
+_BACK_OFF = re.compile(r'^Back-off pulling image "([^"]*)"(: ErrImagePull: )?')
+#: It may be another than the container's own: that of a volume.
+_PULLED = re.compile(r'pull(?:ing)? (?:and unpack )?image "([^"]+)"')
 _SECRET = re.compile(r'secret "([^"]+)" not found')
 _SECRET_KEY = re.compile(r"couldn't find key (\S+) in Secret (?:\S+/)?(\S+)", re.IGNORECASE)
 _CLAIM = re.compile(r"persistentvolumeclaim|persistent volume|volume node affinity", re.IGNORECASE)
+
+#: What a source oci:// asks of the cluster.
+IMAGE_VOLUMES = (
+    "an oci:// source is mounted as an image volume, for which the cluster needs Kubernetes 1.35 or newer, "
+    "and the node containerd 2.1 or CRI-O 1.33 or newer"
+)
 
 Manifest = dict[str, Any]
 Status = dict[str, Any]
@@ -102,17 +110,27 @@ def _in_containers(pod: Manifest) -> Iterator[Trouble]:
         waiting = (container.get("state") or {}).get("waiting")
         found = _waiting(container, waiting) if waiting else None
         if found is not None:
-            yield found
+            yield _explained(pod, found)
         for ended in _ends(container):
             if ended.get("exitCode") != 0:
                 yield _ended(container, ended)
+
+
+def _explained(pod: Manifest, found: Trouble) -> Trouble:
+    """Nodes that do not know volumes of images say it in words that nobody would understand."""
+    volumes = (pod.get("spec") or {}).get("volumes") or ()
+    if found.reason is not Reason.CONTAINER_CONFIG or not any("image" in v for v in volumes):
+        return found
+    return replace(found, message=shortened(f"{found.message}; {IMAGE_VOLUMES}"))
 
 
 def _waiting(container: Status, waiting: Status) -> Trouble | None:
     reason, message = waiting.get("reason"), waiting.get("message") or ""
     if reason in IMAGE_REASONS:
         detail = _BACK_OFF.sub("", message) or reason
-        text = f"image {container.get('image')} cannot be pulled: {detail}"
+        pulled = _PULLED.search(message)
+        image = pulled[1] if pulled else container.get("image")
+        text = f"image {image} cannot be pulled: {detail}"
         return Trouble(Reason.IMAGE_PULL_FAILED, shortened(text))
     if reason in ("CreateContainerConfigError", "CreateContainerError"):
         return _misconfigured(message or reason)

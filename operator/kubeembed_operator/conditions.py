@@ -13,6 +13,7 @@ from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.names import endpoint
 from kubeembed_api.podreasons import Trouble, shortened, trouble
 from kubeembed_api.reasons import Reason
+from kubeembed_api.sources import MOUNTED
 from kubeembed_operator.adapterstatus import AdapterStatus, first_amiss
 from kubeembed_operator.kinds import Manifest
 from kubeembed_operator.manifests.serving import wanted_replicas
@@ -62,7 +63,7 @@ def weights_ready(
 ) -> Condition:
     source = str(model.spec.model.parsed)
     if weights.copy is not None:
-        if model.spec.model.parsed.scheme == "pvc":
+        if model.spec.model.parsed.scheme in MOUNTED:
             return Condition("WeightsReady", "True", Reason.MOUNTED, f"served from {source}")
         at = f" at {weights.copy.revision}" if weights.copy.revision else ""
         return Condition("WeightsReady", "True", Reason.FETCHED, f"{source}{at} is fetched")

@@ -11,7 +11,6 @@ from datetime import datetime
 
 from kubeembed_api.document import EmbeddingModel, parse
 from kubeembed_api.errors import InvalidSpec
-from kubeembed_api.podreasons import shortened
 from kubeembed_api.reasons import Reason
 from kubeembed_operator.adapters import adapters_of, ready_pods
 from kubeembed_operator.adapterstatus import adapter_statuses
@@ -28,7 +27,7 @@ from kubeembed_operator.pods import Pods
 from kubeembed_operator.settings import Settings
 from kubeembed_operator.status import Status, status, status_of_problem
 from kubeembed_operator.store import Store
-from kubeembed_operator.supported import Problem, check_profile, unsupported
+from kubeembed_operator.supported import Problem, check_profile, refused, unsupported
 from kubeembed_operator.weights import Weights, recorded, weights_of
 from kubeembed_operator.workqueue import TryAgain
 
@@ -95,7 +94,7 @@ class Reconciler:
             await self._tell_problem(raw, Problem(Reason.NAME_TAKEN, str(error)))
             return TAKEN_POLL
         except Refused as error:
-            await self._tell_problem(raw, Problem(Reason.PODS_FORBIDDEN, shortened(str(error))))
+            await self._tell_problem(raw, refused(model, str(error)))
             raise self._failed(key, error) from error
         except (BeingCollected, ClusterError) as error:
             raise self._failed(key, error) from error

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from kubeembed_api.document import EmbeddingModel, Spec
 from kubeembed_api.errors import InvalidSpec
+from kubeembed_api.podreasons import IMAGE_VOLUMES, shortened
 from kubeembed_api.reasons import Reason
 from kubeembed_operator.settings import Settings
 
@@ -29,6 +30,13 @@ def unsupported(model: EmbeddingModel) -> Problem | None:
     return None
 
 
+def refused(model: EmbeddingModel, answer: str) -> Problem:
+    """What the API server will not have. An older one drops a volume's image, and then misses its type."""
+    drops = model.spec.model.parsed.scheme == "oci" and "volume type" in answer
+    explained = f"{answer}; {IMAGE_VOLUMES}" if drops else answer
+    return Problem(Reason.PODS_FORBIDDEN, shortened(explained))
+
+
 def check_profile(model: EmbeddingModel, settings: Settings) -> None:
     """Raises InvalidSpec for a profile that the administrator has not made."""
     name = model.spec.resources.profile
@@ -44,8 +52,6 @@ def _source(spec: Spec) -> Found:
     scheme = spec.model.parsed.scheme
     if scheme == "file":
         yield "spec.model.source", "file:// in a cluster", "write pvc://claim/path"
-    elif scheme == "oci":
-        yield "spec.model.source", f"{scheme}://", "write another source"
 
 
 def _remote_code(spec: Spec) -> Found:

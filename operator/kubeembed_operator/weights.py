@@ -6,10 +6,12 @@ Status remembers a finished fetch, so that its Job may go. A serving pod that fi
 from dataclasses import dataclass
 
 from kubeembed_api.document import EmbeddingModel, Resolved
+from kubeembed_api.keys import weights_key
 from kubeembed_api.names import fetch_job_name
 from kubeembed_api.podreasons import Trouble, last_words, ready
 from kubeembed_api.reasons import Reason
 from kubeembed_api.report import Progress, Report
+from kubeembed_api.sources import Source
 from kubeembed_operator.fetches import fetch_of
 from kubeembed_operator.kinds import Manifest
 from kubeembed_operator.manifests.weights import fetch_request
@@ -62,6 +64,8 @@ def recorded(model: Manifest) -> Recorded:
 
 def weights_of(model: EmbeddingModel, known: Recorded, observed: Observed) -> Weights:
     request = fetch_request(model)
+    if model.spec.model.parsed.scheme == "oci":
+        return Weights(request=request, copy=_in_image(request, model.spec.model.parsed))
     job = observed.job(fetch_job_name(model.name, request))
     missed = _missed(observed)
     if known.request == request and known.key and missed is None:
@@ -74,6 +78,12 @@ def weights_of(model: EmbeddingModel, known: Recorded, observed: Observed) -> We
     if fetch.spent:
         return Weights(request=request, job=job, spent=True, trouble=missed)
     return Weights(request=request, job=job, trouble=fetch.trouble, pod=fetch.pod)
+
+
+def _in_image(request: str, source: Source) -> Recorded:
+    """Nothing is fetched: kubelet pulls the image, and whether a model is in it the serving pod finds out."""
+    key = weights_key(source, source.digest)
+    return Recorded(request=request, key=key, revision=source.digest, progress="in image")
 
 
 def with_progress(weights: Weights, progress: Progress) -> Weights:

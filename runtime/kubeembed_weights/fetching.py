@@ -7,6 +7,7 @@ how a model is created again without a network.
 import hashlib
 import logging
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,7 +136,7 @@ def filled(cache: Cache, remote: Remote, wanted: Wanted, meter: Meter) -> Copy:
             size(wanted.bytes),
             size(here),
         )
-        stored = download(remote, wanted.revision, wanted.files, partial, meter)
+        stored = _downloaded(remote, wanted, partial, meter)
         if wanted.listing.packed:
             stored = _unpacked(partial, wanted)
         manifest = Manifest(source=str(wanted.source), revision=wanted.revision, files=stored)
@@ -147,6 +148,16 @@ def filled(cache: Cache, remote: Remote, wanted: Wanted, meter: Meter) -> Copy:
         bytes=copy.bytes,
         fetched_bytes=meter.fetched,
     )
+
+
+def _downloaded(remote: Remote, wanted: Wanted, folder: Path, meter: Meter) -> dict[str, Stored]:
+    """Parts are kept for the next run, but not of files that are no more: it will want others."""
+    try:
+        return download(remote, wanted.revision, wanted.files, folder, meter)
+    except FetchError as error:
+        if error.reason is Reason.SOURCE_CHANGED:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def _unpacked(folder: Path, wanted: Wanted) -> dict[str, Stored]:

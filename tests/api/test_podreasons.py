@@ -19,6 +19,11 @@ def waiting(reason: str, message: str = "") -> dict[str, Any]:
     return {"state": {"waiting": {"reason": reason, "message": message}}}
 
 
+def with_image_volume(found: dict[str, Any]) -> dict[str, Any]:
+    image = {"reference": "registry.test/models/m@sha256:00", "pullPolicy": "IfNotPresent"}
+    return {**found, "spec": {"volumes": [{"name": "weights", "image": image}]}}
+
+
 def ended(code: int, message: str = "", reason: str = "Error") -> dict[str, Any]:
     told = {"exitCode": code, "reason": reason, "message": message, "finishedAt": "2026-01-01"}
     return {"state": {"running": {}}, "lastState": {"terminated": told}}
@@ -53,6 +58,26 @@ NO_GPU = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
             Trouble(
                 Reason.IMAGE_PULL_FAILED,
                 f"image {IMAGE} cannot be pulled: {PULL_ERROR}",
+            ),
+        ),
+        (
+            pod(
+                waiting(
+                    "ImagePullBackOff",
+                    'Back-off pulling image "registry.test/models/m@sha256:00": ErrImagePull: no',
+                )
+            ),
+            Trouble(
+                Reason.IMAGE_PULL_FAILED,
+                "image registry.test/models/m@sha256:00 cannot be pulled: no",
+            ),
+        ),
+        (
+            with_image_volume(pod(waiting("CreateContainerError", "failed to mkdir"))),
+            Trouble(
+                Reason.CONTAINER_CONFIG,
+                "failed to mkdir; an oci:// source is mounted as an image volume, for which the cluster "
+                "needs Kubernetes 1.35 or newer, and the node containerd 2.1 or CRI-O 1.33 or newer",
             ),
         ),
         (unscheduled(NO_GPU), Trouble(Reason.UNSCHEDULABLE, NO_GPU)),
@@ -111,6 +136,8 @@ NO_GPU = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
     ids=[
         "pull error",
         "pull back-off says the same",
+        "another image than the container's",
+        "node without image volumes",
         "no gpu",
         "no claim",
         "no secret",

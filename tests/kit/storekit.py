@@ -12,7 +12,6 @@ import os
 import shutil
 import socket
 import subprocess
-import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,11 +25,8 @@ import obstore
 import pytest
 from obstore.store import AzureStore, GCSStore, S3Store
 
-from weightskit import contents, eventually
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "hub"))
-
 from store_proxy import StoreProxy, free_port
+from weightskit import contents, eventually
 
 VERSITYGW = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
 FAKE_GCS = "github.com/fsouza/fake-gcs-server@v1.56.1"
@@ -64,8 +60,7 @@ def running(argv: list[str], url: str, environ: dict[str, str] | None = None) ->
     quiet = subprocess.DEVNULL
     process = subprocess.Popen(argv, env=os.environ | (environ or {}), stdout=quiet, stderr=quiet)
     try:
-        port = urlsplit(url).port or 0
-        eventually(lambda: _listens(port), f"{argv[0]} listening", seconds=30)
+        eventually(lambda: _listens(url), f"{argv[0]} listening", seconds=30)
         yield Running(url, process)
     finally:
         process.terminate()
@@ -114,9 +109,10 @@ def _alone(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _listens(port: int) -> bool:
+def _listens(url: str) -> bool:
+    place = urlsplit(url)
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        socket.create_connection((place.hostname or "", place.port or 0), timeout=5).close()
     except OSError:
         return False
     return True
@@ -250,3 +246,19 @@ def _make_container(url: str) -> None:
     headers |= {"Authorization": signed, "Content-Length": "0"}
     request = urllib.request.Request(place, headers=headers, method="PUT")
     urllib.request.urlopen(request, timeout=10).close()
+
+
+def make_certificates(folder: Path, address: str) -> Path:
+    """A CA of our own in ca.pem, and a certificate of it for the IP address in server.pem and server.key."""
+
+    def openssl(*words: str) -> None:
+        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
+
+    new = ("req", "-newkey", "rsa:2048", "-nodes")
+    ca = ("-addext", "basicConstraints=critical,CA:TRUE")
+    openssl(*new, "-x509", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca", *ca)
+    san = ("-addext", f"subjectAltName=IP:{address}")
+    openssl(*new, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=server", *san)
+    signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-copy_extensions", "copy")
+    openssl("x509", "-req", "-in", "server.csr", *signed, "-out", "server.pem")
+    return folder

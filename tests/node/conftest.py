@@ -18,6 +18,7 @@ import yaml
 
 from adapterkit import minilm, write_adapter
 from nodekit import MINILM, RESTRICTED, ROOT, SYSTEM, Hub, Kube, Manifest, run
+from storekit import make_certificates
 
 
 @pytest.fixture(scope="session")
@@ -63,7 +64,13 @@ def hub(info: dict[str, Any], weights: Path, adapters: dict[str, Path]) -> Itera
 
 
 @pytest.fixture(scope="session")
-def installed(info: dict[str, Any], images: dict[str, str], hub: Hub) -> Kube:
+def certificates(info: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CA of our own, and a certificate of it for this machine as the node sees it."""
+    return make_certificates(tmp_path_factory.mktemp("certificates"), info["hostAddress"])
+
+
+@pytest.fixture(scope="session")
+def installed(info: dict[str, Any], images: dict[str, str], hub: Hub, certificates: Path) -> Kube:
     """The chart, installed by Helm into a namespace that enforces the restricted level."""
     kube = Kube(info, SYSTEM)
     kube.ctl("create", "namespace", SYSTEM, check=False)
@@ -71,6 +78,7 @@ def installed(info: dict[str, Any], images: dict[str, str], hub: Hub) -> Kube:
     values = yaml.safe_load((Path(__file__).parent / "values.yaml").read_text())
     values["images"] = {**images, "pullPolicy": "Never"}
     values["weights"]["hubEndpoint"] = hub.url
+    values["weights"]["caCertificates"] = (certificates / "ca.pem").read_text()
     helm = (info["helm"], "--kubeconfig", info["kubeconfig"])
     # other tests may have applied the CRD before, which Helm would not touch without being told
     command = (*helm, "upgrade", "--install", "--take-ownership", "kubeembed", "charts/kubeembed")

@@ -86,7 +86,7 @@ def test_a_finished_job_is_left(model: Build, settings: Settings) -> None:
 @pytest.mark.parametrize(
     ("spec", "field"),
     [
-        ({"model": {"source": "oci://r/i@sha256:" + "0" * 64}}, "spec.model.source"),
+        ({"model": {"source": "file:///srv/model"}}, "spec.model.source"),
         ({"model": {"source": "hf://a/b", "trustRemoteCode": True}}, "spec.model.trustRemoteCode"),
         ({"adapters": [{"name": "a", "source": "pvc://claim/a"}]}, "spec.adapters[0].source"),
         ({"scaling": {"mode": "KEDA"}}, "spec.scaling.mode"),

@@ -1,18 +1,23 @@
 """What the source of the weights changes in the manifests: who the Job runs as, what it holds and trusts."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from kubeembed_api.document import EmbeddingModel, Resolved
+from kubeembed_api.keys import weights_key
+from kubeembed_api.reasons import Reason
+from kubeembed_operator.conditions import weights_ready
 from kubeembed_operator.kinds import Manifest
 from kubeembed_operator.manifests.serving import deployment, service_account
 from kubeembed_operator.manifests.weights import fetch_job, fetch_request
 from kubeembed_operator.observed import Observed
 from kubeembed_operator.plan import plan
 from kubeembed_operator.settings import Settings
-from kubeembed_operator.weights import Weights
+from kubeembed_operator.supported import refused
+from kubeembed_operator.weights import Recorded, Weights, weights_of
 
 Build = Callable[..., EmbeddingModel]
 
@@ -171,3 +176,87 @@ def test_another_checksum_asks_for_another_fetch(model: Build) -> None:
         return model(model={"source": "https://host/m.tgz", "sha256": digit * 64})
 
     assert fetch_request(archive("0")) != fetch_request(archive("1"))
+
+
+IMAGE = "registry.acme.test:5000/models/minilm@sha256:" + "0" * 64
+
+
+def in_image(model: Build, path: str = "", **fields: str) -> EmbeddingModel:
+    told = model(model={"source": f"oci://{IMAGE}{path}", **fields})
+    found = weights_of(told, Recorded(), Observed())
+    assert found.copy is not None
+    return told.model_copy(update={"resolved": found.resolved})
+
+
+def test_an_image_is_mounted_where_its_weights_are_looked_for(
+    model: Build, settings: Settings
+) -> None:
+    told = in_image(model)
+    digest = "sha256:" + "0" * 64
+    key = weights_key(told.spec.model.parsed, digest)
+    assert told.resolved == Resolved(revision=digest, key=key)
+    pod = deployment(told, settings)["spec"]["template"]["spec"]
+    assert pod["volumes"][-1] == {
+        "image": {"pullPolicy": "IfNotPresent", "reference": IMAGE},
+        "name": "weights",
+    }
+    assert pod["containers"][0]["volumeMounts"][-1] == {
+        "mountPath": f"/var/cache/kubeembed/{key}",
+        "name": "weights",
+        "readOnly": True,
+    }
+    assert "initContainers" not in pod
+
+
+def test_a_folder_of_an_image_is_mounted_alone(model: Build, settings: Settings) -> None:
+    pod = deployment(in_image(model, "/models/1"), settings)["spec"]["template"]["spec"]
+    assert pod["volumes"][-1]["image"]["reference"] == IMAGE
+    assert pod["containers"][0]["volumeMounts"][-1]["subPath"] == "models/1"
+
+
+def test_adapters_lie_in_a_claim_beside_the_image(model: Build, settings: Settings) -> None:
+    told = model(
+        model={"source": f"oci://{IMAGE}"},
+        adapters=[{"name": "legal", "source": "hf://acme/legal"}],
+    )
+    found = weights_of(told, Recorded(), Observed())
+    served = told.model_copy(update={"resolved": found.resolved})
+    pod = deployment(served, settings)["spec"]["template"]["spec"]
+    claims = [v["persistentVolumeClaim"] for v in pod["volumes"] if "persistentVolumeClaim" in v]
+    assert claims == [{"claimName": "kubeembed-weights", "readOnly": True}]
+    assert [volume["image"]["reference"] for volume in pod["volumes"] if "image" in volume] == [
+        IMAGE
+    ]
+
+
+def test_nothing_is_fetched_for_an_image(model: Build, settings: Settings) -> None:
+    told = in_image(model)
+    made = plan(told, settings, Observed(), weights_of(told, Recorded(), Observed()))
+    assert [each["kind"] for each in made.apply] == [
+        "ServiceAccount",
+        "ConfigMap",
+        "Service",
+        "Deployment",
+    ]
+
+
+def test_the_secret_of_an_image_is_kubelet_s_to_pull_with(model: Build, settings: Settings) -> None:
+    told = in_image(model, credentialsSecret="registry-login")
+    pod = deployment(told, settings)["spec"]["template"]["spec"]
+    assert pod["imagePullSecrets"] == [{"name": "registry-login"}]
+    assert str(pod).count("registry-login") == 1
+
+
+def test_a_cluster_without_image_volumes_is_told_so(model: Build) -> None:
+    answer = "spec.template.spec.volumes[2]: Required value: must specify a volume type"
+    told = refused(in_image(model), answer)
+    assert (told.reason, told.message.startswith(answer)) == (Reason.PODS_FORBIDDEN, True)
+    assert "needs Kubernetes 1.35 or newer" in told.message
+    assert refused(model(), answer).message == answer
+
+
+def test_weights_in_an_image_are_mounted_not_fetched(model: Build) -> None:
+    told = in_image(model)
+    found = weights_of(told, Recorded(), Observed())
+    condition = weights_ready(told, found, Observed(), datetime.now(UTC))
+    assert (condition.status, condition.reason) == ("True", Reason.MOUNTED)

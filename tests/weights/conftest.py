@@ -3,20 +3,16 @@
 import os
 import shutil
 import subprocess
-import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from storekit import RIGHT, Bucket, Running, az_store, gs_store, s3_store
-from weightskit import REPOSITORY, Command, write_model
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "hub"))
-
 from hub_server import Hub
 from store_proxy import StoreProxy
+from storekit import RIGHT, Bucket, Running, az_store, gs_store, make_certificates, s3_store
+from weightskit import REPOSITORY, Command, write_model
 
 STORES = {"s3": s3_store, "gs": gs_store, "az": az_store}
 
@@ -105,17 +101,5 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A CA of our own in ca.pem, and a certificate of it for 127.0.0.1 in server.pem and server.key."""
-    folder = tmp_path_factory.mktemp("certificates")
-
-    def openssl(*words: str) -> None:
-        subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
-
-    new = ("req", "-newkey", "rsa:2048", "-nodes")
-    ca = ("-addext", "basicConstraints=critical,CA:TRUE")
-    openssl(*new, "-x509", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca", *ca)
-    san = ("-addext", "subjectAltName=IP:127.0.0.1")
-    openssl(*new, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=server", *san)
-    signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-copy_extensions", "copy")
-    openssl("x509", "-req", "-in", "server.csr", *signed, "-out", "server.pem")
-    return folder
+    """A CA of our own, and a certificate of it for 127.0.0.1."""
+    return make_certificates(tmp_path_factory.mktemp("certificates"), "127.0.0.1")

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import torch
-from hub_server import Hub
 from safetensors.torch import save, save_file
 
+from hub_server import Hub
 from kubeembed_api.reasons import Reason
 from kubeembed_weights import FetchError
 from kubeembed_weights.adapter_check import check_adapter

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from hub_server import Hub
 
+from hub_server import Hub
 from kubeembed_api.document import Adapter
 from kubeembed_api.keys import ADAPTER_FILES, weights_key
 from kubeembed_api.reasons import Reason

@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
-from hub_server import Hub
 
+from hub_server import Hub
 from kubeembed_api.keys import weights_key
 from kubeembed_api.reasons import Reason
 from kubeembed_api.sources import parse_source

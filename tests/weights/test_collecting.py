@@ -9,8 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from hub_server import Hub
 
+from hub_server import Hub
 from kubeembed_api.reasons import Reason
 from kubeembed_api.report import CacheReport
 from kubeembed_weights import fetch, open_copy

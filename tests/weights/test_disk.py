@@ -9,8 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hub_server import Hub
 
+from hub_server import Hub
 from kubeembed_api.reasons import Reason
 from kubeembed_weights import FetchError, Meter, fetch, open_copy
 from weightskit import (

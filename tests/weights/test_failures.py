@@ -7,8 +7,8 @@ from pathlib import Path
 from time import time
 
 import pytest
-from hub_server import Hub
 
+from hub_server import Hub
 from kubeembed_api.reasons import Reason
 from kubeembed_weights import FetchError, fetch
 from kubeembed_weights.rate_limit import RateLimit

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from hub_server import Hub
 
+from hub_server import Hub
 from kubeembed_api.document import parse
 from kubeembed_api.errors import InvalidSpec
 from kubeembed_api.keys import weights_key

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hub_server import Hub
 from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -17,6 +16,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from hub_server import Hub
 from weightskit import REPOSITORY, WEIGHTS, WEIGHTS_BYTES, contents, write_model
 
 HUB = Path(__file__).parents[1] / "hub"

@@ -47,7 +47,7 @@ class TokenServer:
                 self.end_headers()
                 self.wfile.write(body.encode())
 
-            do_POST = do_GET
+            do_POST = do_CONNECT = do_GET
 
             def log_message(self, *_: object) -> None:
                 """`asked` is the log."""
@@ -180,6 +180,25 @@ def test_a_stranger_signs_nothing(bucket: Bucket, root: Path, tmp_path: Path) ->
     report = fetched(tmp_path, root, {}, document(**bucket.fields))
     assert report["reason"] in ("Fetched", "SourceUnauthorized", "SourceNotFound")
     assert {entry["authorized"] for entry in bucket.proxy.log.entries()} == {False}
+
+
+def test_no_host_is_asked_but_the_document_s(
+    bucket: Bucket,
+    keys: dict[str, str],
+    root: Path,
+    tmp_path: Path,
+    tokens: Callable[..., TokenServer],
+) -> None:
+    """A proxy that every client here would take for every other host: nobody comes to it."""
+    proxy = tokens("")
+    elsewhere = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), f"http://{proxy.host}")
+    environ = {**keys, **elsewhere, **{name.lower(): url for name, url in elsewhere.items()}}
+    environ |= {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
+    report = fetched(tmp_path, root, environ, document(**bucket.fields))
+    assert (report["reason"], proxy.asked) == ("Fetched", [])
+    named = document("s3://tests/models/x")  # Amazon's own endpoint, which is not reached here
+    assert fetched(tmp_path, root, environ, named)["reason"] == "SourceUnavailable"
+    assert {path for path, _, _ in proxy.asked} == {"s3.us-east-1.amazonaws.com:443"}
 
 
 def test_a_private_ca_is_trusted_where_the_chart_says_so(

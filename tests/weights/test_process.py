@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hub_server import Hub
 
+from hub_server import Hub
 from kubeembed_api.keys import weights_key
 from kubeembed_api.sources import parse_source
 from weightskit import (

@@ -135,6 +135,7 @@ def test_a_file_that_changes_under_the_fetch_gives_no_mixed_copy(
     failure = refused(root, keys, told(bucket))
     assert failure.reason is Reason.SOURCE_CHANGED
     assert list(root.glob("?" * 32)) == []
+    assert list((root / ".partial").iterdir()) == []
     copy = fetch(told(bucket), root, environ=keys)
     assert contents(copy.path) == wanted_of(other)
 

@@ -11,13 +11,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from web_server import WebServer
 
 from kubeembed_api.document import Adapter, EmbeddingModel
 from kubeembed_api.keys import ADAPTER_FILES, weights_key
 from kubeembed_api.reasons import Reason
 from kubeembed_weights import Copy, fetch, fetch_adapter
 from kubeembed_weights.fetching import resolve
+from web_server import WebServer
 from weightskit import (
     MEASURE,
     MEMORY_LIMIT_KIB,

@@ -28,6 +28,7 @@ def of(cluster: Cluster, programs: Path) -> dict[str, Any]:
         "auditLog": str(cluster.audit_log) if cluster.audit else None,
         "logs": str(cluster.logs),
         "volumes": str(cluster.volumes),
+        "registries": str(cluster.state / "certs.d"),
         "kubectl": str(programs / "kubectl"),
         "helm": str(programs / "helm"),
     }

@@ -1,7 +1,8 @@
 """How LoRA adapters come to a model: one Job each that fetches and checks, and where pods find them.
 
 They lie in the Shared cache. Where the weights are in it too, it is mounted anyway, so that an adapter that
-comes or goes changes no pod. Pods of a pvc:// model mount it beside their weights once they have an adapter.
+comes or goes changes no pod. Pods of a pvc:// or oci:// model mount it beside their weights once they have an
+adapter.
 """
 
 import hashlib
@@ -17,6 +18,7 @@ from kubeembed_api.names import (
     RESOLVE_ANNOTATION,
     adapter_job_name,
 )
+from kubeembed_api.sources import MOUNTED
 from kubeembed_operator.kinds import JOB, Manifest
 from kubeembed_operator.manifests import pods
 from kubeembed_operator.manifests.metadata import child, labels
@@ -127,4 +129,4 @@ def _certificate_mount(settings: Settings) -> list[Manifest]:
 
 
 def _apart(model: EmbeddingModel) -> bool:
-    return bool(model.spec.adapters) and model.spec.model.parsed.scheme == "pvc"
+    return bool(model.spec.adapters) and model.spec.model.parsed.scheme in MOUNTED

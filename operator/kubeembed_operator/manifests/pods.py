@@ -35,7 +35,7 @@ def pod_defaults(model: EmbeddingModel, settings: Settings) -> Manifest:
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "serviceAccountName": model.name,
-        **_pull_secrets(settings),
+        **_pull_secrets(model, settings),
     }
 
 
@@ -86,6 +86,9 @@ def variables(values: dict[str, str]) -> list[Manifest]:
     return [{"name": name, "value": value} for name, value in sorted(values.items())]
 
 
-def _pull_secrets(settings: Settings) -> Manifest:
-    secrets = settings.images.pull_secrets
+def _pull_secrets(model: EmbeddingModel, settings: Settings) -> Manifest:
+    """The chart's, and that of an image with the weights: kubelet uses them, the pod does not see them."""
+    own = model.spec.model.credentials_secret
+    from_image = (own,) if own and model.spec.model.parsed.scheme == "oci" else ()
+    secrets = dict.fromkeys((*settings.images.pull_secrets, *from_image))
     return {"imagePullSecrets": [{"name": name} for name in secrets]} if secrets else {}

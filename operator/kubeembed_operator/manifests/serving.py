@@ -25,6 +25,7 @@ from kubeembed_api.names import (
     SERVING,
     TERMINATION_LOG,
 )
+from kubeembed_api.sources import MOUNTED
 from kubeembed_operator.kinds import CONFIG_MAP, DEPLOYMENT, SERVICE, SERVICE_ACCOUNT, Manifest
 from kubeembed_operator.manifests import adapters, pods
 from kubeembed_operator.manifests.metadata import child, digest, labels, selector
@@ -129,7 +130,7 @@ def _pod(model: EmbeddingModel, settings: Settings, profile: Profile) -> Manifes
                 model,
                 pods.SERVED_DOCUMENT,
                 ADAPTERS_FILE,
-                *([CA_FILE] if _fetches(model, settings) else []),
+                *([CA_FILE] if _fetches(model) and trusts_more(settings) else []),
             ),
             pods.scratch_volume(),
             _cache_volume(model),
@@ -241,19 +242,23 @@ def _resources(requests: dict[str, str], limits: dict[str, str]) -> Manifest:
 
 def _init_containers(model: EmbeddingModel, settings: Settings) -> Manifest:
     """With an Ephemeral cache each pod fetches the resolved commit before it serves, without credentials."""
-    if cache_claim(model) is not None:
+    if not _fetches(model):
         return {}
     mount = {"mountPath": CACHE_ROOT, "name": pods.CACHE_VOLUME}
     return {"initContainers": [fetch_container(model, settings, name="fetch", mount=mount)]}
 
 
-def _fetches(model: EmbeddingModel, settings: Settings) -> bool:
-    """Whether the pod fetches from hosts whose certificates are of a private CA."""
-    return trusts_more(settings) and cache_claim(model) is None
+def _fetches(model: EmbeddingModel) -> bool:
+    """Whether the pod fetches its own copy."""
+    return cache_claim(model) is None and model.spec.model.parsed.scheme != "oci"
 
 
 def _cache_volume(model: EmbeddingModel) -> Manifest:
-    claim = cache_claim(model)
+    """The digest says what the image is, so what a node has of it is never pulled again."""
+    source, claim = model.spec.model.parsed, cache_claim(model)
+    if source.scheme == "oci":
+        image = {"pullPolicy": "IfNotPresent", "reference": source.host}
+        return {"image": image, "name": pods.CACHE_VOLUME}
     if claim is None:
         return {"emptyDir": {}, "name": pods.CACHE_VOLUME}
     mounted = {"claimName": claim, "readOnly": True}
@@ -262,7 +267,7 @@ def _cache_volume(model: EmbeddingModel) -> Manifest:
 
 def _cache_mount(model: EmbeddingModel) -> Manifest:
     source = model.spec.model.parsed
-    if source.scheme != "pvc":
+    if source.scheme not in MOUNTED:
         return {"mountPath": CACHE_ROOT, "name": pods.CACHE_VOLUME, "readOnly": True}
     path = {"subPath": source.path} if source.path else {}
     where = f"{CACHE_ROOT}/{model.resolved.key}"

@@ -24,7 +24,7 @@ from kubeembed_api.names import (
     fetch_job_name,
 )
 from kubeembed_api.sourced import Sourced
-from kubeembed_api.sources import CREDENTIALS
+from kubeembed_api.sources import CREDENTIALS, MOUNTED
 from kubeembed_operator.kinds import CLAIM, JOB, Manifest
 from kubeembed_operator.manifests import pods
 from kubeembed_operator.manifests.metadata import child, labels
@@ -67,10 +67,10 @@ def fetch_request(model: EmbeddingModel) -> str:
 
 
 def cache_claim(model: EmbeddingModel) -> str | None:
-    """Name of the claim that holds, or will hold, the weights; None where each pod fetches its own."""
+    """Name of the claim that holds, or will hold, the weights; None where each pod has its own."""
     source = model.spec.model.parsed
-    if source.scheme == "pvc":
-        return source.host
+    if source.scheme in MOUNTED:
+        return source.host if source.scheme == "pvc" else None
     return None if model.spec.weights.cache == "Ephemeral" else shared_claim(model)
 
 
@@ -80,7 +80,7 @@ def shared_claim(model: EmbeddingModel) -> str:
 
 def wants_shared_claim(model: EmbeddingModel) -> bool:
     """Whether the namespace's own claim is used, which is made where it is absent."""
-    weights = cache_claim(model) is not None and model.spec.model.parsed.scheme != "pvc"
+    weights = cache_claim(model) is not None and model.spec.model.parsed.scheme not in MOUNTED
     return (weights or bool(model.spec.adapters)) and shared_claim(model) == SHARED_CLAIM
 
 
