@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kubeembed_api.document import parse
+from kubeembed_operator.manifests.adapters import adapter_request
 from kubeembed_operator.manifests.weights import fetch_request
 from nodekit import Kube, Manifest, until
 
@@ -125,11 +126,16 @@ def model(name: str, **spec: Any) -> Manifest:
 
 
 def make_fetched(kube: Kube, *documents: Manifest) -> None:
-    """Applies models whose status says that their weights are there, so that no image has to run."""
+    """Applies models whose status says that weights and adapters are there, so that no image has to run."""
     kube.apply(*documents)
     for document in documents:
-        request = fetch_request(parse(document))
-        status = {"weights": {"request": request, "key": "0" * 32, "bytes": 1, "progress": "100%"}}
+        parsed = parse(document)
+        weights = {"request": fetch_request(parsed), "key": "0" * 32, "bytes": 1}
+        adapters = [
+            {"name": each.name, "request": adapter_request(parsed, each), "key": "1" * 32}
+            for each in parsed.spec.adapters
+        ]
+        status = {"weights": {**weights, "progress": "100%"}, "adapters": adapters}
         change = json.dumps({"status": status})
         name = document["metadata"]["name"]
         kube.ctl("patch", "em", name, "--type=merge", "--subresource=status", "-p", change)

@@ -1,6 +1,7 @@
 """Adapters come, change and go while requests flow: nothing fails or restarts, no vector is another's."""
 
 import json
+import shutil
 import time
 import urllib.error
 import urllib.request
@@ -273,20 +274,39 @@ def test_a_revision_that_does_not_fit_leaves_the_earlier_one_serving(settled: Se
     assert settled.labels(answers) == {"m:lora-0": {"lora-0"}}
 
 
-def test_a_pod_that_was_killed_comes_up_with_all_of_them(settled: Served) -> None:
-    before = settled.pods()
-    settled.kube.ctl("delete", "pod", next(iter(before)), "--grace-period=0", "--force")
+def replaced_pod(served: Served) -> Manifest:
+    """Kills a pod; the one in its place, as soon as it says that it is ready."""
+    before = served.pods()
+    served.kube.ctl("delete", "pod", next(iter(before)), "--grace-period=0", "--force")
 
     def newcomer() -> Manifest | None:
-        pods = settled.manifests()
+        pods = served.manifests()
         return next((pod for pod in pods if pod["metadata"]["name"] not in before), None)
 
-    pod = until("another pod", newcomer, 60)
+    pod: Manifest = until("another pod", newcomer, 60)
     until("it is ready", lambda: admin(pod, "/readyz")[0] == 200, 120)
+    return pod
+
+
+def test_a_pod_that_was_killed_comes_up_with_all_of_them(settled: Served) -> None:
+    pod = replaced_pod(settled)
     listed = json.loads(admin(pod, "/adapters")[1])["adapters"]
     assert sorted(each["name"] for each in listed) == sorted(ALL)
     assert all(each["loaded"] for each in listed)
     until("3/3 again", lambda: is_settled(settled), 60)
+
+
+def test_a_copy_that_the_cache_has_lost_is_fetched_again_for_the_pod_that_missed_it(
+    settled: Served, info: dict[str, Any], hub: Hub, adapters: dict[str, Path]
+) -> None:
+    volume = settled.kube.get("pvc", "kubeembed-weights")["spec"]["volumeName"]
+    shutil.rmtree(Path(info["volumes"]) / volume / settled.entries()["lora-4"]["key"])
+    sent = hub.bytes_sent()
+    replaced_pod(settled)
+    until("3/3 again", lambda: is_settled(settled), 120)
+    assert hub.bytes_sent() - sent == size(adapters["lora-4"])
+    answers = [Answer("m:lora-4", *settled.ask("m:lora-4")) for _ in range(2 * REPLICAS)]
+    assert settled.labels(answers) == {"m:lora-4": {"lora-4"}}
 
 
 def test_a_settled_model_is_left_alone(settled: Served, writes: Any) -> None:

@@ -15,6 +15,7 @@ from operatorkit import Operators, Process, make_fetched, model, writes
 pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(300)]
 
 CLUSTER = "kubeembed-api"
+LEGAL = {"name": "legal", "source": "hf://acme/legal"}
 CHILDREN = "deploy,svc,sa,cm,job"
 SETTINGS = {
     "images": {"runtime": "runtime.invalid/none:1", "control": "control.invalid/none:1"},
@@ -99,7 +100,7 @@ def test_replicas_that_a_scaler_changed_stay_whatever_is_restored(
 def test_a_restart_writes_nothing_for_settled_models(kube: Kube, operators: Operators) -> None:
     stopped = {"mode": "External", "replicas": 0}
     names = [f"m{number}" for number in range(20)]
-    make_fetched(kube, *(model(name, scaling=stopped) for name in names))
+    make_fetched(kube, *(model(name, scaling=stopped, adapters=[LEGAL]) for name in names))
     first = operators.start()
     until(
         "all told",
@@ -113,6 +114,31 @@ def test_a_restart_writes_nothing_for_settled_models(kube: Kube, operators: Oper
     second = operators.start("two")
     until("settled", lambda: settled(second, len(names)), 30)
     assert writes(kube) == made
+
+
+def test_adapters_come_and_go_without_another_deployment(kube: Kube, operators: Operators) -> None:
+    make_fetched(kube, model("m", adapters=[LEGAL]))
+    operators.start()
+    placed = '{"adapters":[{"name":"legal","path":"/var/cache/kubeembed/' + "1" * 32 + '"}]}'
+    until("it is placed", lambda: placed_in(kube) == placed, 15)
+    until("the Deployment", lambda: kube.get("deploy", "m"), 15)
+    made = kube.get("deploy", "m")["metadata"]["generation"]
+    kube.apply(model("m", adapters=[LEGAL, {"name": "medical", "source": "hf://acme/medical"}]))
+    [job] = until("its Job", lambda: kube.list("jobs"), 15)
+    args = job["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert args == ["adapter", '{"name": "medical", "source": "hf://acme/medical"}']
+    kube.apply(model("m"))
+    until("neither", lambda: placed_in(kube) == '{"adapters":[]}' and not kube.list("jobs"), 15)
+    status = kube.get("em", "m")["status"]
+    assert "adapters" not in status
+    assert "adapterSummary" not in status
+    assert kube.get("deploy", "m")["metadata"]["generation"] == made
+
+
+def placed_in(kube: Kube) -> str | None:
+    """The list that a starting pod would read."""
+    found = kube.get("cm", "m")
+    return str(found["data"]["adapters.json"]) if found else None
 
 
 @pytest.mark.parametrize("passes", [1, 8, 20], ids=["at once", "midway", "late"])
