@@ -129,9 +129,8 @@ def test_adapters_come_and_go_without_another_deployment(kube: Kube, operators: 
     assert args == ["adapter", '{"name": "medical", "source": "hf://acme/medical"}']
     kube.apply(model("m"))
     until("neither", lambda: placed_in(kube) == '{"adapters":[]}' and not kube.list("jobs"), 15)
-    status = kube.get("em", "m")["status"]
-    assert "adapters" not in status
-    assert "adapterSummary" not in status
+    kube.wait_reason("m", "AdaptersReady", "NoAdapters", 15)
+    assert "adapterSummary" not in kube.get("em", "m")["status"]
     assert kube.get("deploy", "m")["metadata"]["generation"] == made
 
 
