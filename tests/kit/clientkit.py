@@ -43,14 +43,19 @@ def python(name: str) -> Path:
 
 def tour(name: str, script: str, *arguments: str, seconds: float = 120) -> str:
     """What tests/clients/tours/SCRIPT.py prints in that environment; fails with all that it said."""
+    return printed(name, CLIENTS / "tours" / f"{script}.py", *arguments, seconds=seconds)
+
+
+def printed(name: str, script: Path, *arguments: str, seconds: float = 120, **more: str) -> str:
+    """What a script prints in that environment, which `more` adds to; fails with all that it said."""
     done = subprocess.run(
-        [str(python(name)), str(CLIENTS / "tours" / f"{script}.py"), *arguments],
-        env=os.environ | QUIET,
+        [str(python(name)), str(script), *arguments],
+        env=os.environ | QUIET | more,
         capture_output=True,
         text=True,
         timeout=seconds,
     )
-    assert done.returncode == 0, f"{script} with {name}:\n{done.stdout}\n{done.stderr}"
+    assert done.returncode == 0, f"{script.stem} with {name}:\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
 
