@@ -195,6 +195,43 @@ def test_services_are_reached_by_name_from_pods_and_by_address_from_the_machine(
     assert answer_in_time(client, "/get", url=itself) == "client"
 
 
+def policy(name: str, *peers: Manifest) -> Manifest:
+    rule = {"from": list(peers), "ports": [{"port": 8080, "protocol": "TCP"}]}
+    spec = {"podSelector": {"matchLabels": {"app": name}}, "policyTypes": ["Ingress"]}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": name},
+        "spec": {**spec, "ingress": [rule]},
+    }
+
+
+def test_a_network_policy_lets_in_whom_it_names_and_the_nodes_probes(
+    make_namespace: Callable[[str], Kube],
+) -> None:
+    ours, theirs = make_namespace("guarded"), make_namespace("others")
+    friend = {"podSelector": {"matchLabels": {"app": "friend"}}}
+    friendly, unnamed, server = start(
+        ours, pod("friend"), pod("neighbour"), pod("server"), policy("server", friend)
+    )
+    [foreign] = start(theirs, pod("friend"))
+    url = f"http://{server}:8080/"
+
+    def reached(client: str) -> bool:
+        try:
+            return ask(client, "/get", url=url) == "server"
+        except AssertionError:
+            return False
+
+    until("others are kept out", lambda: not reached(unnamed), 20)
+    assert [reached(client) for client in (friendly, unnamed, foreign)] == [True, False, False]
+    ours.ctl("delete", "pod", "server")
+    [server] = start(ours, pod("server"))  # ready: the kubelet's probe got through
+    ours.ctl("delete", "networkpolicy", "server")
+    url = f"http://{server}:8080/"
+    until("everybody is let in again", lambda: reached(foreign), 20)
+
+
 def test_a_name_outside_the_cluster_is_answered_with_no_such_host(kube: Kube) -> None:
     [address] = start(kube, pod("client"))
     with pytest.raises(AssertionError, match="no such host"):

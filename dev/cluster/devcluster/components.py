@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devcluster.cluster import Cluster
+from devcluster.process import PATH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,6 +160,21 @@ def volumes(cluster: Cluster, programs: Path) -> Component:
     )
 
 
+def policies(cluster: Cluster, programs: Path) -> Component:
+    """It finds iptables and ipset on the path."""
+    return _component(
+        cluster,
+        "policies",
+        "env",
+        f"PATH={PATH}",
+        f"{programs}/kubenode",
+        "policies",
+        f"--kubeconfig={cluster.kubeconfig('policies')}",
+        f"--node={cluster.node}",
+        f"--services={cluster.services}",
+    )
+
+
 NAMES = (
     "etcd",
     "containerd",
@@ -169,6 +185,7 @@ NAMES = (
     "kube-proxy",
     "coredns",
     "volumes",
+    "policies",
 )
 
 

@@ -90,7 +90,9 @@ def _wait_for_node(node: Node, api: Api, programs: Path) -> None:
     path = f"/api/v1/nodes/{cluster.node}"
     with step("wait for the node to register"):
         node.wait("kubelet", "register the node", 60, lambda: api.get(path) is not None)
-        node.start(components.proxy(cluster, programs))  # exits when there is no node object yet
+        # both exit when there is no node object yet
+        node.start(components.proxy(cluster, programs))
+        node.start(components.policies(cluster, programs))
     if cluster.gpus:
         set_gpus(cluster)
     with step("wait for node, service accounts, DNS and service routing"):

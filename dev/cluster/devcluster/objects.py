@@ -14,6 +14,7 @@ def system(cluster: Cluster) -> list[Manifest]:
     return [
         *_role("coredns", COREDNS_RULES),
         *_role("volumes", VOLUMES_RULES),
+        *_role("policies", POLICIES_RULES),
         _dns_service(cluster),
         _dns_endpoints(cluster),
         storage_class("standard", default=True),
@@ -51,6 +52,10 @@ VOLUMES_RULES: list[Manifest] = [
     {"apiGroups": [""], "resources": ["nodes"], "verbs": READ},
     {"apiGroups": [""], "resources": ["events"], "verbs": ["create", "update", "patch"]},
     {"apiGroups": ["storage.k8s.io"], "resources": ["storageclasses"], "verbs": READ},
+]
+POLICIES_RULES: list[Manifest] = [
+    {"apiGroups": [""], "resources": ["nodes", "pods", "namespaces"], "verbs": READ},
+    {"apiGroups": ["networking.k8s.io"], "resources": ["networkpolicies"], "verbs": READ},
 ]
 
 

@@ -14,6 +14,8 @@ CNI_PLUGINS = Path("/usr/lib/cni")
 NEEDED: dict[str, tuple[str, ...]] = {
     "gcc": ("gcc", "libc6-dev"),
     "ip": ("iproute2",),
+    "ipset": ("ipset",),
+    "iptables": ("iptables",),
     "nft": ("nftables",),
     "nsenter": ("util-linux",),
     "openssl": ("openssl",),

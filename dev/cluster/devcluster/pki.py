@@ -48,6 +48,7 @@ def users(cluster: Cluster) -> tuple[Identity, ...]:
         Identity(file="proxy", subject="/CN=system:kube-proxy"),
         Identity(file="coredns", subject="/CN=system:coredns"),
         Identity(file="volumes", subject="/CN=system:volumes"),
+        Identity(file="policies", subject="/CN=system:policies"),
     )
 
 
