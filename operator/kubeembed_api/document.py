@@ -11,10 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from kubeembed_api.errors import InvalidSpec
 from kubeembed_api.names import API_VERSION, KIND
+from kubeembed_api.network import Network, check_network
+from kubeembed_api.rollout import Duration, Rollout, check_rollout
 from kubeembed_api.sourced import Sourced, Value, check_sourced
 from kubeembed_api.sources import MOUNTED, STORES, Source
 
-Duration = Annotated[str, StringConstraints(pattern=r"^([0-9]+(h|m|s))+$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
 #: Of an object of Kubernetes.
 Name253 = Annotated[
@@ -104,12 +105,6 @@ class Weights(Value):
     claim: str | None = None
 
 
-class Rollout(Value):
-    """How a change replaces the running pods."""
-
-    strategy: Literal["Surge", "Recreate"] = "Surge"
-
-
 class Serving(Value):
     """Who may ask. Without either, everybody whom the network lets through, and no page in a browser."""
 
@@ -129,6 +124,7 @@ class Spec(Value):
     weights: Weights = Weights()
     rollout: Rollout = Rollout()
     serving: Serving = Serving()
+    network: Network = Network()
 
 
 class Metadata(BaseModel):
@@ -255,6 +251,8 @@ def _check(spec: Spec) -> None:
     _check_recipe(spec.recipe)
     _check_cache(spec, spec.model.parsed)
     _check_scaling(spec.scaling)
+    check_rollout(spec.rollout)
+    check_network(spec.network)
 
 
 def _check_recipe(recipe: Recipe) -> None:

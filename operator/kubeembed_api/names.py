@@ -8,9 +8,10 @@ API_VERSION: Final = f"{GROUP}/{VERSION}"
 KIND: Final = "EmbeddingModel"
 PLURAL: Final = "embeddingmodels"
 
-#: Who applies: the field manager of every server-side apply, and of the replica count alone.
+#: Who applies: the field manager of every server-side apply, of the replica count alone, of the pause alone.
 FIELD_MANAGER: Final = "kubeembed"
 SCALE_MANAGER: Final = "kubeembed-scaler"
+PAUSE_MANAGER: Final = "kubeembed-pause"
 
 MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 MANAGED_BY_VALUE: Final = "kubeembed"
@@ -27,6 +28,7 @@ LEASE: Final = "kubeembed-operator"
 APPLIED_ANNOTATION: Final = f"{GROUP}/applied"
 DOCUMENT_ANNOTATION: Final = f"{GROUP}/document"
 REPLICAS_ANNOTATION: Final = f"{GROUP}/replicas"
+PAUSED_ANNOTATION: Final = f"{GROUP}/paused"
 #: Set on a model by a person: change its value and the revision is resolved anew.
 RESOLVE_ANNOTATION: Final = f"{GROUP}/resolve"
 

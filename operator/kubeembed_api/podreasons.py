@@ -62,7 +62,12 @@ def trouble(pod: Manifest) -> Trouble | None:
 
 
 def ready(pod: Manifest) -> bool:
-    return _condition(pod.get("status") or {}, "Ready").get("status") == "True"
+    return pod_condition(pod, "Ready").get("status") == "True"
+
+
+def pod_condition(pod: Manifest, name: str) -> Status:
+    """Empty where the pod has no such condition yet."""
+    return _condition(pod.get("status") or {}, name)
 
 
 def running(pod: Manifest) -> bool:

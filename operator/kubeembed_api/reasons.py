@@ -30,6 +30,7 @@ class Reason(StrEnum):
     STARTING = "Starting"
     LOADING = "Loading"  # an adapter, by pods that serve
     SCALED_TO_ZERO = "ScaledToZero"
+    PAUSED = "Paused"  # a change waits for spec.rollout.paused to be taken away
 
     # The source of the weights
     SOURCE_UNAUTHORIZED = "SourceUnauthorized"  # 401: no token, or a wrong one
@@ -49,6 +50,7 @@ class Reason(StrEnum):
 
     # Pods, of the Job and of the Deployment
     UNSCHEDULABLE = "Unschedulable"
+    SURGE_BLOCKED = "SurgeBlocked"  # the model's own old pods hold the room that a new one needs
     IMAGE_PULL_FAILED = "ImagePullFailed"
     CONTAINER_CONFIG = "ContainerConfigError"
     OUT_OF_MEMORY = "OutOfMemory"

@@ -59,6 +59,10 @@ EXPLANATIONS: Mapping[Reason, Explanation] = {
         "the model has no replicas",
         "`kubectl scale em/NAME --replicas=1` in mode External",
     ),
+    Reason.PAUSED: Explanation(
+        "the document changed while `spec.rollout.paused` holds roll-outs back; the pods serve as before",
+        "take `spec.rollout.paused` away, and the change rolls out",
+    ),
     Reason.SOURCE_UNAUTHORIZED: Explanation(
         "the source does not know who asks: no credentials, or wrong or expired ones",
         "put valid ones into the Secret that `spec.model.credentialsSecret` names, under the "
@@ -120,6 +124,12 @@ EXPLANATIONS: Mapping[Reason, Explanation] = {
     Reason.UNSCHEDULABLE: Explanation(
         "no node has what the profile asks for",
         "the message is the scheduler's; add nodes, or take another profile or count",
+    ),
+    Reason.SURGE_BLOCKED: Explanation(
+        "a changed pod finds no room, because the model's own old pods hold it;"
+        " those that serve go on serving",
+        "`spec.rollout.fallback: Replace`, `spec.rollout.strategy: Recreate`, or another node;"
+        " see docs/placement.md",
     ),
     Reason.IMAGE_PULL_FAILED: Explanation(
         "an image can't be pulled",

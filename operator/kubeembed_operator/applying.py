@@ -9,12 +9,12 @@ import logging
 
 from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.errors import KubeEmbedError
-from kubeembed_api.names import KIND, REPLICAS_ANNOTATION
+from kubeembed_api.names import KIND, PAUSE_MANAGER, PAUSED_ANNOTATION, REPLICAS_ANNOTATION
 from kubeembed_operator.cluster import Cluster, Refused
 from kubeembed_operator.drift import difference, differs
 from kubeembed_operator.kinds import CLAIM, DEPLOYMENT, JOB, Key, Kind, Manifest, key_of, kind_of
 from kubeembed_operator.manifests.metadata import stamp
-from kubeembed_operator.manifests.serving import scale
+from kubeembed_operator.manifests.serving import pause, scale
 from kubeembed_operator.observed import controlled_by, terminating
 from kubeembed_operator.plan import Plan
 from kubeembed_operator.store import Store, version_of
@@ -50,6 +50,7 @@ class Applier:
 
     async def carry_out(self, model: EmbeddingModel, plan: Plan) -> None:
         """Raises NameTaken, BeingCollected, ClusterError."""
+        await self._pause(model, plan.paused)
         for kind, manifest in plan.delete:
             logger.info("%s: deleting %s", _path(manifest), kind.name)
             await self._cluster.delete(kind, manifest)
@@ -130,12 +131,28 @@ class Applier:
             return stamp(manifest) != stamp(live)
         return differs(manifest, live)
 
+    async def _pause(self, model: EmbeddingModel, paused: bool) -> None:
+        """Before anything else is applied, so that a roll-out stops where it is."""
+        live = self._store.get(DEPLOYMENT, (model.namespace, model.name))
+        if live is None or terminating(live) or not controlled_by(live, model.metadata.uid):
+            return
+        if _paused(live) != paused:
+            logger.info("%s: roll-outs %s", _path(live), "are paused" if paused else "go on")
+            made = pause(model, paused=paused)
+            applied = await self._cluster.apply(made, manager=PAUSE_MANAGER)
+            self._store.put(DEPLOYMENT, applied)
+
     async def _scale(self, model: EmbeddingModel, live: Manifest, replicas: int | None) -> None:
         """Once for each number that the document asks for; what a scaler does in between stays."""
         if replicas is None or replicas == _asked(live):
             return
         logger.info("%s: scaling to %s", _path(live), replicas)
         self._store.put(DEPLOYMENT, await self._cluster.scale(scale(model, replicas)))
+
+
+def _paused(deployment: Manifest) -> bool:
+    """By this operator. What a person paused with kubectl is that person's."""
+    return PAUSED_ANNOTATION in (deployment["metadata"].get("annotations") or {})
 
 
 def _asked(deployment: Manifest) -> int:

@@ -18,6 +18,7 @@ from kubeembed_operator.adapterstatus import AdapterStatus, first_amiss
 from kubeembed_operator.kinds import Manifest
 from kubeembed_operator.manifests.serving import wanted_replicas
 from kubeembed_operator.observed import Observed
+from kubeembed_operator.rollout import GOES_ON, Rollout
 from kubeembed_operator.weights import Weights
 
 Truth = Literal["True", "False"]
@@ -47,15 +48,16 @@ def conditions(
     observed: Observed,
     now: datetime,
     adapters: Sequence[AdapterStatus] = (),
+    rollout: Rollout = GOES_ON,
 ) -> tuple[Condition, ...]:
     """WeightsReady, Available, AdaptersReady, Asleep and, first, Ready."""
     parts = (
         weights_ready(model, weights, observed, now),
-        available(model, weights, observed),
+        available(model, weights, observed, rollout),
         adapters_ready(adapters),
     )
     asleep = _asleep(model, observed)
-    return (_ready(model, parts, observed), *parts, asleep)
+    return (_ready(model, parts, observed, rollout), *parts, asleep)
 
 
 def weights_ready(
@@ -73,7 +75,9 @@ def weights_ready(
     return Condition("WeightsReady", "False", Reason.FETCHING, f"{source} is being fetched")
 
 
-def available(model: EmbeddingModel, weights: Weights, observed: Observed) -> Condition:
+def available(
+    model: EmbeddingModel, weights: Weights, observed: Observed, rollout: Rollout
+) -> Condition:
     deployment = observed.deployment
     if deployment is None:
         waits = "waits for the weights" if weights.copy is None else "the Deployment is being made"
@@ -84,7 +88,7 @@ def available(model: EmbeddingModel, weights: Weights, observed: Observed) -> Co
     if desired_replicas(deployment) == 0:
         wake = f"no replicas are asked for; kubectl scale em/{model.name} --replicas=1 starts one"
         return Condition("Available", "False", Reason.SCALED_TO_ZERO, wake)
-    found = pod_trouble(observed)
+    found = _surge_blocked(model, rollout) or pod_trouble(observed)
     if found is not None:
         return Condition("Available", "False", found.reason, found.message)
     return Condition("Available", "False", Reason.STARTING, "pods are starting")
@@ -128,18 +132,55 @@ def desired_replicas(deployment: Manifest) -> int:
     return int((deployment.get("spec") or {}).get("replicas", 1))
 
 
-def _ready(model: EmbeddingModel, parts: tuple[Condition, ...], observed: Observed) -> Condition:
+def _ready(
+    model: EmbeddingModel, parts: tuple[Condition, ...], observed: Observed, rollout: Rollout
+) -> Condition:
     for part in parts:
         if part.status != "True":
             return replace(part, type="Ready", status="False")
-    found = pod_trouble(observed)
+    found = _held_back(rollout) or _surge_blocked(model, rollout) or _a_pods(observed)
     if found is not None:
-        return Condition("Ready", "False", found.reason, shortened(f"a pod: {found.message}"))
+        return Condition("Ready", "False", found.reason, found.message)
     if observed.deployment is not None and rolling(observed.deployment):
-        message = "new pods are starting; the old ones serve until then"
-        return Condition("Ready", "False", Reason.STARTING, message)
+        paused = "the roll-out is paused on its way (spec.rollout.paused); old and new pods serve"
+        starts = "new pods are starting; the old ones serve until then"
+        reason = Reason.PAUSED if rollout.paused else Reason.STARTING
+        return Condition("Ready", "False", reason, paused if rollout.paused else starts)
     where = endpoint(model.name, model.namespace)
-    return Condition("Ready", "True", Reason.READY, f"answers at {where}")
+    still = "; roll-outs are paused (spec.rollout.paused)" if rollout.paused else ""
+    return Condition("Ready", "True", Reason.READY, f"answers at {where}{still}")
+
+
+def _a_pods(observed: Observed) -> Trouble | None:
+    found = pod_trouble(observed)
+    return found and Trouble(found.reason, shortened(f"a pod: {found.message}"))
+
+
+def _held_back(rollout: Rollout) -> Trouble | None:
+    if not rollout.held:
+        return None
+    text = "a change waits for spec.rollout.paused to be taken away; the pods serve as before it"
+    return Trouble(Reason.PAUSED, text)
+
+
+def _surge_blocked(model: EmbeddingModel, rollout: Rollout) -> Trouble | None:
+    """Says what happens next as well: whether the old pods give way by themselves."""
+    if rollout.blocked is None:
+        return None
+    lacks = " and ".join(rollout.blocked.resources)
+    serves = rollout.blocked.idle_since is None
+    text = f"a new pod finds no room: the {lacks} that it asks for is held by the old pods, "
+    if not serves or model.spec.rollout.fallback == "Replace":
+        after = model.spec.rollout.fallback_after
+        return Trouble(
+            Reason.SURGE_BLOCKED,
+            f"{text}which give their places to new ones if none has come after {after}",
+        )
+    way_out = (
+        "which go on serving. Write rollout.fallback: Replace (they give their places to new ones, one at a"
+        " time) or rollout.strategy: Recreate (they all end first), or add a node"
+    )
+    return Trouble(Reason.SURGE_BLOCKED, text + way_out)
 
 
 def _asleep(model: EmbeddingModel, observed: Observed) -> Condition:

@@ -14,11 +14,18 @@ from kubeembed_operator.quantities import parse_quantity
 #: Maps that an apply replaces as a whole: a key that somebody added is a difference.
 ATOMIC = frozenset({"selector", "matchLabels", "nodeSelector"})
 
+#: Lists that an apply replaces with all that is in them: a field that somebody added is a difference.
+EXACT = frozenset({"ingress"})
+
 #: Maps whose values are quantities, which the API server may spell in another way.
 QUANTITIES = frozenset({"limits", "requests"})
 
 #: By which field the entries of a list are one and the same; where a list is not named here, by `name`.
-LIST_KEYS: Mapping[str, str] = {"ownerReferences": "uid", "volumeMounts": "mountPath"}
+LIST_KEYS: Mapping[str, str] = {
+    "ownerReferences": "uid",
+    "topologySpreadConstraints": "topologyKey",
+    "volumeMounts": "mountPath",
+}
 
 Path = tuple[str, ...]
 
@@ -35,7 +42,10 @@ def difference(wanted: Manifest, live: Manifest) -> str | None:
 
 
 def _differences(wanted: Any, live: Any, path: Path) -> Iterator[Path]:
-    if isinstance(wanted, Mapping) and isinstance(live, Mapping):
+    if path and path[-1] in EXACT:
+        if wanted != live:
+            yield path
+    elif isinstance(wanted, Mapping) and isinstance(live, Mapping):
         yield from _in_map(wanted, live, path)
     elif isinstance(wanted, list) and isinstance(live, list):
         yield from _in_list(wanted, live, path)

@@ -37,11 +37,23 @@ CONFIG_MAP = Kind("", "v1", "ConfigMap", "configmaps")
 CLAIM = Kind("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims")
 JOB = Kind("batch", "v1", "Job", "jobs")
 POD = Kind("", "v1", "Pod", "pods")
+NETWORK_POLICY = Kind("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies")
+DISRUPTION_BUDGET = Kind("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets")
 EVENT = Kind("events.k8s.io", "v1", "Event", "events")
 CORE_EVENT = Kind("", "v1", "Event", "events")
 
 #: What is watched beside the models: by label, so that a cluster's other objects cost nothing.
-CHILDREN = (DEPLOYMENT, SERVICE, SERVICE_ACCOUNT, CONFIG_MAP, CLAIM, JOB, POD)
+CHILDREN = (
+    DEPLOYMENT,
+    SERVICE,
+    SERVICE_ACCOUNT,
+    CONFIG_MAP,
+    CLAIM,
+    JOB,
+    POD,
+    NETWORK_POLICY,
+    DISRUPTION_BUDGET,
+)
 
 _BY_NAME = {(kind.api_version, kind.name): kind for kind in (MODEL, *CHILDREN)}
 

@@ -11,6 +11,7 @@ from kubeembed_operator.kinds import (
     CLAIM,
     CONFIG_MAP,
     DEPLOYMENT,
+    DISRUPTION_BUDGET,
     JOB,
     POD,
     Key,
@@ -28,6 +29,7 @@ class Observed:
     deployment: Manifest | None = None
     config_map: Manifest | None = None
     claim: Manifest | None = None
+    disruption_budget: Manifest | None = None
     jobs: tuple[Manifest, ...] = ()
     adapter_jobs: tuple[Manifest, ...] = ()
     serving_pods: tuple[Manifest, ...] = ()
@@ -52,6 +54,7 @@ def observe(store: Store, model: EmbeddingModel) -> Observed:
         deployment=deployment,
         config_map=_own(store, CONFIG_MAP, key, model),
         claim=store.get(CLAIM, (model.namespace, claim)) if claim else None,
+        disruption_budget=_own(store, DISRUPTION_BUDGET, key, model),
         jobs=_jobs(store, key, model, WEIGHTS),
         adapter_jobs=_jobs(store, key, model, ADAPTER),
         serving_pods=_pods(store, key, SERVING) if deployment else (),

@@ -12,12 +12,15 @@ from kubeembed_api.names import ADAPTERS_FILE, CA_FILE
 from kubeembed_api.placed import write_placed
 from kubeembed_operator.adapters import AdapterState, placed
 from kubeembed_operator.fetches import finished
-from kubeembed_operator.kinds import JOB, Kind, Manifest
+from kubeembed_operator.kinds import DISRUPTION_BUDGET, JOB, Kind, Manifest
 from kubeembed_operator.manifests import pods, serving
 from kubeembed_operator.manifests.adapters import adapter_job
 from kubeembed_operator.manifests.metadata import stamp, stamped
+from kubeembed_operator.manifests.network import network_policy
+from kubeembed_operator.manifests.placement import disruption_budget, wants_disruption_budget
 from kubeembed_operator.manifests.weights import claim, fetch_job, wants_shared_claim
 from kubeembed_operator.observed import Observed
+from kubeembed_operator.rollout import GOES_ON, Rollout
 from kubeembed_operator.settings import Settings
 from kubeembed_operator.weights import Weights
 
@@ -28,11 +31,14 @@ ADAPTERS_AT_ONCE, ADAPTER_JOBS = 4, 16
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """`apply` in this order: what others need comes first. `replicas` None: left to others."""
+    """`apply` in this order: what others need comes first. `replicas` None: left to others. `paused`: the
+    Deployment is to be, and `held`: it keeps pods that the document does not ask for any more."""
 
     delete: tuple[tuple[Kind, Manifest], ...]
     apply: tuple[Manifest, ...]
     replicas: int | None
+    paused: bool = False
+    held: bool = False
 
 
 def plan(
@@ -41,6 +47,7 @@ def plan(
     observed: Observed,
     weights: Weights,
     adapters: Sequence[AdapterState] = (),
+    rollout: Rollout = GOES_ON,
 ) -> Plan:
     resolved = model.model_copy(update={"resolved": weights.resolved})
     job = stamped(fetch_job(model, settings))
@@ -49,42 +56,68 @@ def plan(
         state.name: stamped(adapter_job(model, state.adapter, settings)) for state in adapters
     }
     stale = _stale_adapter_jobs(wanted, observed, adapters)
-    standing = [
-        serving.service_account(model),
-        *([claim(model.namespace, settings)] if wants_shared_claim(model) else []),
-        serving.config_map(
-            model,
-            {
-                ADAPTERS_FILE: write_placed(placed(model, adapters)),
-                **_documents(resolved, observed, weights),
-                **_certificates(settings),
-            },
-        ),
-        serving.service(model),
-        *([serving.deployment(resolved, settings)] if weights.copy else []),
-    ]
+    deployment = stamped(serving.deployment(resolved, settings, replaces=rollout.replaces))
+    still = rollout.paused and observed.deployment is not None
+    documents = {
+        ADAPTERS_FILE: write_placed(placed(model, adapters)),
+        **_documents(resolved, observed, weights, still=still),
+        **_certificates(settings),
+    }
     fetches = weights.copy is None and job["metadata"]["name"] not in _names(outdated)
+    jobs = (*outdated, *stale)
     return Plan(
-        delete=tuple((JOB, each) for each in (*outdated, *stale)),
+        delete=(*((JOB, each) for each in jobs), *_unwanted_budget(model, observed)),
         apply=(
-            *map(stamped, standing),
+            *map(stamped, _standing(model, settings, documents)),
+            *([deployment] if weights.copy and not still else []),
             *([job] if fetches else []),
             *_adapter_jobs(wanted, stale, adapters),
         ),
         replicas=serving.wanted_replicas(model),
+        paused=rollout.paused,
+        held=still and weights.copy is not None and _differ(deployment, observed.deployment),
     )
+
+
+def _standing(
+    model: EmbeddingModel, settings: Settings, documents: dict[str, str]
+) -> list[Manifest]:
+    """What a model has whether or not its weights are there."""
+    return [
+        serving.service_account(model),
+        *([claim(model.namespace, settings)] if wants_shared_claim(model) else []),
+        serving.config_map(model, documents),
+        serving.service(model),
+        *([network_policy(model, settings)] if settings.admin_from else []),
+        *([disruption_budget(model)] if wants_disruption_budget(model) else []),
+    ]
+
+
+def _differ(deployment: Manifest, live: Manifest | None) -> bool:
+    return live is not None and stamp(deployment) != stamp(live)
+
+
+def _unwanted_budget(
+    model: EmbeddingModel, observed: Observed
+) -> tuple[tuple[Kind, Manifest], ...]:
+    found = observed.disruption_budget
+    if found is None or wants_disruption_budget(model):
+        return ()
+    return ((DISRUPTION_BUDGET, found),)
 
 
 def _names(manifests: list[Manifest]) -> list[str]:
     return [manifest["metadata"]["name"] for manifest in manifests]
 
 
-def _documents(model: EmbeddingModel, observed: Observed, weights: Weights) -> dict[str, str]:
-    """What pods and Job mount. The served document is that of the copy which is there."""
-    if weights.copy is not None:
-        return {pods.SERVED_DOCUMENT: serving.document(model)}
+def _documents(
+    model: EmbeddingModel, observed: Observed, weights: Weights, *, still: bool
+) -> dict[str, str]:
+    """What pods and Job mount. The served document is that of the copy which is there; `still`: as it is."""
     live = (observed.config_map or {}).get("data") or {}
     served = {key: text for key, text in live.items() if key == pods.SERVED_DOCUMENT}
+    if weights.copy is not None:
+        return served if still and served else {pods.SERVED_DOCUMENT: serving.document(model)}
     return {pods.FETCH_DOCUMENT: serving.fetch_document(model), **served}
 
 

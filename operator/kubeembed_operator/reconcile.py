@@ -7,6 +7,7 @@ ends in a condition where it has one, and is tried again with back-off.
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 from kubeembed_api.document import EmbeddingModel, parse
@@ -24,6 +25,7 @@ from kubeembed_operator.metrics import Metrics
 from kubeembed_operator.observed import Observed, observe
 from kubeembed_operator.plan import plan
 from kubeembed_operator.pods import Pods
+from kubeembed_operator.rollout import rollout_of
 from kubeembed_operator.settings import Settings
 from kubeembed_operator.status import Status, status, status_of_problem
 from kubeembed_operator.store import Store
@@ -117,9 +119,9 @@ class Reconciler:
         observed = observe(self._store, model)
         weights = weights_of(model, recorded(raw), observed)
         adapters = adapters_of(model, raw, observed)
-        await self._applier.carry_out(
-            model, plan(model, self._settings, observed, weights, adapters)
-        )
+        rollout = rollout_of(model, observed, self._clock())
+        made = plan(model, self._settings, observed, weights, adapters, rollout)
+        await self._applier.carry_out(model, made)
         observed = observe(self._store, model)
         if self._must_wait(observed, memory) or self._just_made(weights, observed):
             return UNSEEN_POLL
@@ -130,7 +132,8 @@ class Reconciler:
         )
         told = adapter_statuses(model, adapters, ready_pods(observed), memory.adapters.listings)
         now = self._clock()
-        found = conditions(model, weights, observed, now, told)
+        rollout = replace(rollout_of(model, observed, now), held=made.held)
+        found = conditions(model, weights, observed, now, told, rollout)
         wanted = status(
             model,
             raw.get("status") or {},
@@ -143,7 +146,8 @@ class Reconciler:
             adapters=told,
         )
         await self._tell(raw, wanted, found[0])
-        return min((each for each in (poll, ask, push) if each is not None), default=None)
+        looks = (poll, ask, push, rollout.look_in)
+        return min((each for each in looks if each is not None), default=None)
 
     def _must_wait(self, observed: Observed, memory: Memory) -> bool:
         """Whether the Deployment's status does not speak of its newest spec yet, within reason."""

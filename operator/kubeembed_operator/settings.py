@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
 from kubeembed_api.errors import KubeEmbedError
@@ -51,11 +51,29 @@ class Hardware(_Value):
             parse_quantity(str(quantity))
         return {name: str(quantity) for name, quantity in value.items()}
 
+    @model_validator(mode="after")
+    def _possible(self) -> "Hardware":
+        for name, quantity in self.requests.items():
+            limit = self.limits.get(name)
+            if limit is None and _is_extended(name):
+                raise ValueError(f"{name} is counted in devices: write it under limits")
+            if limit is not None and parse_quantity(quantity) > parse_quantity(limit):
+                raise ValueError(f"requests.{name} {quantity} is more than limits.{name} {limit}")
+        for name, quantity in self.limits.items():
+            if _is_extended(name) and parse_quantity(quantity) % 1:
+                raise ValueError(f"limits.{name} is a number of devices, not {quantity}")
+        return self
+
     def times(self, count: int) -> "Hardware":
         return Hardware(
             requests={name: _times(value, count) for name, value in self.requests.items()},
             limits={name: _times(value, count) for name, value in self.limits.items()},
         )
+
+
+def _is_extended(resource: str) -> bool:
+    """Whether it is one of a device plugin: nvidia.com/gpu, nvidia.com/mig-1g.10gb."""
+    return "/" in resource and not resource.startswith("kubernetes.io/")
 
 
 class Profile(_Value):
@@ -65,8 +83,20 @@ class Profile(_Value):
     node_selector: dict[str, str] = {}
     tolerations: tuple[dict[str, Any], ...] = ()
     runtime_class_name: str | None = None
+    priority_class_name: str | None = None
+    resource_claim_template_name: str | None = None
     image: str | None = None
     env: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _one_way_to_devices(self) -> "Profile":
+        devices = sorted(filter(_is_extended, {**self.resources.requests, **self.resources.limits}))
+        if devices and self.resource_claim_template_name:
+            raise ValueError(
+                f"{devices[0]} is one way to ask for devices and resourceClaimTemplateName another;"
+                " write one of them"
+            )
+        return self
 
 
 class SharedCache(_Value):
@@ -79,13 +109,18 @@ class SharedCache(_Value):
 
 
 class Settings(_Value):
-    """All of it. `namespace` is the only one that is watched; empty: every namespace."""
+    """All of it. `namespace` is the only one that is watched; empty: every namespace.
+
+    `admin_from`: peers, as of a NetworkPolicy, that reach the pods' admin ports; the operator's own pods are
+    among them. Empty: no policies are made, as for an operator that runs outside the cluster.
+    """
 
     images: Images
     namespace: str = ""
     default_profile: str = "cpu"
     profiles: dict[str, Profile] = Field(min_length=1)
     weights: SharedCache = SharedCache()
+    admin_from: tuple[dict[str, Any], ...] = ()
 
     @classmethod
     def load(cls, path: Path) -> "Settings":

@@ -15,7 +15,7 @@ from kubeembed_operator.kinds import CHILDREN, CLAIM, JOB, MODEL, POD, Key, Kind
 UNREAD = ("managedFields",)
 
 #: All that is read of the spec of objects that are not compared with wanted ones.
-READ_OF_SPEC: dict[Kind, tuple[str, ...]] = {JOB: (), POD: ("nodeName",)}
+READ_OF_SPEC: dict[Kind, tuple[str, ...]] = {JOB: (), POD: ("nodeName", "nodeSelector")}
 
 
 class Store:
@@ -108,4 +108,8 @@ def _trimmed_spec(kind: Kind, manifest: Manifest) -> Manifest:
     fields = READ_OF_SPEC.get(kind)
     if fields is None or "spec" not in manifest:
         return {}
-    return {"spec": {name: manifest["spec"][name] for name in fields if name in manifest["spec"]}}
+    kept = {name: manifest["spec"][name] for name in fields if name in manifest["spec"]}
+    if kind == POD:  # of its containers, what room they take
+        containers = manifest["spec"].get("containers") or ()
+        kept["containers"] = [{"resources": each.get("resources") or {}} for each in containers]
+    return {"spec": kept}

@@ -27,10 +27,24 @@ RIGHTS = [
     (["apps"], ["deployments"], APPLIED),
     ([""], ["configmaps", "persistentvolumeclaims", "serviceaccounts", "services"], APPLIED),
     (["batch"], ["jobs"], [*APPLIED, "delete"]),
+    (["networking.k8s.io"], ["networkpolicies"], APPLIED),
+    (["policy"], ["poddisruptionbudgets"], [*APPLIED, "delete"]),
     ([""], ["pods"], ["list", "watch"]),
     (["events.k8s.io"], ["events"], ["create"]),
     ([""], ["events"], ["list"]),
 ]
+#: The operator's pods, to the NetworkPolicies of the models.
+OPERATOR = {
+    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "system"}},
+    "podSelector": {
+        "matchLabels": {
+            "app.kubernetes.io/component": "operator",
+            "app.kubernetes.io/instance": "kubeembed",
+            "app.kubernetes.io/name": "kubeembed",
+        }
+    },
+}
+PROMETHEUS = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
 
 
 def settings(manifests: list[Manifest], only: Only) -> Settings:
@@ -136,6 +150,7 @@ def test_operator_reads_the_settings_that_the_values_say(render: Render, only: O
     assert settings(manifests, only) == Settings.parse(
         {
             **values,
+            "adminFrom": [OPERATOR],
             "profiles": {
                 "t4": {
                     "resources": {"limits": {"nvidia.com/gpu": 1}},
@@ -157,6 +172,33 @@ def test_ready_made_profiles_get_the_image_with_cuda(render: Render, only: Only,
     for profile, hardware in found.profiles.items():
         cuda = None if profile == "cpu" else f"kubeembed/runtime:{version}-cuda"
         assert hardware.image == cuda
+
+
+@pytest.mark.parametrize(
+    ("profile", "image"),
+    [
+        ({"resources": {"limits": {"nvidia.com/mig-1g.10gb": 1}}}, "kubeembed/runtime:{}-cuda"),
+        ({"resourceClaimTemplateName": "gpu", "variant": "cuda"}, "kubeembed/runtime:{}-cuda"),
+        ({"resourceClaimTemplateName": "gpu", "image": "mine:1"}, "mine:1"),
+        ({"variant": "cpu"}, None),
+    ],
+    ids=["slice", "devices by allocation", "image of one's own", "cpu"],
+)
+def test_a_profile_gets_the_image_of_its_variant(
+    render: Render, only: Only, profile: Manifest, image: str | None
+) -> None:
+    found = settings(render({"profiles": {"mine": profile}}), only).profiles["mine"]
+    version = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
+    assert found.image == (image and image.format(version))
+    assert found.resource_claim_template_name == profile.get("resourceClaimTemplateName")
+
+
+def test_prometheus_reaches_the_admin_ports_where_the_values_say_so(
+    render: Render, only: Only
+) -> None:
+    assert settings(render(), only).admin_from == (OPERATOR,)
+    told = settings(render({"metrics": {"allowFrom": [PROMETHEUS]}}), only)
+    assert told.admin_from == (OPERATOR, PROMETHEUS)
 
 
 def test_changed_settings_roll_the_operator(render: Render, only: Only) -> None:
@@ -192,7 +234,8 @@ def test_one_replica_can_be_evicted(render: Render) -> None:
 
 
 def test_monitors_and_policy_come_when_asked_for(render: Render) -> None:
-    values = {"networkPolicy": {"enabled": True}, "metrics": {"podMonitor": {"enabled": True}}}
+    metrics = {"podMonitor": {"enabled": True}, "allowFrom": [PROMETHEUS]}
+    values = {"networkPolicy": {"enabled": True}, "metrics": metrics}
     added = [kind for kind in kinds(render(values)) if kind not in kinds(render())]
     assert added == ["NetworkPolicy", "PodMonitor", "PodMonitor"]
 

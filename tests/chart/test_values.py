@@ -51,6 +51,53 @@ WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
         {"weights": {"caCertificates": "/etc/ssl/ca.pem"}},
         ["/weights/caCertificates", "pattern"],
     ),
+    (
+        "devices in two ways",
+        {
+            "profiles": {
+                "mine": {
+                    "resources": {"limits": {"nvidia.com/gpu": 1}},
+                    "resourceClaimTemplateName": "gpu",
+                }
+            }
+        },
+        ["profiles.mine: nvidia.com/gpu is one way to ask for devices", "write one of them"],
+    ),
+    (
+        "device as a request",
+        {"profiles": {"mine": {"resources": {"requests": {"nvidia.com/gpu": 1}}}}},
+        ["profiles.mine.resources.requests: nvidia.com/gpu is counted in devices"],
+    ),
+    (
+        "image and variant",
+        {"profiles": {"mine": {"image": "mine:1", "variant": "cuda"}}},
+        ["profiles.mine: variant chooses one of the installation's images and image is another"],
+    ),
+    (
+        "gpu for the cpu's image",
+        {"profiles": {"mine": {"resources": {"limits": {"nvidia.com/gpu": 1}}, "variant": "cpu"}}},
+        ["profiles.mine: variant cpu can't use the NVIDIA devices", "write variant cuda"],
+    ),
+    (
+        "unknown variant",
+        {"profiles": {"mine": {"variant": "rocm"}}},
+        ["/profiles/mine/variant", "'cuda'"],
+    ),
+    (
+        "toleration of any value with a value",
+        {"profiles": {"mine": {"tolerations": [{"operator": "Exists", "value": "a"}]}}},
+        ["profiles.mine.tolerations: operator Exists goes with any value; leave out value a"],
+    ),
+    (
+        "monitor that would be kept out",
+        {"metrics": {"podMonitor": {"enabled": True}}},
+        ["keep Prometheus out unless metrics.allowFrom says which pods it is"],
+    ),
+    (
+        "peer of a policy",
+        {"metrics": {"allowFrom": [{"pods": {}}]}},
+        ["/metrics/allowFrom/0", "'pods' not allowed"],
+    ),
     ("list of namespaces", {"watchNamespace": ["a"]}, ["/watchNamespace", "want string"]),
     ("text for a switch", {"crds": {"install": "no"}}, ["/crds/install", "want boolean"]),
 ]

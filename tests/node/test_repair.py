@@ -31,6 +31,13 @@ def test_an_edited_service_is_restored(settled: Kube) -> None:
     until("selector", restored, 5)
 
 
+def test_an_edited_network_policy_is_restored(settled: Kube) -> None:
+    before = settled.get("networkpolicy", "minilm")["spec"]
+    assert before["ingress"][0]["from"]
+    settled.patch("networkpolicy", "minilm", {"spec": {"ingress": [{}]}})
+    until("rules", lambda: settled.get("networkpolicy", "minilm")["spec"] == before, 5)
+
+
 def test_an_edited_deployment_is_restored(settled: Kube) -> None:
     def image() -> str:
         pod = settled.get("deployment", "minilm")["spec"]["template"]["spec"]
@@ -41,7 +48,9 @@ def test_an_edited_deployment_is_restored(settled: Kube) -> None:
     until("image", lambda: image() == before, 5)
 
 
-@pytest.mark.parametrize("kind", ["deployment", "service", "configmap", "serviceaccount"])
+@pytest.mark.parametrize(
+    "kind", ["deployment", "service", "configmap", "serviceaccount", "networkpolicy", "pdb"]
+)
 def test_a_deleted_child_is_restored(settled: Kube, kind: str) -> None:
     before = settled.get(kind, "minilm")["metadata"]["uid"]
     settled.ctl("delete", kind, "minilm", "--wait=false")
@@ -85,7 +94,9 @@ def test_nothing_of_a_deleted_model_stays_but_the_copy(settled: Kube) -> None:
     settled.ctl("delete", "em", "minilm")
 
     def gone() -> bool:
-        left = settled.list("deployments,services,configmaps,serviceaccounts,jobs,pods")
+        left = settled.list(
+            "deployments,services,configmaps,serviceaccounts,jobs,pods,networkpolicies,pdb"
+        )
         return not [o for o in left if o["metadata"].get("labels", {}).get("kubeembed.dev/model")]
 
     until("children gone", gone, 30)

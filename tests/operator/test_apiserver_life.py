@@ -16,11 +16,12 @@ pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(300)]
 
 CLUSTER = "kubeembed-api"
 LEGAL = {"name": "legal", "source": "hf://acme/legal"}
-CHILDREN = "deploy,svc,sa,cm,job"
+CHILDREN = "deploy,svc,sa,cm,job,networkpolicy,pdb"
 SETTINGS = {
     "images": {"runtime": "runtime.invalid/none:1", "control": "control.invalid/none:1"},
     "profiles": {"cpu": {"resources": {"requests": {"cpu": "1m"}}}},
     "weights": {"size": "1Gi"},
+    "adminFrom": [{"podSelector": {"matchLabels": {"app": "operator"}}}],
 }
 
 
@@ -70,7 +71,7 @@ def test_children_edited_or_deleted_by_hand_are_restored(kube: Kube, operators: 
     until("the image", lambda: image(kube, "m") == "runtime.invalid/none:1", 5)
     kube.patch("svc", "m", {"spec": {"selector": {"another": "one"}}})
     until("the selector", lambda: "another" not in kube.get("svc", "m")["spec"]["selector"], 5)
-    for kind in ("deploy", "svc", "sa", "cm"):
+    for kind in ("deploy", "svc", "sa", "cm", "networkpolicy"):
         before = kube.get(kind, "m")["metadata"]["uid"]
         kube.ctl("delete", kind, "m", "--wait=true")
         until(
@@ -155,7 +156,14 @@ def test_killed_while_twenty_models_are_made_it_converges(
         f"{each['kind']} {each['metadata']['labels']['kubeembed.dev/model']}"
         for each in kube.get(CHILDREN, "-l", "kubeembed.dev/model")["items"]
     ]
-    kinds = ("ConfigMap", "Job", "Service", "ServiceAccount")
+    kinds = (
+        "ConfigMap",
+        "Job",
+        "NetworkPolicy",
+        "PodDisruptionBudget",
+        "Service",
+        "ServiceAccount",
+    )
     assert sorted(found) == sorted(f"{kind} {name}" for kind in kinds for name in names)
     finalizers = [each["metadata"].get("finalizers") for each in kube.get("em")["items"]]
     assert finalizers == [None] * len(names)

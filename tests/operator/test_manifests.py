@@ -162,6 +162,20 @@ def test_the_deployment_of_the_simplest_model(resolved: Build, settings: Setting
                     "securityContext": POD_SECURITY,
                     "serviceAccountName": "minilm",
                     "terminationGracePeriodSeconds": 90,
+                    "topologySpreadConstraints": [
+                        {
+                            "labelSelector": {
+                                "matchLabels": {
+                                    "app.kubernetes.io/component": "serving",
+                                    "kubeembed.dev/model": "minilm",
+                                }
+                            },
+                            "matchLabelKeys": ["pod-template-hash"],
+                            "maxSkew": 1,
+                            "topologyKey": "kubernetes.io/hostname",
+                            "whenUnsatisfiable": "ScheduleAnyway",
+                        }
+                    ],
                     "volumes": [
                         {
                             "configMap": {

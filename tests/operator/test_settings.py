@@ -29,6 +29,8 @@ def test_the_least_file_has_defaults_for_the_rest() -> None:
                 "node_selector": {},
                 "tolerations": (),
                 "runtime_class_name": None,
+                "priority_class_name": None,
+                "resource_claim_template_name": None,
                 "image": None,
                 "env": {},
             }
@@ -39,6 +41,7 @@ def test_the_least_file_has_defaults_for_the_rest() -> None:
             "hub_endpoint": None,
             "ca_certificates": None,
         },
+        "admin_from": (),
     }
 
 

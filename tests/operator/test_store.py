@@ -37,12 +37,15 @@ def test_an_object_is_kept_without_what_nobody_reads() -> None:
     }
 
 
-def test_of_a_pods_spec_only_its_node_is_kept() -> None:
+def test_of_a_pods_spec_only_its_node_and_the_room_it_takes_are_kept() -> None:
     store = Store()
-    store.put(POD, pod("a", 5, spec={"nodeName": "node1", "containers": [{"name": "c"}]}))
+    room = {"resources": {"limits": {"nvidia.com/gpu": "1"}}}
+    containers = [{"name": "c", "image": "i", **room}, {"name": "beside"}]
+    placed = {"nodeName": "node1", "nodeSelector": {"gpu": "l4"}}
+    store.put(POD, pod("a", 5, spec={**placed, "containers": containers, "volumes": []}))
     found = store.get(POD, ("n", "a"))
     assert found is not None
-    assert found["spec"] == {"nodeName": "node1"}
+    assert found["spec"] == {**placed, "containers": [room, {"resources": {}}]}
 
 
 def test_an_older_version_that_comes_late_is_not_taken() -> None:

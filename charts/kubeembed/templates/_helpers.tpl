@@ -33,7 +33,50 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
-{{/* The operator's settings file. A profile that asks for NVIDIA hardware gets the image that can use it. */}}
+{{/* Which image a profile's pods run: as it says, else that for the hardware it asks for. Contradictions end here. */}}
+{{- define "kubeembed.variant" -}}
+{{- $at := printf "profiles.%s" .name -}}
+{{- $profile := .profile -}}
+{{- $limits := dig "resources" "limits" dict $profile | default dict -}}
+{{- $requests := dig "resources" "requests" dict $profile | default dict -}}
+{{- if and $profile.variant $profile.image -}}
+{{- fail (printf "%s: variant chooses one of the installation's images and image is another; write one of them" $at) -}}
+{{- end -}}
+{{- $variant := "cpu" -}}
+{{- range $resource, $_ := merge (dict) $limits $requests -}}
+{{- if and (contains "/" $resource) $profile.resourceClaimTemplateName -}}
+{{- fail (printf "%s: %s is one way to ask for devices and resourceClaimTemplateName another; write one of them" $at $resource) -}}
+{{- end -}}
+{{- if and (contains "/" $resource) (not (hasKey $limits $resource)) -}}
+{{- fail (printf "%s.resources.requests: %s is counted in devices; write it under limits" $at $resource) -}}
+{{- end -}}
+{{- if hasPrefix "nvidia.com/" $resource -}}
+{{- $variant = "cuda" -}}
+{{- end -}}
+{{- end -}}
+{{- if and (eq $variant "cuda") (eq ($profile.variant | default "cuda") "cpu") -}}
+{{- fail (printf "%s: variant cpu can't use the NVIDIA devices under resources.limits; write variant cuda, or leave it out" $at) -}}
+{{- end -}}
+{{- range $toleration := $profile.tolerations -}}
+{{- if and (eq ($toleration.operator | default "Equal") "Exists") $toleration.value -}}
+{{- fail (printf "%s.tolerations: operator Exists goes with any value; leave out value %s" $at $toleration.value) -}}
+{{- end -}}
+{{- end -}}
+{{- $profile.variant | default $variant -}}
+{{- end -}}
+
+{{/* Who reaches the admin ports of the models' pods: the operator, and Prometheus as metrics.allowFrom says. */}}
+{{- define "kubeembed.adminFrom" -}}
+{{- if and .Values.metrics.podMonitor.enabled (not .Values.metrics.allowFrom) -}}
+{{- fail "metrics.podMonitor: the models' NetworkPolicies keep Prometheus out unless metrics.allowFrom says which pods it is, as in [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}]" -}}
+{{- end -}}
+{{- $operator := dict
+  "namespaceSelector" (dict "matchLabels" (dict "kubernetes.io/metadata.name" .Release.Namespace))
+  "podSelector" (dict "matchLabels" (include "kubeembed.selector" . | fromYaml)) -}}
+{{- toYaml (concat (list $operator) (.Values.metrics.allowFrom | default list)) -}}
+{{- end -}}
+
+{{/* The operator's settings file.  */}}
 {{- define "kubeembed.settings" -}}
 {{- $root := . -}}
 {{- if not (hasKey .Values.profiles .Values.defaultProfile) -}}
@@ -43,13 +86,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- $profiles := dict -}}
 {{- range $name, $profile := .Values.profiles -}}
 {{- $wanted := $profile | default dict -}}
-{{- $limits := dig "resources" "limits" dict $wanted | default dict -}}
-{{- range $resource, $_ := $limits -}}
-{{- if and (hasPrefix "nvidia.com/" $resource) (not $wanted.image) -}}
+{{- $variant := include "kubeembed.variant" (dict "name" $name "profile" $wanted) -}}
+{{- if and (eq $variant "cuda") (not $wanted.image) -}}
 {{- $wanted = merge (dict "image" $cuda) $wanted -}}
 {{- end -}}
-{{- end -}}
-{{- $_ := set $profiles $name $wanted -}}
+{{- $_ := set $profiles $name (omit $wanted "variant") -}}
 {{- end -}}
 {{- $images := dict
   "control" (include "kubeembed.image" (dict "root" $root "kind" "control"))
@@ -57,6 +98,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   "pullPolicy" .Values.images.pullPolicy
   "pullSecrets" (.Values.images.pullSecrets | default list) -}}
 {{- toYaml (dict
+  "adminFrom" (include "kubeembed.adminFrom" . | fromYamlArray)
   "images" $images
   "namespace" (.Values.watchNamespace | default "")
   "defaultProfile" .Values.defaultProfile

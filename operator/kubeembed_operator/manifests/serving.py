@@ -5,7 +5,6 @@
 
 import json
 from functools import lru_cache
-from typing import Any
 
 import yaml
 
@@ -20,6 +19,7 @@ from kubeembed_api.names import (
     DOCUMENT_FILE,
     DOCUMENT_FOLDER,
     HTTP_PORT,
+    PAUSED_ANNOTATION,
     REPLICAS_ANNOTATION,
     SERVICE_PORT,
     SERVING,
@@ -29,6 +29,7 @@ from kubeembed_api.sources import MOUNTED
 from kubeembed_operator.kinds import CONFIG_MAP, DEPLOYMENT, SERVICE, SERVICE_ACCOUNT, Manifest
 from kubeembed_operator.manifests import adapters, pods
 from kubeembed_operator.manifests.metadata import child, digest, labels, selector
+from kubeembed_operator.manifests.placement import hardware, placement, strategy
 from kubeembed_operator.manifests.weights import cache_claim, fetch_container, trusts_more
 from kubeembed_operator.settings import Profile, Settings
 
@@ -74,13 +75,14 @@ def service(model: EmbeddingModel) -> Manifest:
     return {**child(SERVICE, model.name, model, SERVING), "spec": spec}
 
 
-def deployment(model: EmbeddingModel, settings: Settings) -> Manifest:
-    """`model` is resolved: its key is known, so that no pod ever fetches or resolves by itself."""
+def deployment(model: EmbeddingModel, settings: Settings, *, replaces: bool = False) -> Manifest:
+    """`model` is resolved: its key is known, so that no pod ever fetches or resolves by itself. `replaces`:
+    there is no room for a surge, so old pods give their place to new ones."""
     profile = settings.profiles[model.spec.resources.profile or settings.default_profile]
     spec = {
         "revisionHistoryLimit": 2,
         "selector": {"matchLabels": selector(model)},
-        "strategy": _strategy(model),
+        "strategy": strategy(model, replaces=replaces),
         "template": {
             "metadata": {
                 "annotations": {DOCUMENT_ANNOTATION: digest(document(model))},
@@ -106,22 +108,27 @@ def scale(model: EmbeddingModel, replicas: int) -> Manifest:
     }
 
 
+def pause(model: EmbeddingModel, *, paused: bool) -> Manifest:
+    """Applied by a field manager of its own: leaving the fields out takes this pause away and no other."""
+    told: Manifest = {"annotations": {PAUSED_ANNOTATION: "true"}} if paused else {}
+    return {
+        "apiVersion": DEPLOYMENT.api_version,
+        "kind": DEPLOYMENT.name,
+        "metadata": {**told, "name": model.name, "namespace": model.namespace},
+        "spec": {"paused": True} if paused else {},
+    }
+
+
 def wanted_replicas(model: EmbeddingModel) -> int | None:
     """How many the document asks for; None where it leaves the number to others altogether."""
     scaling = model.spec.scaling
     return scaling.replicas if scaling.mode == "External" else scaling.min
 
 
-def _strategy(model: EmbeddingModel) -> Manifest:
-    if model.spec.rollout.strategy == "Recreate":
-        return {"type": "Recreate"}
-    return {"rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}, "type": "RollingUpdate"}
-
-
 def _pod(model: EmbeddingModel, settings: Settings, profile: Profile) -> Manifest:
     return {
         **pods.pod_defaults(model, settings),
-        **_placement(profile),
+        **placement(model, profile),
         **_init_containers(model, settings),
         "containers": [_runtime(model, settings, profile)],
         "terminationGracePeriodSeconds": DRAIN_SECONDS,
@@ -141,7 +148,6 @@ def _pod(model: EmbeddingModel, settings: Settings, profile: Profile) -> Manifes
 
 
 def _runtime(model: EmbeddingModel, settings: Settings, profile: Profile) -> Manifest:
-    hardware = profile.resources.times(model.spec.resources.count)
     return {
         "args": [
             "serve",
@@ -161,7 +167,7 @@ def _runtime(model: EmbeddingModel, settings: Settings, profile: Profile) -> Man
             {"containerPort": HTTP_PORT, "name": "http", "protocol": "TCP"},
             pods.admin_port(),
         ],
-        **_resources(hardware.requests, hardware.limits),
+        **hardware(model, profile),
         "securityContext": pods.container_security(),
         "terminationMessagePath": TERMINATION_LOG,
         "terminationMessagePolicy": "FallbackToLogsOnError",
@@ -222,22 +228,6 @@ def _probes() -> Manifest:
             "timeoutSeconds": 2,
         },
     }
-
-
-def _placement(profile: Profile) -> Manifest:
-    """Only what the profile sets: an empty value would be dropped by the API server and look like drift."""
-    wanted: dict[str, Any] = {
-        "nodeSelector": dict(sorted(profile.node_selector.items())),
-        "runtimeClassName": profile.runtime_class_name,
-        "tolerations": [dict(toleration) for toleration in profile.tolerations],
-    }
-    return {field: value for field, value in wanted.items() if value}
-
-
-def _resources(requests: dict[str, str], limits: dict[str, str]) -> Manifest:
-    wanted = {"limits": dict(sorted(limits.items())), "requests": dict(sorted(requests.items()))}
-    told = {field: value for field, value in wanted.items() if value}
-    return {"resources": told} if told else {}
 
 
 def _init_containers(model: EmbeddingModel, settings: Settings) -> Manifest:

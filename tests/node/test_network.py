@@ -1,0 +1,95 @@
+"""Who reaches a model's ports, asked by a pod of a foreign namespace."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from nodekit import RESTRICTED, Kube, Manifest, until
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+
+Model = Callable[..., Manifest]
+
+ASK = """
+import sys, urllib.error, urllib.request
+try:
+    print(urllib.request.urlopen(sys.argv[1], timeout=3).status)
+except urllib.error.HTTPError as error:
+    print(error.code)
+except OSError:
+    print("unreachable")
+"""
+
+
+def client(image: str) -> Manifest:
+    security = {
+        "runAsNonRoot": True,
+        "runAsUser": 10001,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    container = {
+        "name": "client",
+        "image": image,
+        "imagePullPolicy": "Never",
+        "command": ["python", "-c", "import time; time.sleep(3600)"],
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "client", "labels": {"app": "client"}},
+        "spec": {
+            "terminationGracePeriodSeconds": 0,
+            "securityContext": security,
+            "containers": [container],
+        },
+    }
+
+
+@pytest.fixture
+def foreign(info: dict[str, Any], images: dict[str, str]) -> Iterator[Kube]:
+    """A namespace of somebody else, with a pod that can ask."""
+    made = Kube(info, f"foreign-{uuid.uuid4().hex[:8]}")
+    made.ctl("create", "namespace", made.namespace)
+    made.ctl("label", "namespace", made.namespace, RESTRICTED)
+    until("the default account", lambda: made.get("sa", "default"), 30)
+    made.apply(client(images["control"]))
+    made.ctl("wait", "--for=condition=Ready", "--timeout=120s", "pod/client")
+    yield made
+    made.ctl("delete", "namespace", made.namespace, "--wait=false")
+
+
+def ask(kube: Kube, url: str) -> str:
+    return kube.ctl("exec", "client", "--", "python", "-c", ASK, url).strip()
+
+
+def test_the_admin_port_is_shut_and_the_public_one_as_the_document_says(
+    kube: Kube, foreign: Kube, model: Model
+) -> None:
+    kube.apply(model())
+    served = kube.wait_ready("minilm")
+    # the operator got through to the admin port: it read the dimensions there
+    until("/info", lambda: kube.get("em", "minilm")["status"]["model"].get("dimensions"), 60)
+    serving = [
+        each
+        for each in kube.list("pods")
+        if each["metadata"]["labels"]["app.kubernetes.io/component"] == "serving"
+    ]
+    address = serving[0]["status"]["podIP"]
+    service = served["status"]["endpoint"]
+    assert ask(foreign, f"{service}/v1/models") == "200"
+    assert ask(foreign, f"http://{address}:8080/v1/models") == "200"
+    assert ask(foreign, f"http://{address}:8081/metrics") == "unreachable"
+    assert ask(foreign, f"http://{address}:8081/livez") == "unreachable"
+
+    kube.patch("em", "minilm", {"spec": {"network": {"allowFrom": [{"podSelector": {}}]}}})
+    until("shut", lambda: ask(foreign, f"{service}/v1/models") == "unreachable", 30)
+
+    name = {"kubernetes.io/metadata.name": foreign.namespace}
+    peer = {"namespaceSelector": {"matchLabels": name}, "podSelector": {}}
+    kube.patch("em", "minilm", {"spec": {"network": {"allowFrom": [peer]}}})
+    until("open", lambda: ask(foreign, f"{service}/v1/models") == "200", 30)
+    assert ask(foreign, f"http://{address}:8081/metrics") == "unreachable"
+    assert kube.condition("minilm")["status"] == "True"

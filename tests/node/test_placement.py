@@ -1,0 +1,103 @@
+"""Roll-outs on a node whose GPUs are all taken by the model itself: told at once, never a hang."""
+
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from nodekit import Kube, Manifest, until
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
+
+Model = Callable[..., Manifest]
+SURGE = {"maxSurge": 1, "maxUnavailable": 0}
+
+
+def change(kube: Kube, tokens: int, **rollout: Any) -> None:
+    """Another recipe, so that every pod has to be replaced."""
+    kube.patch("em", "minilm", {"spec": {"recipe": {"maxTokens": tokens}, "rollout": rollout}})
+
+
+def pods(kube: Kube) -> list[str]:
+    return sorted(
+        each["metadata"]["name"]
+        for each in kube.list("pods")
+        if each["metadata"]["labels"]["app.kubernetes.io/component"] == "serving"
+    )
+
+
+def serves(kube: Kube) -> bool:
+    address = kube.get("service", "minilm")["spec"]["clusterIP"]
+    try:
+        with urllib.request.urlopen(f"http://{address}/v1/models", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def tokens(kube: Kube) -> Any:
+    return kube.get("em", "minilm")["status"].get("model", {}).get("maxTokens")
+
+
+@pytest.fixture
+def greedy(kube: Kube, model: Model, info: dict[str, Any]) -> Kube:
+    """A model that holds every GPU of the node."""
+    kube.apply(model(resources={"profile": "gpu", "count": info["gpus"]}))
+    kube.wait_ready("minilm")
+    return kube
+
+
+def test_a_surge_without_room_is_told_and_gives_way_once_that_is_allowed(greedy: Kube) -> None:
+    [old] = pods(greedy)
+    change(greedy, 64)
+    told = greedy.wait_reason("minilm", "Ready", "SurgeBlocked", 30)
+    assert "nvidia.com/gpu" in told["message"]
+    assert "rollout.strategy: Recreate" in told["message"]
+    assert greedy.condition("minilm", "Available")["status"] == "True"
+    assert old in pods(greedy)
+    assert serves(greedy)
+    change(greedy, 64, fallback="Replace", fallbackAfter="1s")
+    until("the new recipe", lambda: tokens(greedy) == 64, 240)
+    greedy.wait_ready("minilm")
+    assert old not in pods(greedy)
+
+    def surges() -> bool:
+        found = greedy.get("deployment", "minilm")["spec"]["strategy"]["rollingUpdate"]
+        return bool(found == SURGE)
+
+    until("the next roll-out is a surge again", surges, 10)
+
+
+def test_recreate_makes_room_by_itself(greedy: Kube) -> None:
+    change(greedy, 64)
+    greedy.wait_reason("minilm", "Ready", "SurgeBlocked", 30)
+    change(greedy, 64, strategy="Recreate")
+    until("the new recipe", lambda: tokens(greedy) == 64, 240)
+    greedy.wait_ready("minilm")
+
+
+def test_a_paused_model_keeps_its_pods_until_it_goes_on(kube: Kube, model: Model) -> None:
+    kube.apply(model())
+    kube.wait_ready("minilm")
+    before, old = kube.get("deployment", "minilm")["spec"]["template"], pods(kube)
+    change(kube, 64, paused=True)
+    kube.wait_reason("minilm", "Ready", "Paused", 30)
+    assert kube.get("deployment", "minilm")["spec"]["template"] == before
+    assert kube.get("deployment", "minilm")["spec"]["paused"] is True
+    kube.ctl("delete", "pod", *old)
+    until("a pod in its place", lambda: pods(kube) not in ([], old) and serves(kube), 240)
+    assert kube.condition("minilm")["reason"] == "Paused"
+    assert tokens(kube) == 256
+    change(kube, 64, paused=False)
+    until("the new recipe", lambda: tokens(kube) == 64, 240)
+    kube.wait_ready("minilm")
+    assert "paused" not in kube.get("deployment", "minilm")["spec"]
+
+
+def test_a_budget_comes_and_goes_with_the_second_replica(kube: Kube, model: Model) -> None:
+    kube.apply(model(scaling={"mode": "External", "replicas": 0}))
+    budget = until("a budget", lambda: kube.get("pdb", "minilm"), 60)
+    assert budget["spec"]["maxUnavailable"] == 1
+    kube.apply(model(scaling={"mode": "Builtin"}))
+    until("none", lambda: kube.get("pdb", "minilm") is None, 30)
