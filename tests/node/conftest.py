@@ -78,6 +78,8 @@ def installed(info: dict[str, Any], images: dict[str, str], hub: Hub, certificat
     values = yaml.safe_load((Path(__file__).parent / "values.yaml").read_text())
     values["images"] = {**images, "pullPolicy": "Never"}
     values["weights"]["hubEndpoint"] = hub.url
+    # tests ask the admin ports from this machine, as a Prometheus outside the cluster would
+    values["metrics"] = {"allowFrom": [{"ipBlock": {"cidr": f"{info['hostAddress']}/32"}}]}
     values["weights"]["caCertificates"] = (certificates / "ca.pem").read_text()
     helm = (info["helm"], "--kubeconfig", info["kubeconfig"])
     # other tests may have applied the CRD before, which Helm would not touch without being told
