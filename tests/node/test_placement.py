@@ -77,6 +77,30 @@ def test_recreate_makes_room_by_itself(greedy: Kube) -> None:
     greedy.wait_ready("minilm")
 
 
+def test_pods_that_never_served_give_way_unasked(
+    kube: Kube, model: Model, info: dict[str, Any]
+) -> None:
+    """A broken pod holds its GPU as well as one that serves does; the corrected document gets it."""
+    hardware = {"profile": "gpu", "count": info["gpus"]}
+    kube.apply(model(resources=hardware, recipe={"outputs": ["score"]}))
+    kube.wait_reason("minilm", "Available", "InvalidRecipe", 240)
+    kube.patch("em", "minilm", {"spec": {"recipe": {"outputs": None}}})
+    kube.wait_reason("minilm", "Available", "SurgeBlocked", 30)
+    kube.wait_ready("minilm")
+
+
+def test_a_drain_is_not_held_up_by_a_budget(kube: Kube, model: Model, info: dict[str, Any]) -> None:
+    kube.apply(model("drained", scaling={"mode": "External", "replicas": 1}))
+    kube.wait_ready("drained")
+    assert kube.get("pdb", "drained")["status"]["disruptionsAllowed"] == 1
+    words = ("--pod-selector=kubeembed.dev/model=drained", "--delete-emptydir-data", "--force")
+    try:
+        kube.ctl("drain", info["node"], *words, "--timeout=150s")
+    finally:
+        kube.ctl("uncordon", info["node"])
+    kube.wait_ready("drained")
+
+
 def test_a_paused_model_keeps_its_pods_until_it_goes_on(kube: Kube, model: Model) -> None:
     kube.apply(model())
     kube.wait_ready("minilm")
