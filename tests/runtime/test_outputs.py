@@ -5,7 +5,6 @@ import random
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +32,7 @@ from kubeembed_runtime.model.tokenizer import Tokenizer
 from kubeembed_runtime.requests import EncodeRequest, Input, Kind, Output, Pair, Side
 from kubeembed_runtime.tokens import Framing
 from modelkit import saved
+from runtimekit import splade_folder
 
 Document = Callable[..., dict[str, Any]]
 
@@ -145,10 +145,7 @@ def test_a_sparse_encoder(make: Any, serve: Any, save: Any, tmp_path: Path) -> N
 
 def test_a_real_splade_model(serve: Any) -> None:
     """As it was trained; the document tells what its files do not."""
-    spec = find_spec("cognition")
-    assert spec is not None
-    assert spec.origin is not None
-    folder = Path(spec.origin).parent / "model"
+    folder = splade_folder()
     modules = [Transformer(str(folder), transformer_task="fill-mask"), SpladePooling("max")]
     theirs = SparseEncoder(modules=modules, device="cpu")
     choose, words = random.Random(5), " ".join(TEXTS).split()

@@ -1,0 +1,146 @@
+"""Golden vectors: texts, and the vectors that a model is to give for them. Kept in a ConfigMap.
+
+`kubeembed golden` writes them, a roll-out reads them. One key, a line of JSON for each text; the vector is
+base64 of little-endian float32, as OpenAI's contract has it, so that nothing is lost by rounding.
+"""
+
+import base64
+import json
+import math
+import operator
+import struct
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from kubeembed_api.errors import InvalidSpec
+from kubeembed_api.names import GROUP, MODEL_LABEL
+
+GOLDEN_KEY: Final = "golden.jsonl"
+DIMENSIONS_ANNOTATION: Final = f"{GROUP}/dimensions"
+FINGERPRINT_ANNOTATION: Final = f"{GROUP}/fingerprint"
+
+#: Kubernetes' bound on what a ConfigMap holds.
+LIMIT_BYTES: Final = 1_048_576
+
+Side = Literal["query", "document"]
+Vector = tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoldenText:
+    """side: None for a text that is neither query nor document. vector: (dimensions,) float32."""
+
+    text: str
+    side: Side | None
+    vector: Vector
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Golden:
+    """fingerprint: of the vector space that the vectors are of."""
+
+    model: str
+    dimensions: int
+    fingerprint: str
+    texts: tuple[GoldenText, ...]
+
+
+class _Line(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    text: str
+    side: Side | None = None
+    vector: str
+
+
+def golden_config_map(golden: Golden, name: str, namespace: str) -> dict[str, Any]:
+    """The ConfigMap. Raises InvalidSpec where it would be too large, saying how many texts fit."""
+    lines = [_line(one) for one in golden.texts]
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "annotations": {
+                DIMENSIONS_ANNOTATION: str(golden.dimensions),
+                FINGERPRINT_ANNOTATION: golden.fingerprint,
+            },
+            "labels": {MODEL_LABEL: golden.model},
+            "name": name,
+            "namespace": namespace,
+        },
+        "data": {GOLDEN_KEY: _bounded(lines, name)},
+    }
+
+
+def read_golden(config_map: Mapping[str, Any]) -> Golden:
+    """Raises InvalidSpec that names the ConfigMap, and the line or annotation at fault."""
+    metadata = config_map["metadata"]
+    where = f"ConfigMap {metadata['name']}"
+    annotations = metadata.get("annotations") or {}
+    text = (config_map.get("data") or {}).get(GOLDEN_KEY)
+    if not text:
+        raise InvalidSpec(where, f"has no key {GOLDEN_KEY}; `kubeembed golden` writes it")
+    dimensions = annotations.get(DIMENSIONS_ANNOTATION, "")
+    if not dimensions.isdecimal():
+        problem = f"annotation {DIMENSIONS_ANNOTATION} is {dimensions!r}; write a number"
+        raise InvalidSpec(where, problem)
+    lines = enumerate(text.splitlines(), 1)
+    return Golden(
+        model=(metadata.get("labels") or {}).get(MODEL_LABEL, ""),
+        dimensions=int(dimensions),
+        fingerprint=annotations.get(FINGERPRINT_ANNOTATION, ""),
+        texts=tuple(_read(line, f"{where}, line {n}", int(dimensions)) for n, line in lines),
+    )
+
+
+def cosine(one: Vector, other: Vector) -> float:
+    """Of two vectors of one length; 0 where one of them is zero."""
+    length = math.hypot(*one) * math.hypot(*other)
+    return sum(map(operator.mul, one, other)) / length if length else 0.0
+
+
+def packed(vector: Vector) -> str:
+    """float32 numbers -> base64."""
+    return base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+
+
+def unpacked(text: str) -> Vector:
+    """Raises ValueError for what is no base64 of whole float32 numbers."""
+    raw = base64.b64decode(text, validate=True)
+    if len(raw) % 4:
+        raise ValueError(f"{len(raw)} bytes are no whole number of float32")
+    return struct.unpack(f"<{len(raw) // 4}f", raw)
+
+
+def _line(one: GoldenText) -> str:
+    said = {"text": one.text} | ({} if one.side is None else {"side": one.side})
+    return json.dumps(said | {"vector": packed(one.vector)}, ensure_ascii=False) + "\n"
+
+
+def _bounded(lines: Sequence[str], name: str) -> str:
+    total = 0
+    for place, line in enumerate(lines):
+        total += len(line.encode())
+        if total > LIMIT_BYTES:
+            problem = f"holds {LIMIT_BYTES} bytes, which is {place} of these {len(lines)} texts; send fewer"
+            raise InvalidSpec(f"ConfigMap {name}", problem)
+    return "".join(lines)
+
+
+def _read(line: str, where: str, dimensions: int) -> GoldenText:
+    try:
+        told = _Line.model_validate_json(line)
+        vector = unpacked(told.vector)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "JSON"
+        raise InvalidSpec(where, f"{field}: {first['msg']}") from error
+    except ValueError as error:  # binascii's as well
+        raise InvalidSpec(where, f"vector: {error}") from error
+    if len(vector) != dimensions:
+        problem = f"vector has {len(vector)} dimensions; {DIMENSIONS_ANNOTATION} says {dimensions}"
+        raise InvalidSpec(where, problem)
+    return GoldenText(text=told.text, side=told.side, vector=vector)

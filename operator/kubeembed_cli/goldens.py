@@ -1,0 +1,116 @@
+"""`kubeembed golden NAME --texts FILE`: today's vectors, as the ConfigMap that a roll-out is held to."""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from kubeembed_api.golden import GOLDEN_KEY, Golden, GoldenText, Side, Vector, golden_config_map
+from kubeembed_cli.cluster import connect
+from kubeembed_cli.errors import CommandFailed, NotServing
+from kubeembed_cli.server import Server, serving
+from kubeembed_cli.trying import api_key
+
+
+class Asked(BaseModel):
+    """A line of a .jsonl file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    text: str = Field(min_length=1)
+    side: Side | None = None
+
+
+def golden(options: argparse.Namespace) -> int:
+    """The exit status."""
+    texts = read_texts(options.texts, options.side)
+    cluster = connect(options.context, options.namespace)
+    found = ask(serving(cluster, options.name, api_key(options)), texts)
+    name = options.config_map or f"{options.name}-golden"
+    config_map = golden_config_map(found, name, cluster.namespace)
+    size = len(config_map["data"][GOLDEN_KEY].encode())
+    about = f"{len(texts)} texts, {found.dimensions} dimensions, {size:,} bytes"
+    about += f", fingerprint {found.fingerprint}"
+    if options.apply:
+        cluster.apply(config_map)
+        print(f"ConfigMap {name} in namespace {cluster.namespace}: {about}")
+        return 0
+    # not `kubectl apply` as it is: it would put all of it into an annotation, which has no room
+    print(f"{about}; apply it with `kubectl apply --server-side -f -`", file=sys.stderr)
+    yaml.dump(config_map, sys.stdout, _Dumper, allow_unicode=True, sort_keys=False, width=2**31)
+    return 0
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes a text of several lines as one that a person can read."""
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        style = "|" if "\n" in data else None
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
+
+
+def ask(server: Server, texts: Sequence[Asked]) -> Golden:
+    """Raises NotServing: also where the model has no dense vectors, or changed meanwhile."""
+    about = server.about()
+    if "dense" not in about.outputs:
+        gives = ", ".join(about.outputs)
+        raise NotServing(f"{about.name} gives {gives}; golden vectors are of dense outputs")
+    sides: list[Side | None] = list(dict.fromkeys(one.side for one in texts))
+    vectors: dict[tuple[str, Side | None], Vector] = {}
+    for side in sides:
+        wanted = [one.text for one in texts if one.side == side]
+        vectors |= zip(((text, side) for text in wanted), server.embed(wanted, side), strict=True)
+    if server.about().fingerprint != about.fingerprint:
+        raise NotServing(f"{about.name} was rolled out meanwhile; ask again")
+    made = (GoldenText(text=t.text, side=t.side, vector=vectors[t.text, t.side]) for t in texts)
+    found = tuple(made)
+    return Golden(
+        model=about.name,
+        dimensions=len(found[0].vector),
+        fingerprint=about.fingerprint,
+        texts=found,
+    )
+
+
+def read_texts(path: Path, side: Side | None) -> tuple[Asked, ...]:
+    """A text per line, or {"text", "side"} in a .jsonl; `side` where none is named. Raises CommandFailed."""
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandFailed(f"--texts {path}: {error}") from error
+    read = _json_lines if path.suffix == ".jsonl" else _lines
+    found = [
+        one if one.side else one.model_copy(update={"side": side}) for one in read(path, lines)
+    ]
+    if not found:
+        raise CommandFailed(f"--texts {path} has no texts; write one per line")
+    twice = next((one for place, one in enumerate(found) if one in found[:place]), None)
+    if twice is not None:
+        raise CommandFailed(f"--texts {path} has {twice.text!r} twice; leave one out")
+    return tuple(found)
+
+
+def _lines(path: Path, lines: Sequence[str]) -> Iterator[Asked]:
+    for line in lines:
+        if line.strip():
+            yield Asked(text=line)
+
+
+def _json_lines(path: Path, lines: Sequence[str]) -> Iterator[Asked]:
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            yield Asked.model_validate_json(line)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"])) or "JSON"
+            raise CommandFailed(
+                f"--texts {path}, line {number}: {field}: {first['msg']}"
+            ) from error
