@@ -55,8 +55,16 @@ class Trouble:
 
 def trouble(pod: Manifest) -> Trouble | None:
     """None for a pod that is ready, done, or still on a way that looks good."""
+    return None if ready(pod) else lasting_trouble(pod)
+
+
+def lasting_trouble(pod: Manifest) -> Trouble | None:
+    """As `trouble`, and of a pod that runs once more what its container ended with before.
+
+    For a pod that is to end and not to serve: that it runs says nothing of how this attempt will end.
+    """
     status: Status = pod.get("status") or {}
-    if ready(pod) or status.get("phase") == "Succeeded":
+    if status.get("phase") == "Succeeded":
         return None
     return _evicted(status) or _unscheduled(status) or next(_in_containers(pod), None)
 

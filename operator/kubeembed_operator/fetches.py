@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kubeembed_api.podreasons import Trouble, last_words, running, trouble
+from kubeembed_api.podreasons import Trouble, last_words, lasting_trouble, running
 from kubeembed_api.reasons import Reason
 from kubeembed_api.report import Report
 from kubeembed_operator.kinds import Manifest
@@ -34,7 +34,7 @@ def fetch_of(job: Manifest, pods: Sequence[Manifest], *, since: str = "") -> Fet
         return Fetch(job=job, report=report)
     if finished(job):
         return Fetch(job=job, spent=True)
-    found = next((t for t in map(trouble, pods) if t is not None), None)
+    found = next((t for t in map(lasting_trouble, pods) if t is not None), None)
     runs = next((pod for pod in pods if running(pod)), None)
     if found is None and not pods:
         found = _no_pod(job)

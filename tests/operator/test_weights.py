@@ -6,10 +6,11 @@ from typing import Any
 from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.names import fetch_job_name
 from kubeembed_api.reasons import Reason
+from kubeembed_api.report import Progress
 from kubeembed_operator.kinds import Manifest
 from kubeembed_operator.manifests.weights import fetch_request
 from kubeembed_operator.observed import Observed
-from kubeembed_operator.weights import Recorded, weights_of
+from kubeembed_operator.weights import Recorded, weights_of, with_progress
 
 Build = Callable[..., EmbeddingModel]
 
@@ -66,6 +67,20 @@ def test_a_failed_attempt_tells_its_reason(model: Build) -> None:
     assert found.trouble is not None
     assert found.trouble.reason is Reason.SOURCE_FORBIDDEN
     assert not found.spent
+
+
+def test_the_reason_stays_while_the_next_attempt_runs_until_bytes_come(model: Build) -> None:
+    """Otherwise Ready would change twice with every attempt."""
+    wanted = model()
+    again = pod('{"reason": "SourceForbidden", "message": "no access"}', 1, "12:00")
+    (container,) = again["status"]["containerStatuses"]
+    container["lastState"], container["state"] = container["state"], {"running": {}}
+    again["status"] |= {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+    found = weights_of(wanted, Recorded(), Observed(jobs=(job(wanted),), fetch_pods=(again,)))
+    assert found.trouble is not None
+    assert (found.trouble.reason, found.pod) == (Reason.SOURCE_FORBIDDEN, again)
+    assert with_progress(found, Progress(bytes=0, total=9, rate=0.0)).trouble == found.trouble
+    assert with_progress(found, Progress(bytes=4, total=9, rate=2.0)).trouble is None
 
 
 def test_a_copy_that_a_serving_pod_misses_is_fetched_again(model: Build) -> None:

@@ -168,12 +168,12 @@ def test_the_next_start_waits_as_long_as_the_hub_asked_the_last_one_to(
     hub: Hub, commit: str, command: Command, root: Path
 ) -> None:
     root.mkdir()
-    hub.fault(path="/api/*", count=1, status=429, headers={"Retry-After": "3"})
+    hub.fault(path="/api/*", count=1, status=429, headers={"Retry-After": "8"})
     limited = command.end(command.fetch(root))
     assert limited.code == 1
     assert (limited.report["reason"], limited.report["retryAfterSeconds"]) == (
         "SourceRateLimited",
-        3.0,
+        8.0,
     )
     (remembered,) = (root / ".requests").iterdir()
     not_before = json.loads(remembered.read_text())["notBefore"]
