@@ -58,6 +58,7 @@ class Reason(StrEnum):
     PODS_FORBIDDEN = "PodsForbidden"  # quota, Pod Security, admission
     NOT_READY = "NotReady"
     EVICTED = "Evicted"
+    MIXED_VECTOR_SPACES = "MixedVectorSpaces"  # pods that are ready have unlike fingerprints
 
     # Adapters
     ADAPTER_REFUSED = (
@@ -68,3 +69,5 @@ class Reason(StrEnum):
     INVALID_RECIPE = "InvalidRecipe"
     UNSUPPORTED_MODEL = "UnsupportedModel"
     DEVICE_FAILED = "DeviceFailed"
+    GOLDEN_MISMATCH = "GoldenMismatch"  # its vectors are too far from the golden ones
+    GOLDEN_UNREADABLE = "GoldenUnreadable"

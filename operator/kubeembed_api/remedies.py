@@ -159,6 +159,11 @@ EXPLANATIONS: Mapping[Reason, Explanation] = {
         "the node threw the pod out",
         "the message says for want of what",
     ),
+    Reason.MIXED_VECTOR_SPACES: Explanation(
+        "pods that are ready have unlike fingerprints: a roll-out is on its way, or `dtype: auto` fell out "
+        "differently on unlike nodes",
+        "wait for the roll-out; outside of one, write `spec.recipe.dtype`",
+    ),
     Reason.ADAPTER_REFUSED: Explanation(
         "an adapter does not fit the model, or asks for what is not computed",
         "the message names the file and its field or layer; the model, its other "
@@ -175,6 +180,15 @@ EXPLANATIONS: Mapping[Reason, Explanation] = {
     Reason.DEVICE_FAILED: Explanation(
         "the device stopped working",
         "the pod is restarted; if it stays, look at the node",
+    ),
+    Reason.GOLDEN_MISMATCH: Explanation(
+        "a new pod's vectors are not those of `spec.rollout.golden`, so it takes no "
+        "traffic and the old pods go on",
+        "take the change back; or, if it is meant, write golden vectors anew and embed what is stored anew",
+    ),
+    Reason.GOLDEN_UNREADABLE: Explanation(
+        "the ConfigMap of `spec.rollout.golden` is not there, or a line of it can't be read",
+        "write it with `kubeembed golden`; it is picked up by itself",
     ),
 }
 

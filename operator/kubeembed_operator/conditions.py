@@ -13,12 +13,14 @@ from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.names import endpoint
 from kubeembed_api.podreasons import Trouble, shortened, trouble
 from kubeembed_api.reasons import Reason
+from kubeembed_api.report import RuntimeInfo
 from kubeembed_api.sources import MOUNTED
 from kubeembed_operator.adapterstatus import AdapterStatus, first_amiss
 from kubeembed_operator.kinds import Manifest
 from kubeembed_operator.manifests.serving import wanted_replicas
 from kubeembed_operator.observed import Observed
 from kubeembed_operator.rollout import GOES_ON, Rollout
+from kubeembed_operator.vectorspaces import mixed
 from kubeembed_operator.weights import Weights
 
 Truth = Literal["True", "False"]
@@ -49,15 +51,16 @@ def conditions(
     now: datetime,
     adapters: Sequence[AdapterStatus] = (),
     rollout: Rollout = GOES_ON,
+    infos: Sequence[RuntimeInfo] = (),
 ) -> tuple[Condition, ...]:
-    """WeightsReady, Available, AdaptersReady, Asleep and, first, Ready."""
+    """WeightsReady, Available, AdaptersReady, Asleep and, first, Ready. infos: of the pods that are ready."""
     parts = (
         weights_ready(model, weights, observed, now),
         available(model, weights, observed, rollout),
         adapters_ready(adapters),
     )
     asleep = _asleep(model, observed)
-    return (_ready(model, parts, observed, rollout), *parts, asleep)
+    return (_ready(model, parts, observed, rollout, infos), *parts, asleep)
 
 
 def weights_ready(
@@ -133,7 +136,11 @@ def desired_replicas(deployment: Manifest) -> int:
 
 
 def _ready(
-    model: EmbeddingModel, parts: tuple[Condition, ...], observed: Observed, rollout: Rollout
+    model: EmbeddingModel,
+    parts: tuple[Condition, ...],
+    observed: Observed,
+    rollout: Rollout,
+    infos: Sequence[RuntimeInfo],
 ) -> Condition:
     for part in parts:
         if part.status != "True":
@@ -141,11 +148,16 @@ def _ready(
     found = _held_back(rollout) or _surge_blocked(model, rollout) or _a_pods(observed)
     if found is not None:
         return Condition("Ready", "False", found.reason, found.message)
-    if observed.deployment is not None and rolling(observed.deployment):
+    rolls = observed.deployment is not None and rolling(observed.deployment)
+    if rolls and rollout.paused:
         paused = "the roll-out is paused on its way (spec.rollout.paused); old and new pods serve"
+        return Condition("Ready", "False", Reason.PAUSED, paused)
+    spaces = mixed(infos, rolling=rolls)
+    if spaces is not None:
+        return Condition("Ready", "False", spaces.reason, shortened(spaces.message))
+    if rolls:
         starts = "new pods are starting; the old ones serve until then"
-        reason = Reason.PAUSED if rollout.paused else Reason.STARTING
-        return Condition("Ready", "False", reason, paused if rollout.paused else starts)
+        return Condition("Ready", "False", Reason.STARTING, starts)
     where = endpoint(model.name, model.namespace)
     still = "; roll-outs are paused (spec.rollout.paused)" if rollout.paused else ""
     return Condition("Ready", "True", Reason.READY, f"answers at {where}{still}")

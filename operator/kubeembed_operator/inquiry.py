@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from kubeembed_api.document import EmbeddingModel
-from kubeembed_api.podreasons import Trouble, ready, shortened
+from kubeembed_api.podreasons import Trouble, shortened
 from kubeembed_api.reasons import Reason
 from kubeembed_api.report import RuntimeInfo
 from kubeembed_operator.adapters import AdapterState, concluded, offered, ready_pods
@@ -17,6 +17,7 @@ from kubeembed_operator.cluster import Cluster
 from kubeembed_operator.conditions import age
 from kubeembed_operator.fetches import has_pods
 from kubeembed_operator.kinds import Manifest
+from kubeembed_operator.listings import identity
 from kubeembed_operator.observed import Observed
 from kubeembed_operator.pods import Pods
 from kubeembed_operator.pushing import Known, push, verdicts
@@ -38,8 +39,7 @@ class Memory:
 
     progress_written: float = float("-inf")
     unseen_since: float | None = None
-    info: RuntimeInfo | None = None
-    info_template: str | None = None
+    infos: dict[str, RuntimeInfo] = field(default_factory=dict)  # by identity of the pod
     info_tries: int = 0
     adapters: Known = field(default_factory=Known)
 
@@ -105,20 +105,20 @@ class Inquiry:
         message = await self._cluster.last_event(job, "FailedCreate")
         return None if message is None else Trouble(Reason.PODS_FORBIDDEN, shortened(message))
 
-    async def info(
+    async def infos(
         self, observed: Observed, memory: Memory
-    ) -> tuple[RuntimeInfo | None, float | None]:
-        """The recipe as it is served, asked of one ready pod for each template: (info, next look)."""
-        pods = [pod for pod in observed.serving_pods if ready(pod)]
-        if not pods:
-            return memory.info, None
-        pod = max(pods, key=lambda each: str(each["metadata"].get("creationTimestamp")))
-        template = pod["metadata"]["labels"].get("pod-template-hash")
-        if template == memory.info_template:
-            return memory.info, None
-        info = await self._pods.info(pod)
-        if info is None:
-            memory.info_tries += 1
-            return memory.info, INFO_POLL if memory.info_tries <= INFO_TRIES else INFO_POLL_SLOW
-        memory.info, memory.info_template, memory.info_tries = info, template, 0
-        return info, None
+    ) -> tuple[tuple[RuntimeInfo, ...], float | None]:
+        """The recipe as each ready pod serves it, asked of each once: (infos, seconds to the next look).
+
+        A pod that has not answered yet is left out.
+        """
+        pods = {identity(pod): pod for pod in ready_pods(observed)}
+        known = {pod: info for pod, info in memory.infos.items() if pod in pods}
+        new = [pod for pod in pods if pod not in known]
+        answers = await asyncio.gather(*(self._pods.info(pods[pod]) for pod in new))
+        told = {pod: info for pod, info in zip(new, answers, strict=True) if info is not None}
+        memory.infos = known | told
+        memory.info_tries = memory.info_tries + 1 if None in answers else 0
+        quick = memory.info_tries <= INFO_TRIES
+        poll = (INFO_POLL if quick else INFO_POLL_SLOW) if memory.info_tries else None
+        return tuple(memory.infos.values()), poll

@@ -30,6 +30,7 @@ from kubeembed_operator.settings import Settings
 from kubeembed_operator.status import Status, status, status_of_problem
 from kubeembed_operator.store import Store
 from kubeembed_operator.supported import Problem, check_profile, refused, unsupported
+from kubeembed_operator.vectorspaces import agreed
 from kubeembed_operator.weights import Weights, recorded, weights_of
 from kubeembed_operator.workqueue import TryAgain
 
@@ -126,14 +127,14 @@ class Reconciler:
         if self._must_wait(observed, memory) or self._just_made(weights, observed):
             return UNSEEN_POLL
         weights, progress, poll = await self._inquiry.fetch(weights, raw, memory)
-        info, ask = await self._inquiry.info(observed, memory)
+        infos, ask = await self._inquiry.infos(observed, memory)
         adapters, push = await self._inquiry.adapters(
             model, adapters_of(model, raw, observed), observed, memory
         )
         told = adapter_statuses(model, adapters, ready_pods(observed), memory.adapters.listings)
         now = self._clock()
         rollout = replace(rollout_of(model, observed, now), held=made.held)
-        found = conditions(model, weights, observed, now, told, rollout)
+        found = conditions(model, weights, observed, now, told, rollout, infos)
         wanted = status(
             model,
             raw.get("status") or {},
@@ -141,7 +142,7 @@ class Reconciler:
             weights=weights,
             observed=observed,
             progress=progress,
-            info=info,
+            info=agreed(infos),
             now=now,
             adapters=told,
         )
