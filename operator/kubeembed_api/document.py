@@ -12,15 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from kubeembed_api.errors import InvalidSpec
 from kubeembed_api.names import API_VERSION, KIND
 from kubeembed_api.network import Network, check_network
-from kubeembed_api.rollout import Duration, Rollout, check_rollout
+from kubeembed_api.rollout import Duration, Name253, Rollout, check_rollout
 from kubeembed_api.sourced import Sourced, Value, check_sourced
 from kubeembed_api.sources import MOUNTED, STORES, Source
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
-#: Of an object of Kubernetes.
-Name253 = Annotated[
-    str, StringConstraints(pattern=r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$", max_length=253)
-]
 #: Of a page, as browsers send it; or any.
 Origin = Annotated[
     str, StringConstraints(pattern=r"^(\*|https?://[^/ ,]+)$", min_length=1, max_length=253)
@@ -251,7 +247,7 @@ def _check(spec: Spec) -> None:
     _check_recipe(spec.recipe)
     _check_cache(spec, spec.model.parsed)
     _check_scaling(spec.scaling)
-    check_rollout(spec.rollout)
+    check_rollout(spec.rollout, spec.recipe.outputs)
     check_network(spec.network)
 
 

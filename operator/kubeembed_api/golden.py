@@ -87,13 +87,21 @@ def read_golden(config_map: Mapping[str, Any]) -> Golden:
     if not dimensions.isdecimal():
         problem = f"annotation {DIMENSIONS_ANNOTATION} is {dimensions!r}; write a number"
         raise InvalidSpec(where, problem)
-    lines = enumerate(text.splitlines(), 1)
     return Golden(
         model=(metadata.get("labels") or {}).get(MODEL_LABEL, ""),
         dimensions=int(dimensions),
         fingerprint=annotations.get(FINGERPRINT_ANNOTATION, ""),
-        texts=tuple(_read(line, f"{where}, line {n}", int(dimensions)) for n, line in lines),
+        texts=read_texts(text, where, int(dimensions)),
     )
+
+
+def read_texts(text: str, where: str, dimensions: int | None = None) -> tuple[GoldenText, ...]:
+    """The lines of the key. dimensions: of all vectors, where that is known.
+
+    Raises InvalidSpec that says `where`, and which line.
+    """
+    lines = text.removesuffix("\n").split("\n")  # at nothing else: texts may have U+2028 in them
+    return tuple(_read(line, f"{where}, line {n}", dimensions) for n, line in enumerate(lines, 1))
 
 
 def cosine(one: Vector, other: Vector) -> float:
@@ -130,7 +138,7 @@ def _bounded(lines: Sequence[str], name: str) -> str:
     return "".join(lines)
 
 
-def _read(line: str, where: str, dimensions: int) -> GoldenText:
+def _read(line: str, where: str, dimensions: int | None) -> GoldenText:
     try:
         told = _Line.model_validate_json(line)
         vector = unpacked(told.vector)
@@ -140,7 +148,9 @@ def _read(line: str, where: str, dimensions: int) -> GoldenText:
         raise InvalidSpec(where, f"{field}: {first['msg']}") from error
     except ValueError as error:  # binascii's as well
         raise InvalidSpec(where, f"vector: {error}") from error
-    if len(vector) != dimensions:
+    if not all(map(math.isfinite, vector)):
+        raise InvalidSpec(where, "vector: has a value that is no number")
+    if dimensions is not None and len(vector) != dimensions:
         problem = f"vector has {len(vector)} dimensions; {DIMENSIONS_ANNOTATION} says {dimensions}"
         raise InvalidSpec(where, problem)
     return GoldenText(text=told.text, side=told.side, vector=vector)

@@ -50,6 +50,8 @@ ADAPTERS_FILE: Final = "adapters.json"
 #: API keys: the key of the user's Secret, one per line, and where the pod sees it.
 API_KEYS: Final = "api-keys"
 API_KEYS_FOLDER: Final = "/etc/kubeembed-keys"
+#: Where the pod sees golden vectors, in a folder that has the name of the user's ConfigMap.
+GOLDEN_FOLDER: Final = "/etc/kubeembed-golden"
 #: Certificates of private CAs: the key of the ConfigMap, and the fetch Job's variable that names the file.
 CA_FILE: Final = "ca.crt"
 CA_CERTIFICATES: Final = "KUBEEMBED_CA_CERTIFICATES"

@@ -22,6 +22,7 @@ from kubeembed_api.names import ADAPTERS_FILE, ADMIN_PORT, HTTP_PORT, TERMINATIO
 from kubeembed_api.placed import PlacedAdapter, read_placed
 from kubeembed_api.reasons import Reason
 from kubeembed_api.report import Report
+from kubeembed_api.rollout import MIN_COSINE
 from kubeembed_runtime.cpus import environment, thread_count
 from kubeembed_runtime.errors import StartFailed
 from kubeembed_runtime.evaluation import command as evaluation
@@ -30,6 +31,9 @@ from kubeembed_weights import local_cache
 
 if TYPE_CHECKING:
     from kubeembed_runtime.api.edge import Edge
+    from kubeembed_runtime.golden import Golden
+
+logger = logging.getLogger(__name__)
 
 #: How long the port stays open after SIGTERM: every node knows a Service's new endpoints in a second or two.
 LINGER_SECONDS = 5.0
@@ -91,6 +95,18 @@ def _parser() -> argparse.ArgumentParser:
         help="an origin whose pages may ask from a browser, or *; can be repeated (default: none)",
     )
     serve.add_argument(
+        "--golden",
+        type=Path,
+        metavar="FILE",
+        help="golden vectors that the model has to give before it is ready (default: none)",
+    )
+    serve.add_argument(
+        "--min-cosine",
+        type=float,
+        metavar="COSINE",
+        help="how near to the golden vectors is near enough (default: as the document says)",
+    )
+    serve.add_argument(
         "--termination-log", type=Path, default=Path(TERMINATION_LOG), help=argparse.SUPPRESS
     )
     return parser
@@ -136,6 +152,7 @@ def _serve(options: argparse.Namespace) -> int:
         linger_seconds=options.linger,
         edge=_edge(model, options),
         placed=read_placed_adapters(model, options.file),
+        golden=_golden(model, options),
     )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         served = runner.run(serving)
@@ -159,6 +176,22 @@ def _edge(model: EmbeddingModel, options: argparse.Namespace) -> "Edge":
         raise StartFailed(Reason.INVALID_SPEC, problem)
     keys = None if options.api_keys is None else Keys(options.api_keys)
     return Edge(keys=keys, origins=tuple(options.cors_origin) or wanted.cors_origins)
+
+
+def _golden(model: EmbeddingModel, options: argparse.Namespace) -> "Golden | None":
+    """Raises StartFailed. In a pod the document says nothing of this: the operator gives flags."""
+    wanted = model.spec.rollout.golden
+    if options.golden is None:
+        if wanted is not None:
+            place = f"ConfigMap {wanted.config_map} is in a cluster"
+            logger.warning("vectors are not compared: %s; give --golden FILE", place)
+        return None
+    from kubeembed_runtime import golden
+
+    least = options.min_cosine
+    if least is None:
+        least = wanted.min_cosine if wanted is not None else MIN_COSINE
+    return golden.read(options.golden, least)
 
 
 def read_document(path: Path) -> EmbeddingModel:

@@ -26,6 +26,7 @@ from kubeembed_runtime.api.server import Server, bind
 from kubeembed_runtime.api.tracing import telemetry
 from kubeembed_runtime.api.trimming import trim
 from kubeembed_runtime.errors import StartFailed
+from kubeembed_runtime.golden import Golden, check
 from kubeembed_runtime.lifecycle import Lifecycle, Phase
 from kubeembed_runtime.loading import Loaded, load
 
@@ -50,10 +51,12 @@ async def serve(
     linger_seconds: float,
     edge: Edge = OPEN,
     placed: Sequence[PlacedAdapter] = (),
+    golden: Golden | None = None,
 ) -> bool:
     """Serves until a signal. False if that came while the model was still loading.
 
-    placed: adapters that somebody fetched for us; they are loaded before it is ready. Raises StartFailed.
+    placed: adapters that somebody fetched for us; they are loaded before it is ready. golden: what its
+    vectors have to be before it is. Raises StartFailed.
     SIGINT, or a second signal, cuts the lingering short.
     """
     stop, hurry = _signals()
@@ -74,7 +77,7 @@ async def serve(
                 model, cache, threads, metrics.count_batch, metrics.count_tokenized, placed
             )
         )
-        loaded = await _first(asyncio.wrap_future(loading), stop)
+        loaded = await _first(asyncio.ensure_future(_held_to(golden, loading)), stop)
         if loaded is None:
             return False
         metrics.show_model(loaded.pipeline.info, lambda: loaded.batcher.waiting_tokens)
@@ -91,6 +94,19 @@ async def serve(
             await server.stop()
     loaded.pipeline.close()
     return True
+
+
+async def _held_to(golden: Golden | None, loading: "Future[Loaded]") -> Loaded:
+    """What was loaded, if its vectors are the golden ones. Raises StartFailed."""
+    loaded = await asyncio.wrap_future(loading)
+    if golden is None:
+        return loaded
+    try:
+        await check(loaded.pipeline, golden)
+    except StartFailed:
+        loaded.pipeline.close()  # its threads would outlive us
+        raise
+    return loaded
 
 
 def _bind(address: Address) -> tuple[socket.socket, socket.socket]:

@@ -1,5 +1,6 @@
 """Golden vectors: what is written is read again, and what cannot be is refused with its place."""
 
+import math
 import struct
 from typing import Any
 
@@ -134,3 +135,19 @@ def _of(texts: tuple[GoldenText, ...]) -> Golden:
 )
 def test_cosine(one: tuple[float, ...], other: tuple[float, ...], expected: float) -> None:
     assert cosine(one, other) == expected
+
+
+def test_a_text_may_have_any_separator_in_it() -> None:
+    odd = "one\u2028two\x85three\r\nfour"
+    golden = Golden(
+        model="minilm",
+        dimensions=3,
+        fingerprint="f00d",
+        texts=(GoldenText(text=odd, side=None, vector=(1.0, 0.0, 0.0)),) * 2,
+    )
+    assert read_golden(golden_config_map(golden, "mine", "search")) == golden
+
+
+def test_a_vector_with_a_value_that_is_no_number_is_refused() -> None:
+    with pytest.raises(InvalidSpec, match="line 1: vector: has a value that is no number"):
+        read_golden(config_map(line(packed((1.0, math.nan, 0.0)))))

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,17 @@ def minilm() -> Path:
     assert found is not None
     assert found.origin is not None
     return next(Path(found.origin).parent.rglob("modules.json")).parent
+
+
+def noisy(weights: Path, folder: Path, noise: float) -> Path:
+    """A copy of a model whose word embeddings are a little, or much, other ones."""
+    shutil.copytree(weights, folder, ignore=shutil.ignore_patterns("*.safetensors", "*.bin"))
+    tensors = load_file(weights / "model.safetensors")
+    [name] = [name for name in tensors if name.endswith("word_embeddings.weight")]
+    random = np.random.default_rng(0).standard_normal(tensors[name].shape, np.float32)
+    tensors[name] = tensors[name] + noise * tensors[name].std() * random
+    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    return folder
 
 
 def write_adapter(folder: Path, seed: int, *, hidden: int = HIDDEN, **config: Any) -> Path:

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -30,6 +30,7 @@ class Load:
     text: str
     models: Sequence[str]
     rate: float
+    headers: Mapping[str, str] = field(default_factory=dict)
     answers: list[Answer] = field(default_factory=list)
 
     def since(self, moment: float) -> list[Answer]:
@@ -55,16 +56,20 @@ class Load:
     async def _ask(self, session: aiohttp.ClientSession, model: str) -> None:
         body, asked = {"model": model, "input": self.text}, time.monotonic()
         try:
-            async with session.post(f"{self.url}/v1/embeddings", json=body) as got:
+            url, headers = f"{self.url}/v1/embeddings", self.headers
+            async with session.post(url, json=body, headers=headers) as got:
                 self.answers.append(Answer(model, got.status, await got.json(), asked))
         except (aiohttp.ClientError, OSError) as error:
             self.answers.append(Answer(model, 0, repr(error), asked))
 
 
 @contextmanager
-def load(url: str, text: str, models: Sequence[str], rate: float = 50) -> Iterator[Load]:
-    """Asks while the body runs; every request is answered when it is left."""
-    made, stop = Load(url, text, models, rate), threading.Event()
+def load(
+    url: str, text: str, models: Sequence[str], rate: float = 50, **headers: str
+) -> Iterator[Load]:
+    """Asks while the body runs; every request is answered when it is left. headers: with _ for -."""
+    sent = {name.replace("_", "-"): value for name, value in headers.items()}
+    made, stop = Load(url, text, models, rate, sent), threading.Event()
     thread = threading.Thread(target=lambda: asyncio.run(made.run(stop)))
     thread.start()
     try:

@@ -16,9 +16,12 @@ from typing import Any
 import pytest
 import yaml
 
-from adapterkit import minilm, write_adapter
+from adapterkit import minilm, noisy, write_adapter
 from nodekit import MINILM, RESTRICTED, ROOT, SYSTEM, Hub, Kube, Manifest, run
 from storekit import make_certificates
+
+#: Of the word embeddings, as a part of their own spread.
+NOISE = {"near": 0.03, "far": 3.0}
 
 
 @pytest.fixture(scope="session")
@@ -49,10 +52,21 @@ def adapters(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="session")
-def hub(info: dict[str, Any], weights: Path, adapters: dict[str, Path]) -> Iterator[Hub]:
+def revisions(weights: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Others of MiniLM, which the hub serves as acme/other@NAME: with vectors near to its own, and far."""
+    root = tmp_path_factory.mktemp("revisions")
+    return {name: noisy(weights, root / name, noise) for name, noise in NOISE.items()}
+
+
+@pytest.fixture(scope="session")
+def hub(
+    info: dict[str, Any], weights: Path, adapters: dict[str, Path], revisions: dict[str, Path]
+) -> Iterator[Hub]:
     host = info["hostAddress"]
     command = [sys.executable, "tests/hub", "--host", host, "--port", "0"]
     command += ["--repo", f"{MINILM}={weights}", "--repo", f"acme/other={weights}"]
+    for name, folder in revisions.items():
+        command += ["--repo", f"acme/other@{name}={folder}"]
     for name, folder in adapters.items():
         command += ["--repo", f"acme/{name}={folder}"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)

@@ -234,6 +234,32 @@ def test_api_keys_are_one_file_of_the_secret_and_origins_are_flags(
     assert found == plain
 
 
+def test_golden_vectors_are_mounted_and_change_nothing_else(
+    resolved: Build, settings: Settings
+) -> None:
+    plain = deployment(resolved(), settings)["spec"]["template"]["spec"]
+    rollout = {"golden": {"configMap": "my-golden", "minCosine": 0.99}}
+    found = deployment(resolved(rollout=rollout), settings)["spec"]["template"]["spec"]
+    container = found["containers"][0]
+    file = "/etc/kubeembed-golden/my-golden/golden.jsonl"
+    assert container["args"][-4:] == ["--golden", file, "--min-cosine", "0.99"]
+    assert container["volumeMounts"].pop() == {
+        "mountPath": "/etc/kubeembed-golden/my-golden",
+        "name": "golden",
+        "readOnly": True,
+    }
+    assert found["volumes"].pop() == {
+        "configMap": {
+            "items": [{"key": "golden.jsonl", "path": "golden.jsonl"}],
+            "name": "my-golden",
+            "optional": True,
+        },
+        "name": "golden",
+    }
+    del container["args"][-4:]
+    assert found == plain
+
+
 def test_the_fetch_job_of_a_model_with_credentials(model: Build, settings: Settings) -> None:
     source = {"source": "hf://acme/minilm", "credentialsSecret": "hf-token"}
     assert fetch_job(model(model=source), settings) == {

@@ -17,6 +17,7 @@ FETCH_DOCUMENT = "fetch.yaml"
 CACHE_VOLUME = "weights"
 ADAPTERS_VOLUME = "adapters"
 DOCUMENT_VOLUME = "document"
+GOLDEN_VOLUME = "golden"
 KEYS_VOLUME = "api-keys"
 SCRATCH_VOLUME = "tmp"
 

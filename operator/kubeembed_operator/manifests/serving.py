@@ -27,7 +27,7 @@ from kubeembed_api.names import (
 )
 from kubeembed_api.sources import MOUNTED
 from kubeembed_operator.kinds import CONFIG_MAP, DEPLOYMENT, SERVICE, SERVICE_ACCOUNT, Manifest
-from kubeembed_operator.manifests import adapters, pods
+from kubeembed_operator.manifests import adapters, golden, pods
 from kubeembed_operator.manifests.metadata import child, digest, labels, selector
 from kubeembed_operator.manifests.placement import hardware, placement, strategy
 from kubeembed_operator.manifests.weights import cache_claim, fetch_container, trusts_more
@@ -143,6 +143,7 @@ def _pod(model: EmbeddingModel, settings: Settings, profile: Profile) -> Manifes
             _cache_volume(model),
             *adapters.volumes(model),
             *_keys_volume(model),
+            *golden.volumes(model),
         ],
     }
 
@@ -157,6 +158,7 @@ def _runtime(model: EmbeddingModel, settings: Settings, profile: Profile) -> Man
             "--cache",
             CACHE_ROOT,
             *_edge(model),
+            *golden.flags(model),
         ],
         "command": ["kubeembed-runtime"],
         "env": pods.variables({"HOME": "/tmp", **profile.env}),
@@ -176,6 +178,7 @@ def _runtime(model: EmbeddingModel, settings: Settings, profile: Profile) -> Man
             _cache_mount(model),
             *adapters.mounts(model),
             *_keys_mount(model),
+            *golden.mounts(model),
         ],
         **_probes(),
     }

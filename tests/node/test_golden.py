@@ -1,0 +1,190 @@
+"""No roll-out spoils an index: golden vectors stop a wrong one, a pinned client never gets other vectors."""
+
+import re
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from adapterkit import Vectors, nearest
+from kubeembed_api.golden import Golden, GoldenText, golden_config_map
+from loadkit import Answer, load
+from nodekit import RESTRICTED, Hub, Kube, Manifest, until
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+
+TEXT, OTHER = "the quick brown fox", "a cat on a mat"
+RATE = 20
+PATIENCE = 150
+
+
+class Served:
+    """The model under test, and what its pods and its status say."""
+
+    def __init__(self, kube: Kube, vectors: dict[str, Vectors]) -> None:
+        self.kube = kube
+        self.vectors = vectors
+        self.url = ""
+
+    def change(self, **spec: Any) -> None:
+        self.kube.patch("em", "m", {"spec": spec})
+
+    def settled(self) -> str:
+        """The fingerprint once the status speaks of the newest document and all is well; else empty."""
+        model = self.kube.get("em", "m")
+        status = model.get("status", {})
+        ready = next((c for c in status.get("conditions", ()) if c["type"] == "Ready"), {})
+        newest = status.get("observedGeneration") == model["metadata"]["generation"]
+        good = newest and ready.get("status") == "True"
+        return str(status["model"]["fingerprint"]) if good else ""
+
+    def fingerprint(self) -> str:
+        return str(self.kube.get("em", "m")["status"]["model"]["fingerprint"])
+
+    def wait(self, other_than: str = "") -> str:
+        def found() -> str:
+            fingerprint = self.settled()
+            return fingerprint if fingerprint != other_than else ""
+
+        try:
+            return str(until("settled", found, PATIENCE))
+        except AssertionError as late:
+            raise AssertionError(f"{late}\n{self.kube.story('m')}") from late
+
+    def pods(self) -> dict[str, int]:
+        """Restarts of those that are ready, by name."""
+        pods = self.kube.get("pods", "-l", "app.kubernetes.io/component=serving")["items"]
+        told = {pod["metadata"]["name"]: pod["status"]["containerStatuses"][0] for pod in pods}
+        return {name: each["restartCount"] for name, each in told.items() if each["ready"]}
+
+    def labels(self, answers: list[Answer]) -> set[str]:
+        """Whose vectors came. Raises AssertionError for an answer without one, or another's."""
+        wrong = [answer for answer in answers if answer.status != 200]
+        assert wrong == []
+        return {nearest(self.vectors, one.body["data"][0]["embedding"]) for one in answers}
+
+
+@pytest.fixture(scope="module")
+def vectors(weights: Path, revisions: dict[str, Path]) -> dict[str, Vectors]:
+    """What TEXT has to be embedded to, by revision."""
+    from sentence_transformers import SentenceTransformer
+
+    folders = {"main": weights, **revisions}
+    return {
+        name: SentenceTransformer(str(folder), device="cpu").encode([TEXT])[0]
+        for name, folder in folders.items()
+    }
+
+
+@pytest.fixture(scope="module")
+def served(
+    info: dict[str, Any], installed: Kube, hub: Hub, vectors: dict[str, Vectors]
+) -> Iterator[Served]:
+    """One pod at revision main, and its vectors as golden ones in the ConfigMap m-golden."""
+    hub.reset()
+    kube = Kube(info, f"t-{uuid.uuid4().hex[:8]}")
+    kube.ctl("create", "namespace", kube.namespace)
+    kube.ctl("label", "namespace", kube.namespace, RESTRICTED)
+    made = Served(kube, vectors)
+    try:
+        kube.apply(
+            {
+                "apiVersion": "kubeembed.dev/v1alpha1",
+                "kind": "EmbeddingModel",
+                "metadata": {"name": "m"},
+                "spec": {
+                    "model": {"source": "hf://acme/other", "revision": "main"},
+                    "recipe": {"dtype": "float32"},
+                },
+            }
+        )
+        fingerprint = made.wait()
+        made.url = f"http://{kube.get('service', 'm')['spec']['clusterIP']}"
+        kube.apply(golden_vectors(made.url, fingerprint, kube.namespace))
+        yield made
+    finally:
+        kube.ctl("delete", "namespace", kube.namespace, "--wait=false")
+
+
+def golden_vectors(url: str, fingerprint: str, namespace: str) -> Manifest:
+    """As `kubeembed golden` writes them, of what is served now."""
+    vectors = {}
+    for text in (TEXT, OTHER):
+        with load(url, text, ["m"], RATE) as asking:
+            until("an answer", lambda asking=asking: asking.answers, 30)
+        vectors[text] = tuple(np.float32(asking.answers[0].body["data"][0]["embedding"]).tolist())
+    texts = tuple(GoldenText(text=t, side=None, vector=v) for t, v in vectors.items())
+    golden = Golden(model="m", dimensions=384, fingerprint=fingerprint, texts=texts)
+    return golden_config_map(golden, "m-golden", namespace)
+
+
+def test_a_revision_that_passes_rolls_out_and_no_request_fails(served: Served) -> None:
+    before = served.wait()
+    with load(served.url, TEXT, ["m"], RATE) as asking:
+        served.change(model={"revision": "near"}, rollout={"golden": {"configMap": "m-golden"}})
+        served.wait(other_than=before)
+        done = time.monotonic()
+        until("answers", lambda: len(asking.since(done)) > 4 * RATE, 60)
+    assert served.labels(asking.answers) == {"main", "near"}
+    assert served.labels(asking.answers[-RATE:]) == {"near"}
+
+
+def test_a_revision_that_fails_is_told_with_its_worst_text_and_the_old_one_serves(
+    served: Served,
+) -> None:
+    before, pods = served.fingerprint(), served.pods()
+    with load(served.url, TEXT, ["m"], RATE) as asking:
+        served.change(model={"revision": "far"})
+        told = served.kube.wait_reason("m", "Ready", "GoldenMismatch", PATIENCE)
+        assert "2 of 2 golden texts are below minCosine 0.999; the worst: line " in told["message"]
+        shown = re.search(r"line \d, '(.+)', has cosine (-?[\d.]+)\.", told["message"])
+        assert shown is not None
+        assert shown[1] in (TEXT, OTHER)
+        far = float(np.dot(served.vectors["main"], served.vectors["far"]))
+        assert float(shown[2]) <= far + 0.001
+        assert served.kube.condition("m", "Available")["status"] == "True"
+        assert served.fingerprint() == before
+        done = time.monotonic()
+        until("answers", lambda: len(asking.since(done)) > 2 * RATE, 60)
+        served.change(model={"revision": "near"})
+        assert served.wait() == before
+    assert served.labels(asking.answers) == {"near"}
+    assert served.pods() == pods
+
+
+def test_golden_vectors_that_are_not_there_are_told_and_the_old_pod_serves(
+    served: Served,
+) -> None:
+    before, pods = served.fingerprint(), served.pods()
+    served.change(rollout={"golden": {"configMap": "nowhere"}})
+    told = served.kube.wait_reason("m", "Ready", "GoldenUnreadable", PATIENCE)
+    assert "/nowhere/golden.jsonl is not there: the ConfigMap, or its key" in told["message"]
+    assert served.kube.condition("m", "Available")["status"] == "True"
+    served.change(rollout={"golden": {"configMap": "m-golden"}})
+    assert served.wait() == before
+    assert served.pods() == pods
+
+
+def test_a_pinned_client_gets_its_vectors_or_412_while_the_pooling_changes(served: Served) -> None:
+    served.change(scaling={"min": 2, "max": 2})
+    until("two pods", lambda: len(served.pods()) == 2, PATIENCE)
+    before = served.wait()
+    with load(served.url, TEXT, ["m"], RATE, if_fingerprint_match=before) as asking:
+        served.change(recipe={"pooling": "cls"}, rollout={"golden": None})
+        told = served.kube.wait_reason("m", "Ready", "MixedVectorSpaces", PATIENCE)
+        assert "2 vector spaces: " in told["message"]
+        assert before[:12] in told["message"]
+        assert served.fingerprint() == before
+        after = served.wait(other_than=before)
+        done = time.monotonic()
+        until("answers", lambda: len(asking.since(done)) > 4 * RATE, 60)
+    assert {answer.status for answer in asking.answers} == {200, 412}
+    refused = [answer for answer in asking.answers if answer.status == 412]
+    assert {answer.body["error"]["code"] for answer in refused} == {"fingerprint_mismatch"}
+    assert all(after in answer.body["error"]["message"] for answer in refused)
+    assert served.labels([one for one in asking.answers if one.status == 200]) == {"near"}
+    assert {answer.status for answer in asking.answers[-RATE:]} == {412}

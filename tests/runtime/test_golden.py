@@ -1,0 +1,156 @@
+"""A model is ready only if its vectors are the golden ones; otherwise its last word says which are not."""
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import runtimekit
+from fakekit import FakeModel
+from kubeembed_api.golden import GoldenText, packed
+from kubeembed_api.reasons import Reason
+from kubeembed_api.report import parse_report
+from kubeembed_runtime.errors import DeviceFailed, InvalidInput, NotFinite, OutOfMemory, StartFailed
+from kubeembed_runtime.golden import AT_ONCE, Golden, check, read
+from kubeembed_runtime.requests import EncodeRequest, Prompting
+
+SAME, NEAR, OTHER = (2.0, 2.0, 2.0), (1.0, 1.0, 1.05), (1.0, 1.0, 0.0)
+
+
+def golden(*texts: GoldenText, min_cosine: float = 0.999) -> Golden:
+    return Golden(texts=texts, min_cosine=min_cosine)
+
+
+def text(said: str, vector: tuple[float, ...], side: Any = None) -> GoldenText:
+    return GoldenText(text=said, side=side, vector=vector)
+
+
+async def test_vectors_that_are_near_enough_let_it_begin(
+    fake_model: FakeModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    texts = [text(str(n), SAME) for n in range(AT_ONCE)]
+    await check(fake_model, golden(*texts, text("b", NEAR, "query"), text("c", SAME, "document")))
+    assert "66 golden vectors agree; the worst cosine is 0.999731" in caplog.text
+    assert [one.inputs for one in fake_model.asked[-2:]] == [["b"], ["c"]]
+    assert fake_model.asked[-2] == EncodeRequest(
+        inputs=["b"], outputs=("dense",), prompting=Prompting(side="query")
+    )
+    assert len(fake_model.asked) == AT_ONCE + 2
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        (
+            [text("a", SAME), text("near", NEAR), text("far", OTHER, "query")],
+            "2 of 3 golden texts are below minCosine 0.9999; the worst: line 3 (query), 'far', has"
+            " cosine 0.8165. This pod (fingerprint f00d) takes no requests",
+        ),
+        (
+            [text("word " * 40, OTHER)],
+            "1 of 1 golden texts are below minCosine 0.9999; the worst: line 1, '"
+            + "word " * 12
+            + "…', has cosine 0.8165.",
+        ),
+        ([text("a", (1.0,))], "line 1, 'a', has 3 dimensions, its golden vector 1."),
+        ([text("a", OTHER), text("b", (1.0,))], "2 of 2 golden texts"),
+    ],
+    ids=["the worst is shown", "a long text is cut", "other dimensions", "two faults"],
+)
+async def test_vectors_that_are_too_far_are_a_reason_not_to_begin(
+    fake_model: FakeModel, texts: list[GoldenText], said: str
+) -> None:
+    with pytest.raises(StartFailed) as failed:
+        await check(fake_model, golden(*texts, min_cosine=0.9999))
+    assert failed.value.reason is Reason.GOLDEN_MISMATCH
+    assert said in failed.value.message
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason"),
+    [
+        (InvalidInput("inputs", "a text is too long"), Reason.GOLDEN_MISMATCH),
+        (NotFinite("dense", 0, 1), Reason.GOLDEN_MISMATCH),
+        (DeviceFailed("the device is gone"), Reason.DEVICE_FAILED),
+        (OutOfMemory("no memory"), Reason.OUT_OF_MEMORY),
+    ],
+    ids=["refused", "no number", "device", "memory"],
+)
+async def test_a_text_that_gets_no_vector_is_a_reason_not_to_begin(
+    fake_model: FakeModel, failure: Exception, reason: Reason
+) -> None:
+    fake_model.failure = failure
+    with pytest.raises(StartFailed) as failed:
+        await check(fake_model, golden(text("a", SAME)))
+    assert failed.value.reason is reason
+    assert str(failure) in failed.value.message
+
+
+async def test_a_model_without_dense_vectors_has_no_golden_ones(fake_model: FakeModel) -> None:
+    fake_model.info = fake_model.info.model_copy(update={"outputs": ("sparse", "score")})
+    with pytest.raises(StartFailed, match="are dense, and the model gives sparse, score"):
+        await check(fake_model, golden(text("a", SAME)))
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (None, "golden.jsonl is not there: the ConfigMap, or its key golden.jsonl, does not exist"),
+        (b" \n", "golden.jsonl holds no texts"),
+        (b"\xff", "golden.jsonl: 'utf-8' codec"),
+        (b'{"text": "a", "vector": "AAAA"}', "golden.jsonl, line 1: vector: 3 bytes"),
+    ],
+    ids=["absent", "empty", "no text", "no vector"],
+)
+def test_a_file_that_cannot_be_read_says_where_and_what_writes_it(
+    tmp_path: Path, data: bytes | None, said: str
+) -> None:
+    file = tmp_path / "golden.jsonl"
+    if data is not None:
+        file.write_bytes(data)
+    with pytest.raises(StartFailed) as failed:
+        read(file, 0.999)
+    assert failed.value.reason is Reason.GOLDEN_UNREADABLE
+    assert said in failed.value.message
+    assert failed.value.message.endswith("; `kubeembed golden` writes them")
+
+
+def lines(*pairs: tuple[str, list[float]]) -> str:
+    told = ({"text": said, "vector": packed(tuple(vector))} for said, vector in pairs)
+    return "".join(f"{json.dumps(each)}\n" for each in told)
+
+
+@pytest.mark.timeout(180)
+def test_a_process_serves_the_golden_vectors_or_ends_with_its_reason(
+    start: Callable[..., Any], minilm: Path, tmp_path: Path
+) -> None:
+    """On a laptop: the document names a ConfigMap, and --golden a file."""
+    document = runtimekit.document(minilm)
+    document["spec"]["rollout"] = {"golden": {"configMap": "minilm-golden", "minCosine": 0.9999}}
+    first = start(document).until_ready()
+    texts = ["the quick brown fox", "a cat on a mat"]
+    answer = first.embed({"model": "minilm", "input": texts})["data"]
+    vectors = [one["embedding"] for one in answer]
+    assert "vectors are not compared: ConfigMap minilm-golden is in a cluster" in (
+        first.log.read_text()
+    )
+    first.terminate()
+    file, log = tmp_path / "golden.jsonl", tmp_path / "termination-log"
+    file.write_text(lines(*zip(texts, vectors, strict=True)))
+    flags = ("--golden", str(file), "--termination-log", str(log))
+    same = start(document, *flags).until_ready()
+    assert "2 golden vectors agree" in same.log.read_text()
+    same.terminate()
+    log.touch()
+    document["spec"]["recipe"]["pooling"] = "cls"
+    other = start(document, *flags)
+    assert other.popen.wait(120) == 1
+    report = parse_report(log.read_text())
+    assert report is not None
+    assert report.reason is Reason.GOLDEN_MISMATCH
+    assert report.message.startswith("2 of 2 golden texts are below minCosine 0.9999")
+    assert other.admin("/readyz") == (0, "")
