@@ -1,6 +1,10 @@
 """No roll-out spoils an index: golden vectors stop a wrong one, a pinned client never gets other vectors."""
 
+import json
+import os
 import re
+import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -54,6 +58,15 @@ class Served:
             return str(until("settled", found, PATIENCE))
         except AssertionError as late:
             raise AssertionError(f"{late}\n{self.kube.story('m')}") from late
+
+    def why(self) -> dict[str, Any]:
+        """What `kubeembed why` says."""
+        command = [sys.executable, "-m", "kubeembed_cli", "why", "m", "-o", "json"]
+        command += ["-n", self.kube.namespace]
+        environment = {**os.environ, "KUBECONFIG": self.kube.info["kubeconfig"]}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 1, done.stderr
+        return dict(json.loads(done.stdout))
 
     def pods(self) -> dict[str, int]:
         """Restarts of those that are ready, by name."""
@@ -148,6 +161,9 @@ def test_a_revision_that_fails_is_told_with_its_worst_text_and_the_old_one_serve
         assert float(shown[2]) <= far + 0.001
         assert served.kube.condition("m", "Available")["status"] == "True"
         assert served.fingerprint() == before
+        why = served.why()
+        assert why["reason"] == "GoldenMismatch"
+        assert shown[0] in why["message"]
         done = time.monotonic()
         until("answers", lambda: len(asking.since(done)) > 2 * RATE, 60)
         served.change(model={"revision": "near"})
