@@ -137,12 +137,16 @@ class Metadata(BaseModel):
 
 
 class Resolved(BaseModel):
-    """What status says of the weights: which commit, under which key. Empty until they are fetched."""
+    """What status says of the weights: which commit, under which key. Empty until they are fetched.
+
+    capacity: bytes that the cache may have; the operator tells it to the fetch alone.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     revision: str | None = None
     key: str | None = None
+    capacity: int | None = None
 
 
 class EmbeddingModel(BaseModel):
@@ -179,6 +183,7 @@ def parse(document: Mapping[str, Any]) -> EmbeddingModel:
             resolved=Resolved(
                 revision=(status.get("model") or {}).get("revision"),
                 key=(status.get("weights") or {}).get("key"),
+                capacity=(status.get("weights") or {}).get("capacity"),
             ),
         )
     except ValidationError as error:

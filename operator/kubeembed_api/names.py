@@ -8,10 +8,12 @@ API_VERSION: Final = f"{GROUP}/{VERSION}"
 KIND: Final = "EmbeddingModel"
 PLURAL: Final = "embeddingmodels"
 
-#: Who applies: the field manager of every server-side apply, of the replica count alone, of the pause alone.
+#: Who applies: the field manager of server-side apply, of the replica count alone, of the pause alone, and of
+#: notes on claims.
 FIELD_MANAGER: Final = "kubeembed"
 SCALE_MANAGER: Final = "kubeembed-scaler"
 PAUSE_MANAGER: Final = "kubeembed-pause"
+CACHE_MANAGER: Final = "kubeembed-caches"
 
 MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 MANAGED_BY_VALUE: Final = "kubeembed"
@@ -20,6 +22,7 @@ MODEL_LABEL: Final = f"{GROUP}/model"
 SERVING: Final = "serving"
 WEIGHTS: Final = "weights"
 ADAPTER: Final = "adapter"
+COLLECT: Final = "collect"
 
 #: The Lease that says which operator acts, in the namespace of the chart's release.
 LEASE: Final = "kubeembed-operator"
@@ -29,6 +32,11 @@ APPLIED_ANNOTATION: Final = f"{GROUP}/applied"
 DOCUMENT_ANNOTATION: Final = f"{GROUP}/document"
 REPLICAS_ANNOTATION: Final = f"{GROUP}/replicas"
 PAUSED_ANNOTATION: Final = f"{GROUP}/paused"
+#: Of a claim: what the operator noted of the cache on it. Of a collecting Job: which keys it keeps, and when
+#: that was decided.
+CACHE_ANNOTATION: Final = f"{GROUP}/cache"
+KEYS_ANNOTATION: Final = f"{GROUP}/keys"
+DECIDED_ANNOTATION: Final = f"{GROUP}/decided"
 #: Set on a model by a person: change its value and the revision is resolved anew.
 RESOLVE_ANNOTATION: Final = f"{GROUP}/resolve"
 

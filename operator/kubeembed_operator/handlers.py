@@ -12,7 +12,7 @@ import kopf
 
 from kubeembed_operator.cluster import OURS
 from kubeembed_operator.kinds import CHILDREN, CLAIM, MODEL, Key, Kind, Manifest
-from kubeembed_operator.store import Store, owners
+from kubeembed_operator.store import Store, caches_of, owners
 
 #: Seconds. The API server ends a watch after so long, and kopf goes on where it was.
 SERVER_TIMEOUT, CLIENT_TIMEOUT, CONNECT_TIMEOUT = 300, 310, 5
@@ -71,12 +71,12 @@ class NoDiffs(kopf.DiffBaseStorage):
 
 
 def woken(store: Store, kind: Kind, manifest: Manifest) -> list[Key]:
-    """The models that have to be looked at after an event of `manifest`."""
+    """The models, and caches, that have to be looked at after an event of `manifest`."""
     metadata = manifest["metadata"]
     if kind == MODEL:
-        return [(metadata["namespace"], metadata["name"])]
+        return [(metadata["namespace"], metadata["name"]), caches_of(metadata["namespace"])]
     if kind == CLAIM:
-        return store.models_in(metadata["namespace"])
+        return [*store.models_in(metadata["namespace"]), caches_of(metadata["namespace"])]
     return owners(kind, manifest)
 
 

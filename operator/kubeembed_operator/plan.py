@@ -18,7 +18,7 @@ from kubeembed_operator.manifests.adapters import adapter_job
 from kubeembed_operator.manifests.metadata import stamp, stamped
 from kubeembed_operator.manifests.network import network_policy
 from kubeembed_operator.manifests.placement import disruption_budget, wants_disruption_budget
-from kubeembed_operator.manifests.weights import claim, fetch_job, wants_shared_claim
+from kubeembed_operator.manifests.weights import claim, claimed, fetch_job, wants_shared_claim
 from kubeembed_operator.observed import Observed
 from kubeembed_operator.rollout import GOES_ON, Rollout
 from kubeembed_operator.settings import Settings
@@ -60,7 +60,9 @@ def plan(
     still = rollout.paused and observed.deployment is not None
     documents = {
         ADAPTERS_FILE: write_placed(placed(model, adapters)),
-        **_documents(resolved, observed, weights, still=still),
+        **_documents(
+            resolved, observed, weights, _capacity(model, settings, observed), still=still
+        ),
         **_certificates(settings),
     }
     fetches = weights.copy is None and job["metadata"]["name"] not in _names(outdated)
@@ -111,14 +113,29 @@ def _names(manifests: list[Manifest]) -> list[str]:
 
 
 def _documents(
-    model: EmbeddingModel, observed: Observed, weights: Weights, *, still: bool
+    model: EmbeddingModel,
+    observed: Observed,
+    weights: Weights,
+    capacity: int | None,
+    *,
+    still: bool,
 ) -> dict[str, str]:
     """What pods and Job mount. The served document is that of the copy which is there; `still`: as it is."""
     live = (observed.config_map or {}).get("data") or {}
     served = {key: text for key, text in live.items() if key == pods.SERVED_DOCUMENT}
     if weights.copy is not None:
         return served if still and served else {pods.SERVED_DOCUMENT: serving.document(model)}
-    return {pods.FETCH_DOCUMENT: serving.fetch_document(model), **served}
+    return {pods.FETCH_DOCUMENT: serving.fetch_document(model, capacity), **served}
+
+
+def _capacity(model: EmbeddingModel, settings: Settings, observed: Observed) -> int | None:
+    """Bytes of the claim that is fetched into: of one that is watched, or that this very pass makes."""
+    if model.spec.model.parsed.scheme == "pvc":
+        return None
+    if observed.claim is not None:
+        return claimed(observed.claim)
+    made = observed.config_map is None and wants_shared_claim(model)
+    return claimed(claim(model.namespace, settings)) if made else None
 
 
 def _certificates(settings: Settings) -> dict[str, str]:

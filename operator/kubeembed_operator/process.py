@@ -18,7 +18,9 @@ import kopf
 from kubernetes.aio.client import ApiClient
 
 from kubeembed_operator import handlers
+from kubeembed_operator.cachemetrics import CacheFigures
 from kubeembed_operator.cluster import Cluster, Missing
+from kubeembed_operator.collector import Collector
 from kubeembed_operator.events import Recorder
 from kubeembed_operator.kinds import MODEL, Key, Kind, Manifest
 from kubeembed_operator.leader import Leadership
@@ -26,14 +28,16 @@ from kubeembed_operator.metrics import Metrics
 from kubeembed_operator.pods import Pods
 from kubeembed_operator.reconcile import Reconciler
 from kubeembed_operator.settings import Settings, SettingsError
-from kubeembed_operator.store import Store
+from kubeembed_operator.store import Store, caches_of
 from kubeembed_operator.watchdog import Watchdog
-from kubeembed_operator.workqueue import WorkQueue
+from kubeembed_operator.workqueue import GATHER, WorkQueue
 
 logger = logging.getLogger(__name__)
 
 #: Models that are worked on at once: enough to keep the API server busy, which is what takes the time.
 CONCURRENCY = 16
+#: Seconds that events are gathered before the caches of a namespace are looked at: nobody waits for that.
+CACHES_GATHER = 2.0
 #: Seconds that passes in hand get to finish after a signal; kubelet gives 30 in all.
 STOP_SECONDS = 10.0
 
@@ -63,8 +67,15 @@ class Process:
             metrics=metrics,
             clock=lambda: datetime.now(UTC),
         )
+        self._collector = Collector(
+            store=self._store,
+            cluster=self._cluster,
+            settings=settings,
+            clock=lambda: datetime.now(UTC),
+        )
         self._stopping = asyncio.Event()
         self._connected = False
+        metrics.registry.register(CacheFigures(self._store))
         metrics.queue_depth.set_function(lambda: len(self._queue))
         metrics.in_hand.set_function(lambda: self._queue.running)
         metrics.models.set_function(lambda: len(self._store.keys(MODEL)))
@@ -94,7 +105,7 @@ class Process:
     async def _lead(self) -> int:
         work = {
             "lease": self._leadership.keep(),
-            "work queue": self._queue.run(self._reconciler),
+            "work queue": self._queue.run(self._look),
             "events": self._recorder.run(),
             "watchdog": self._watchdog.run(),
         }
@@ -116,7 +127,7 @@ class Process:
         ours = asyncio.all_tasks()  # kopf ends every other task when it ends
         namespaces = [self._settings.namespace] if self._settings.namespace else []
         tasks = await kopf.spawn_tasks(
-            registry=handlers.registry(self._store, self._queue.add),
+            registry=handlers.registry(self._store, self._wake),
             settings=handlers.settings(),
             standalone=True,
             clusterwide=not namespaces,
@@ -155,7 +166,13 @@ class Process:
 
     def _wake_for(self, kind: Kind, manifest: Manifest) -> None:
         for key in handlers.woken(self._store, kind, manifest):
-            self._queue.add(key)
+            self._wake(key)
+
+    def _wake(self, key: Key) -> None:
+        self._queue.add(key, CACHES_GATHER if key == caches_of(key[0]) else GATHER)
+
+    async def _look(self, key: Key) -> float | None:
+        return await (self._collector if key == caches_of(key[0]) else self._reconciler)(key)
 
 
 async def _first(parts: "dict[str, asyncio.Task[None]]") -> None:

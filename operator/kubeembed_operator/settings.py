@@ -4,6 +4,7 @@ Read once at the start from the ConfigMap that the chart mounts. An error names 
 one who reads it is looking at a pod that does not start.
 """
 
+import re
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +15,9 @@ from pydantic.alias_generators import to_camel
 
 from kubeembed_api.errors import KubeEmbedError
 from kubeembed_operator.quantities import format_quantity, parse_quantity
+
+#: Of a duration.
+UNIT_SECONDS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
 
 
 class SettingsError(KubeEmbedError):
@@ -100,12 +104,23 @@ class Profile(_Value):
 
 
 class SharedCache(_Value):
-    """The claim that is made where a namespace has none; the hub that fetches ask, and the CAs they trust."""
+    """The claim that is made where a namespace has none; the hub that fetches ask, and the CAs they trust.
+
+    unused_ttl: how long a copy that no model uses stays, as in 7d; None: for ever.
+    """
 
     size: str = "100Gi"
+    unused_ttl: str | None = Field(default="7d", alias="unusedTTL", pattern=r"^([0-9]+[dhms])+$")
     storage_class_name: str | None = None
     hub_endpoint: str | None = None
     ca_certificates: str | None = None
+
+    @property
+    def unused_seconds(self) -> int | None:
+        if self.unused_ttl is None:
+            return None
+        parts = re.findall(r"([0-9]+)([dhms])", self.unused_ttl)
+        return sum(int(number) * UNIT_SECONDS[unit] for number, unit in parts)
 
 
 class Settings(_Value):

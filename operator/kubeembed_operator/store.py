@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any
 
-from kubeembed_api.names import MODEL_LABEL
+from kubeembed_api.names import COLLECT, COMPONENT, MODEL_LABEL
 from kubeembed_operator.kinds import CHILDREN, CLAIM, JOB, MODEL, POD, Key, Kind, Manifest, key_of
 
 #: Dropped from what is kept: at 300 models it is a third of the memory, and nobody reads it.
@@ -74,6 +74,9 @@ class Store:
     def models_in(self, namespace: str) -> list[Key]:
         return [key for key in self._objects[MODEL] if key[0] == namespace]
 
+    def claims_in(self, namespace: str) -> list[Manifest]:
+        return [claim for key, claim in self._objects[CLAIM].items() if key[0] == namespace]
+
     def _forget(self, kind: Kind, key: Key, known: Manifest) -> None:
         del self._objects[kind][key]
         for owner in owners(kind, known):
@@ -83,11 +86,18 @@ class Store:
                 del self._children[kind][owner]
 
 
+def caches_of(namespace: str) -> Key:
+    """What the work queue holds for the caches of a namespace: no model has this name."""
+    return namespace, ""
+
+
 def owners(kind: Kind, manifest: Manifest) -> list[Key]:
-    """The model whose child an object is by its label, if it is one's."""
+    """The model whose child an object is by its label, if it is one's; or the caches of its namespace."""
     if kind in (MODEL, CLAIM):
         return []
     labels: dict[str, str] = manifest["metadata"].get("labels") or {}
+    if labels.get(COMPONENT) == COLLECT:
+        return [caches_of(manifest["metadata"]["namespace"])]
     name = labels.get(MODEL_LABEL)
     return [(manifest["metadata"]["namespace"], name)] if name else []
 

@@ -78,7 +78,7 @@ def _adapter(options: argparse.Namespace) -> Report:
     """An adapter that cannot be served stays in the cache: asked for again, it costs no byte."""
     adapter = _adapter_of(options.adapter)
     with _patient(options.root, adapter.source, adapter.revision):
-        copy = fetch_adapter(adapter, options.root, capacity=options.capacity)
+        copy = fetch_adapter(adapter, options.root)
     logger.info("%s holds %s at %s", copy.path, adapter.source, copy.revision)
     check_adapter(copy.path)
     return _good(copy)
@@ -111,7 +111,7 @@ def _patient(root: Path, source: str, revision: str | None) -> Iterator[None]:
 
 def _fetched(model: EmbeddingModel, options: argparse.Namespace, meter: Meter) -> Report:
     with shown(meter):
-        copy = fetch(model, options.root, progress=meter, capacity=options.capacity)
+        copy = fetch(model, options.root, progress=meter)
     logger.info("%s holds %s at %s", copy.path, model.spec.model.source, copy.revision)
     return _good(copy)
 
@@ -167,7 +167,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     fetching = commands.add_parser("fetch", help="fetch what the document names into the cache")
     fetching.add_argument("document", type=Path, help="the EmbeddingModel, as YAML")
-    _add_cache(fetching)
+    fetching.add_argument("--root", type=Path, default=Path(CACHE_ROOT), help="the cache")
     fetching.add_argument(
         "--resolve-only", action="store_true", help="only find out the commit, the key and the size"
     )
@@ -180,19 +180,12 @@ def _parser() -> argparse.ArgumentParser:
     adapter.add_argument(
         "adapter", help="as spec.adapters has it: '{name: legal, source: hf://acme/bge-m3-legal}'"
     )
-    _add_cache(adapter)
+    adapter.add_argument("--root", type=Path, default=Path(CACHE_ROOT), help="the cache")
     checking = commands.add_parser("check", help="see that a folder holds a usable model (pvc://)")
     checking.add_argument("document", type=Path, help="the EmbeddingModel, as YAML")
     checking.add_argument("--path", type=Path, required=True, help="the folder")
     _add_collect(commands.add_parser("collect", help="remove copies that no model uses"))
     return parser
-
-
-def _add_cache(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--root", type=Path, default=Path(CACHE_ROOT), help="the cache")
-    command.add_argument(
-        "--capacity", type=int, help="bytes that the cache may have, where its disk has more"
-    )
 
 
 def _add_collect(command: argparse.ArgumentParser) -> None:

@@ -22,13 +22,12 @@ def fetch_adapter(
     *,
     progress: Meter | None = None,
     environ: Mapping[str, str] = os.environ,
-    capacity: int | None = None,
 ) -> Copy:
     """The adapter's copy, fetched if it is not there; file:// as it lies. Raises FetchError."""
     source, meter = adapter.parsed, progress or Meter()
     if source.scheme == "file":
         return Copy(path=Path("/", source.path), key=_key(source, ""), revision=None, bytes=0)
-    remote, cache = open_remote(adapter, environ), Cache(root, capacity)
+    remote, cache = open_remote(adapter, environ), Cache(root)
     with writing(root, meter):
         pinned = remote.pinned(adapter.revision)
         if pinned is not None and (copy := cache.revived(_key(source, pinned))):

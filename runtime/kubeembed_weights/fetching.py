@@ -60,17 +60,16 @@ def fetch(
     *,
     progress: Meter | None = None,
     environ: Mapping[str, str] = os.environ,
-    capacity: int | None = None,
 ) -> Copy:
     """The copy of the model's weights under `root`, fetched if it is not there. Raises FetchError.
 
     file:// is opened in place. Two at once with one key: one fetches, the other waits for its copy.
-    capacity: bytes that the cache may have, where its disk has more.
     """
     source, meter = model.spec.model.parsed, progress or Meter()
     if source.scheme == "file":
         return _opened(source)
-    remote, cache = open_remote(model.spec.model, environ), Cache(root, capacity)
+    remote = open_remote(model.spec.model, environ)
+    cache = Cache(root, model.resolved.capacity)
     revision = _revision(model)
     with writing(root, meter):
         pinned = remote.pinned(revision)

@@ -106,10 +106,9 @@ def refused(
     environ: dict[str, str],
     document: EmbeddingModel | None = None,
     progress: Meter | None = None,
-    capacity: int | None = None,
 ) -> FetchError:
     with pytest.raises(FetchError) as failure:
-        fetch(document or model(), root, environ=environ, progress=progress, capacity=capacity)
+        fetch(document or model(), root, environ=environ, progress=progress)
     return failure.value
 
 

@@ -67,6 +67,7 @@ def hub(
     command += ["--repo", f"{MINILM}={weights}", "--repo", f"acme/other={weights}"]
     for name, folder in revisions.items():
         command += ["--repo", f"acme/other@{name}={folder}"]
+    command += ["--repo", f"acme/third={weights}"]
     for name, folder in adapters.items():
         command += ["--repo", f"acme/{name}={folder}"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import yaml
 
 from kubeembed_api.document import EmbeddingModel
 from kubeembed_operator.kinds import JOB, Manifest
@@ -106,3 +107,22 @@ def test_what_later_versions_will_serve_is_said(
 
 def test_a_plain_model_is_supported(model: Build) -> None:
     assert unsupported(model()) is None
+
+
+def capacity_of(found: Plan) -> int | None:
+    data = next(each["data"] for each in found.apply if each["kind"] == "ConfigMap")
+    told = yaml.safe_load(data["fetch.yaml"])["status"]["weights"]
+    return told.get("capacity")
+
+
+def test_the_fetch_is_told_the_size_of_the_claim_it_fills(model: Build, settings: Settings) -> None:
+    """Of one that is watched, as it is now; of a stranger's nothing, whose disk alone says what is free."""
+    there = {"metadata": {}, "data": {}}
+    grown = {"spec": {"resources": {"requests": {"storage": "1Ti"}}}}
+    first = plan(model(), settings, Observed(), COMING)
+    assert capacity_of(first) == 100 * 2**30
+    later = plan(model(), settings, Observed(config_map=there, claim=grown), COMING)
+    assert capacity_of(later) == 2**40
+    assert capacity_of(plan(model(), settings, Observed(config_map=there), COMING)) is None
+    own = model(weights={"claim": "mine"})
+    assert capacity_of(plan(own, settings, Observed(), COMING)) is None

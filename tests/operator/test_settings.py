@@ -37,6 +37,7 @@ def test_the_least_file_has_defaults_for_the_rest() -> None:
         },
         "weights": {
             "size": "100Gi",
+            "unused_ttl": "7d",
             "storage_class_name": None,
             "hub_endpoint": None,
             "ca_certificates": None,
@@ -73,3 +74,12 @@ def test_a_count_multiplies_what_a_profile_says() -> None:
     one = Hardware.model_validate({"requests": {"cpu": "500m"}, "limits": {"nvidia.com/gpu": 1}})
     assert one.times(3) == Hardware(requests={"cpu": "1500m"}, limits={"nvidia.com/gpu": "3"})
     assert one.times(1) == one
+
+
+@pytest.mark.parametrize(
+    ("told", "seconds"), [("7d", 604_800), ("1h30m", 5400), ("0s", 0), (None, None)]
+)
+def test_how_long_an_unused_copy_stays(told: str | None, seconds: int | None) -> None:
+    assert (
+        Settings.parse({**LEAST, "weights": {"unusedTTL": told}}).weights.unused_seconds == seconds
+    )

@@ -7,10 +7,12 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from hub_server import Hub
+from kubeembed_api.document import EmbeddingModel, parse
 from kubeembed_api.reasons import Reason
 from kubeembed_api.report import CacheReport
 from kubeembed_weights import fetch, open_copy
@@ -59,6 +61,14 @@ def cache(hub: Hub, root: Path, environ: Environ) -> Cache:
     for key in made.entries():
         long_ago(made, key)
     return made
+
+
+def capacity(count: int) -> dict[str, Any]:
+    return {"weights": {"capacity": count}}
+
+
+def bounded(source: str, count: int) -> EmbeddingModel:
+    return parse(document(source, status=capacity(count)))
 
 
 def long_ago(cache: Cache, key: str) -> None:
@@ -236,7 +246,7 @@ def test_what_would_not_make_room_enough_is_not_removed(
     cache = Cache(root)
     cache.uses.mark(key, time.time())
     hub.log.clear()
-    failure = refused(root, environ, model("hf://acme/large"), capacity=TOTAL + 1_000_000)
+    failure = refused(root, environ, bounded("hf://acme/large", TOTAL + 1_000_000))
     assert failure.reason is Reason.DISK_FULL
     assert "6.2 MB are still to come, 999.2 kB are free of the 4.1 MB that the volume has" in (
         failure.message
@@ -248,7 +258,7 @@ def test_what_would_not_make_room_enough_is_not_removed(
 def test_a_claim_smaller_than_its_disk_bounds_the_cache(
     hub: Hub, command: Command, root: Path
 ) -> None:
-    ended = command.end(command.fetch(root, "--capacity", "3000000", told=document()))
+    ended = command.end(command.fetch(root, told=document(status=capacity(3_000_000))))
     assert ended.report["reason"] == "DiskFull"
     assert "3.1 MB are still to come, 3.0 MB are free of the 3.0 MB" in ended.report["message"]
     assert hub.log.sent("/acme/*") + hub.log.sent("/_cdn/*") == 0

@@ -23,7 +23,16 @@ SCRATCH_VOLUME = "tmp"
 
 
 def pod_defaults(model: EmbeddingModel, settings: Settings) -> Manifest:
-    """The fields of a pod's spec that do not depend on what runs in it."""
+    """The fields of a model's pod that do not depend on what runs in it."""
+    return {
+        **restricted(),
+        "serviceAccountName": model.name,
+        **_pull_secrets(model, settings),
+    }
+
+
+def restricted() -> Manifest:
+    """What the `restricted` level asks of any pod, and no token for the API server."""
     return {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
@@ -35,8 +44,6 @@ def pod_defaults(model: EmbeddingModel, settings: Settings) -> Manifest:
             "runAsUser": RUN_AS,
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "serviceAccountName": model.name,
-        **_pull_secrets(model, settings),
     }
 
 

@@ -49,9 +49,13 @@ def document(model: EmbeddingModel) -> str:
     return _yaml(json.dumps(dump(model), sort_keys=True))
 
 
-def fetch_document(model: EmbeddingModel) -> str:
-    """The document as the fetch Job reads it: what is asked for, nothing resolved."""
-    return document(model.model_copy(update={"resolved": Resolved()}))
+def fetch_document(model: EmbeddingModel, capacity: int | None = None) -> str:
+    """The document as the fetch Job reads it: what is asked for, nothing resolved; and how many bytes the
+    cache may have. In the document, so that a claim that grows does not end a fetch."""
+    told = dump(model.model_copy(update={"resolved": Resolved()}))
+    if capacity is not None:
+        told["status"]["weights"]["capacity"] = capacity
+    return _yaml(json.dumps(told, sort_keys=True))
 
 
 @lru_cache(4096)

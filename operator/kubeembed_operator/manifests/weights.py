@@ -28,6 +28,7 @@ from kubeembed_api.sources import CREDENTIALS, MOUNTED
 from kubeembed_operator.kinds import CLAIM, JOB, Manifest
 from kubeembed_operator.manifests import pods
 from kubeembed_operator.manifests.metadata import child, labels
+from kubeembed_operator.quantities import parse_quantity
 from kubeembed_operator.settings import Settings
 
 #: The Job never gives up: kubelet spaces the attempts, and the cause may go at any time.
@@ -100,6 +101,11 @@ def claim(namespace: str, settings: Settings) -> Manifest:
             **_storage_class(settings),
         },
     }
+
+
+def claimed(claim: Manifest) -> int:
+    """Bytes that a claim asks for. A volume may be larger, as a folder of a whole disk is."""
+    return int(parse_quantity(claim["spec"]["resources"]["requests"]["storage"]))
 
 
 def fetch_job(model: EmbeddingModel, settings: Settings) -> Manifest:

@@ -1,0 +1,214 @@
+"""The caches of a namespace: which keys are in use, and whether there is anything to collect. Pure.
+
+What is known of a cache is noted on its claim, so that a model which is deleted while the operator is down is
+missed afterwards. A key that went out of use, or the end of an unused one's time, asks for a collection.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from kubeembed_api.document import EmbeddingModel, parse
+from kubeembed_api.errors import InvalidSpec
+from kubeembed_api.names import CACHE_ANNOTATION, DECIDED_ANNOTATION, KEYS_ANNOTATION
+from kubeembed_api.podreasons import last_words
+from kubeembed_api.report import CacheReport
+from kubeembed_operator.kinds import CONFIG_MAP, DEPLOYMENT, MODEL, Manifest
+from kubeembed_operator.manifests.weights import cache_claim, fetch_request, shared_claim
+from kubeembed_operator.observed import controlled_by
+from kubeembed_operator.store import Store
+
+KEY = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")
+
+#: A fetch that is not finished: uid of its model, and what is asked for.
+Pending = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """What stands on the claim. `decided`: of the last collection; `due`: when an unused copy can go."""
+
+    keys: frozenset[str] = frozenset()
+    decided: float = 0.0
+    due: float | None = None
+    copies: int | None = None
+    bytes: int | None = None
+    unused: int | None = None
+    unused_bytes: int | None = None
+
+    def write(self) -> str:
+        told = {
+            "keys": sorted(self.keys),
+            "decided": self.decided,
+            "due": self.due,
+            "copies": self.copies,
+            "bytes": self.bytes,
+            "unused": self.unused,
+            "unusedBytes": self.unused_bytes,
+        }
+        return json.dumps({name: value for name, value in told.items() if value is not None})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Users:
+    """Of one cache: the keys that models have, and the fetches that are on their way."""
+
+    keys: frozenset[str]
+    pending: frozenset[Pending]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """`note` is to be written, where there is one; `collect`: a Job is wanted, `busy`: one is there.
+
+    wait: seconds until the cache has to be looked at again.
+    """
+
+    note: Note | None = None
+    collect: bool = False
+    busy: bool = False
+    wait: float | None = None
+
+
+def read_note(claim: Manifest) -> Note | None:
+    """None where there is none, or somebody wrote nonsense in its place."""
+    annotations = claim["metadata"].get("annotations") or {}
+    try:
+        told: dict[str, Any] = json.loads(annotations[CACHE_ANNOTATION])
+        return Note(
+            keys=frozenset(told["keys"]),
+            decided=float(told["decided"]),
+            due=told.get("due"),
+            copies=told.get("copies"),
+            bytes=told.get("bytes"),
+            unused=told.get("unused"),
+            unused_bytes=told.get("unusedBytes"),
+        )
+    except (KeyError, ValueError, TypeError):
+        return None
+
+
+def users(store: Store, claim: Manifest) -> Users:
+    """Of all models of the namespace that use the claim, as their documents say or their pods still do."""
+    namespace, name = claim["metadata"]["namespace"], claim["metadata"]["name"]
+    keys: set[str] = set()
+    pending: set[Pending] = set()
+    for key in store.models_in(namespace):
+        raw, deployment = store.get(MODEL, key), store.get(DEPLOYMENT, key)
+        if raw is None:
+            continue
+        model = _parsed(raw)
+        if model is not None and name not in _claims(model) and not _mounts(deployment, name):
+            continue
+        keys.update(_keys(raw, store.get(CONFIG_MAP, key)))
+        if model is not None and name in _claims(model):
+            pending.update(_pending(model, raw))
+    return Users(keys=frozenset(keys), pending=frozenset(pending))
+
+
+def judged(
+    note: Note | None, using: Users, jobs: Sequence[Manifest], pods: Sequence[Manifest], now: float
+) -> Verdict:
+    """`jobs`: the collections of this claim that are still there. `now` in seconds since the epoch."""
+    known = note or Note()
+    newest = max(jobs, key=decided_at, default=None)
+    if newest is not None and decided_at(newest) > known.decided:
+        report = _report(newest, pods)
+        if report is None:
+            return Verdict(
+                busy=True
+            )  # it runs; or it failed, and that it stays a while is the pause
+        found = _noted(newest, report, now)
+        then = _settled(found, using, now)
+        return replace(then, note=then.note or found)
+    return _settled(known, using, now)
+
+
+def decided_at(job: Manifest) -> float:
+    return float((job["metadata"].get("annotations") or {}).get(DECIDED_ANNOTATION) or 0)
+
+
+def _settled(note: Note, using: Users, now: float) -> Verdict:
+    if note.keys - using.keys or (note.due is not None and now >= note.due):
+        return Verdict(collect=True)
+    wait = None if note.due is None else note.due - now
+    if using.keys - note.keys:
+        return Verdict(note=replace(note, keys=using.keys), wait=wait)
+    return Verdict(wait=wait)
+
+
+def _noted(job: Manifest, report: CacheReport, now: float) -> Note:
+    annotations = job["metadata"].get("annotations") or {}
+    wait = report.next_seconds
+    return Note(
+        keys=frozenset((annotations.get(KEYS_ANNOTATION) or "").split()),
+        decided=decided_at(job),
+        due=None if wait is None else now + wait,
+        copies=report.copies,
+        bytes=report.bytes,
+        unused=report.unused,
+        unused_bytes=report.unused_bytes,
+    )
+
+
+def _report(job: Manifest, pods: Sequence[Manifest]) -> CacheReport | None:
+    uid = job["metadata"]["uid"]
+    for pod in pods:
+        for report, _ in last_words(pod) if controlled_by(pod, uid) else ():
+            if report.cache is not None:
+                return report.cache
+    return None
+
+
+def _parsed(raw: Manifest) -> EmbeddingModel | None:
+    """None for a document that is wrong by now: what it had may still be served, from whatever cache."""
+    try:
+        return parse(raw)
+    except InvalidSpec:
+        return None
+
+
+def _claims(model: EmbeddingModel) -> set[str]:
+    """Of the weights, and of adapters."""
+    adapters = {shared_claim(model)} if model.spec.adapters else set()
+    return adapters | ({claim} if (claim := cache_claim(model)) else set())
+
+
+def _mounts(deployment: Manifest | None, claim: str) -> bool:
+    """Whether its pods do: they change to another cache once the copy is there."""
+    if deployment is None:
+        return False
+    volumes = deployment["spec"]["template"]["spec"].get("volumes") or ()
+    return any(
+        (each.get("persistentVolumeClaim") or {}).get("claimName") == claim for each in volumes
+    )
+
+
+def _keys(raw: Manifest, config_map: Manifest | None) -> Iterator[str]:
+    """Whatever looks like a key: in the document (pvc://claim/key), in status, in what pods mount."""
+    told = (raw.get("spec"), raw.get("status"), (config_map or {}).get("data"))
+    yield from KEY.findall(json.dumps(told))
+
+
+def _pending(model: EmbeddingModel, raw: Manifest) -> Iterator[Pending]:
+    known = ((raw.get("status") or {}).get("weights") or {}).get("request")
+    wanted = fetch_request(model)
+    if known != wanted:
+        yield model.metadata.uid, wanted
+
+
+def abandoned(before: Iterable[Pending], using: Users, store: Store, namespace: str) -> bool:
+    """Whether a fetch ended without a copy: its model is gone, or asks for something else."""
+    gone = set(before) - using.pending
+    requests = {_request(store.get(MODEL, key)) for key in store.models_in(namespace)}
+    return bool(gone - requests)
+
+
+def _request(raw: Manifest | None) -> Pending:
+    """What the model's status answers."""
+    if raw is None:
+        return "", ""
+    weights = (raw.get("status") or {}).get("weights") or {}
+    return raw["metadata"]["uid"], weights.get("request") or ""
