@@ -15,7 +15,7 @@ from kubeembed_api.errors import InvalidSpec
 from kubeembed_api.names import CACHE_ANNOTATION, DECIDED_ANNOTATION, KEYS_ANNOTATION
 from kubeembed_api.podreasons import last_words
 from kubeembed_api.report import CacheReport
-from kubeembed_operator.kinds import CONFIG_MAP, DEPLOYMENT, MODEL, Manifest
+from kubeembed_operator.kinds import CONFIG_MAP, DEPLOYMENT, MODEL, POD, Manifest
 from kubeembed_operator.manifests.weights import cache_claim, fetch_request, shared_claim
 from kubeembed_operator.observed import controlled_by
 from kubeembed_operator.store import Store
@@ -102,7 +102,10 @@ def users(store: Store, claim: Manifest) -> Users:
         model = _parsed(raw)
         if model is not None and name not in _claims(model) and not _mounts(deployment, name):
             continue
-        keys.update(_keys(raw, store.get(CONFIG_MAP, key)))
+        config_map = store.get(CONFIG_MAP, key) or {}
+        documents = [_annotations(pod) for pod in store.children(POD, key)]
+        documents.append(_annotations((deployment or {}).get("spec", {}).get("template", {})))
+        keys.update(_keys(raw.get("spec"), raw.get("status"), config_map.get("data"), documents))
         if model is not None and name in _claims(model):
             pending.update(_pending(model, raw))
     return Users(keys=frozenset(keys), pending=frozenset(pending))
@@ -186,10 +189,14 @@ def _mounts(deployment: Manifest | None, claim: str) -> bool:
     )
 
 
-def _keys(raw: Manifest, config_map: Manifest | None) -> Iterator[str]:
-    """Whatever looks like a key: in the document (pvc://claim/key), in status, in what pods mount."""
-    told = (raw.get("spec"), raw.get("status"), (config_map or {}).get("data"))
-    yield from KEY.findall(json.dumps(told))
+def _keys(*told: Any) -> list[str]:
+    """Whatever looks like a key: in the document (pvc://claim/key), in status, in what pods read: also those
+    of an earlier template, which may have to start once more."""
+    return KEY.findall(json.dumps(told))
+
+
+def _annotations(manifest: Manifest) -> Manifest:
+    return dict(manifest.get("metadata", {}).get("annotations") or {})
 
 
 def _pending(model: EmbeddingModel, raw: Manifest) -> Iterator[Pending]:

@@ -60,9 +60,7 @@ def plan(
     still = rollout.paused and observed.deployment is not None
     documents = {
         ADAPTERS_FILE: write_placed(placed(model, adapters)),
-        **_documents(
-            resolved, observed, weights, _capacity(model, settings, observed), still=still
-        ),
+        **_request(model, weights, _capacity(model, settings, observed)),
         **_certificates(settings),
     }
     fetches = weights.copy is None and job["metadata"]["name"] not in _names(outdated)
@@ -112,20 +110,11 @@ def _names(manifests: list[Manifest]) -> list[str]:
     return [manifest["metadata"]["name"] for manifest in manifests]
 
 
-def _documents(
-    model: EmbeddingModel,
-    observed: Observed,
-    weights: Weights,
-    capacity: int | None,
-    *,
-    still: bool,
-) -> dict[str, str]:
-    """What pods and Job mount. The served document is that of the copy which is there; `still`: as it is."""
-    live = (observed.config_map or {}).get("data") or {}
-    served = {key: text for key, text in live.items() if key == pods.SERVED_DOCUMENT}
+def _request(model: EmbeddingModel, weights: Weights, capacity: int | None) -> dict[str, str]:
+    """The document that the Job mounts, as long as there is one."""
     if weights.copy is not None:
-        return served if still and served else {pods.SERVED_DOCUMENT: serving.document(model)}
-    return {pods.FETCH_DOCUMENT: serving.fetch_document(model, capacity), **served}
+        return {}
+    return {pods.FETCH_DOCUMENT: serving.fetch_document(model, capacity)}
 
 
 def _capacity(model: EmbeddingModel, settings: Settings, observed: Observed) -> int | None:

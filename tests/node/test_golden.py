@@ -172,6 +172,19 @@ def test_a_revision_that_fails_is_told_with_its_worst_text_and_the_old_one_serve
     assert served.pods() == pods
 
 
+def test_an_old_pod_that_is_lost_meanwhile_comes_back_as_it_was(served: Served) -> None:
+    before, pods = served.fingerprint(), served.pods()
+    served.change(model={"revision": "far"})
+    served.kube.wait_reason("m", "Ready", "GoldenMismatch", PATIENCE)
+    served.kube.ctl("delete", "pod", *pods, "--wait")
+    until("another", lambda: len(served.pods().keys() - pods.keys()) == 1, PATIENCE)
+    with load(served.url, TEXT, ["m"], RATE) as asking:
+        until("answers", lambda: len(asking.answers) > RATE, 60)
+    assert served.labels(asking.answers) == {"near"}
+    served.change(model={"revision": "near"})
+    assert served.wait() == before
+
+
 def test_golden_vectors_that_are_not_there_are_told_and_the_old_pod_serves(
     served: Served,
 ) -> None:

@@ -11,7 +11,7 @@ from kubeembed_api.report import CacheReport, Report
 from kubeembed_operator.cachemetrics import CacheFigures
 from kubeembed_operator.caches import Note, Users, Verdict, abandoned, judged, read_note, users
 from kubeembed_operator.handlers import woken
-from kubeembed_operator.kinds import CLAIM, CONFIG_MAP, DEPLOYMENT, JOB, MODEL, Manifest
+from kubeembed_operator.kinds import CLAIM, CONFIG_MAP, DEPLOYMENT, JOB, MODEL, POD, Manifest
 from kubeembed_operator.manifests.collecting import collect_job
 from kubeembed_operator.manifests.weights import fetch_request
 from kubeembed_operator.settings import Settings
@@ -51,6 +51,20 @@ def test_keys_are_in_use_by_weights_adapters_mounts_and_what_pods_read(document:
         having(document(), A, adapters=adapters), mounts, config_map={"data": {"x": "d" * 32}}
     )
     assert users(store, claim()).keys == {A, B, C, "d" * 32}
+
+
+def test_keys_of_pods_and_of_their_template_are_in_use_while_status_has_another(
+    document: Document,
+) -> None:
+    told = {"annotations": {"kubeembed.dev/document": f"weights: {{key: {B}}}\n"}}
+    template = {"spec": {"template": {"metadata": told}}}
+    store = stored(having(document(), A), deployment=template)
+    assert users(store, claim()).keys == {A, B}
+    labels = {"kubeembed.dev/model": "minilm"}
+    head = {"name": "old", "namespace": "search", "uid": "x", "resourceVersion": "1"}
+    annotations = {"kubeembed.dev/document": f"weights: {{key: {C}}}\n"}
+    store.put(POD, {"metadata": {**head, "labels": labels, "annotations": annotations}})
+    assert users(store, claim()).keys == {A, B, C}
 
 
 def test_a_model_of_another_claim_uses_nothing_of_this_one(document: Document) -> None:

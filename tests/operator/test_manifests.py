@@ -10,7 +10,6 @@ from kubeembed_api.document import EmbeddingModel, Resolved
 from kubeembed_operator.kinds import Manifest
 from kubeembed_operator.manifests.metadata import stamp, stamped
 from kubeembed_operator.manifests.serving import (
-    config_map,
     deployment,
     document,
     fetch_document,
@@ -70,6 +69,15 @@ def resolved(model: Build) -> Build:
     return build
 
 
+ITS_DOCUMENT = {
+    "fieldRef": {
+        "apiVersion": "v1",
+        "fieldPath": "metadata.annotations['kubeembed.dev/document']",
+    },
+    "path": "model.yaml",
+}
+
+
 def test_the_deployment_of_the_simplest_model(resolved: Build, settings: Settings) -> None:
     assert deployment(resolved(), settings) == {
         "apiVersion": "apps/v1",
@@ -94,7 +102,7 @@ def test_the_deployment_of_the_simplest_model(resolved: Build, settings: Setting
             },
             "template": {
                 "metadata": {
-                    "annotations": {"kubeembed.dev/document": "a63fc212f4e2f362"},
+                    "annotations": {"kubeembed.dev/document": document(resolved())},
                     "labels": SERVING_LABELS,
                 },
                 "spec": {
@@ -178,14 +186,20 @@ def test_the_deployment_of_the_simplest_model(resolved: Build, settings: Setting
                     ],
                     "volumes": [
                         {
-                            "configMap": {
-                                "items": [
-                                    {"key": "model.yaml", "path": "model.yaml"},
-                                    {"key": "adapters.json", "path": "adapters.json"},
-                                ],
-                                "name": "minilm",
-                            },
                             "name": "document",
+                            "projected": {
+                                "sources": [
+                                    {"downwardAPI": {"items": [ITS_DOCUMENT]}},
+                                    {
+                                        "configMap": {
+                                            "items": [
+                                                {"key": "adapters.json", "path": "adapters.json"}
+                                            ],
+                                            "name": "minilm",
+                                        }
+                                    },
+                                ]
+                            },
                         },
                         {"emptyDir": {}, "name": "tmp"},
                         {
@@ -399,8 +413,7 @@ def test_the_shared_claim_belongs_to_no_model(settings: Settings) -> None:
 def test_the_mounted_document_names_the_copy_and_no_secret(resolved: Build) -> None:
     source = {"source": "hf://acme/minilm", "revision": "main", "credentialsSecret": "hf-token"}
     model = resolved(model=source)
-    made = config_map(model, {"model.yaml": document(model)})
-    assert yaml.safe_load(made["data"]["model.yaml"]) == {
+    assert yaml.safe_load(document(model)) == {
         "apiVersion": "kubeembed.dev/v1alpha1",
         "kind": "EmbeddingModel",
         "metadata": {"name": "minilm", "namespace": "search"},

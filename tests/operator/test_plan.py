@@ -48,14 +48,13 @@ def test_once_they_are_there_a_deployment_is_wanted_and_no_job(
     assert "Job" not in kinds(found)
 
 
-def test_while_another_revision_is_fetched_the_served_document_stays(
+def test_while_another_revision_is_fetched_what_serves_is_left_alone(
     model: Build, settings: Settings
 ) -> None:
-    live = {"metadata": {}, "data": {"model.yaml": "what is served"}}
-    found = plan(model(), settings, Observed(config_map=live), COMING)
+    found = plan(model(), settings, Observed(), COMING)
+    assert "Deployment" not in kinds(found)
     data = next(each["data"] for each in found.apply if each["kind"] == "ConfigMap")
-    assert sorted(data) == ["adapters.json", "fetch.yaml", "model.yaml"]
-    assert data["model.yaml"] == "what is served"
+    assert sorted(data) == ["adapters.json", "fetch.yaml"]
 
 
 def job(model: EmbeddingModel, settings: Settings, **metadata: Any) -> Manifest:

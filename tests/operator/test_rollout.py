@@ -205,16 +205,14 @@ def test_a_fallback_of_recreate_is_refused(document: Callable[..., Manifest]) ->
         parse(document(rollout={"strategy": "Recreate", "fallback": "Replace"}))
 
 
-def test_a_paused_model_keeps_its_pods_and_their_document(model: Build, settings: Settings) -> None:
+def test_a_paused_model_keeps_its_pods(model: Build, settings: Settings) -> None:
     paused = model(rollout={"paused": True}, recipe={"pooling": "cls"})
     resolved = model().model_copy(update={"resolved": THERE.resolved})
     live = {**stamped(deployment(resolved, settings)), "status": {}}
-    served = {"metadata": {}, "data": {"model.yaml": "what is served"}}
-    observed = Observed(deployment=live, config_map=served)
+    observed = Observed(deployment=live)
     found = plan(paused, settings, observed, THERE, rollout=Rollout(paused=True))
     kinds = {each["kind"]: each for each in found.apply}
     assert "Deployment" not in kinds
-    assert kinds["ConfigMap"]["data"]["model.yaml"] == "what is served"
     assert (found.paused, found.held) == (True, True)
     unchanged = plan(model(), settings, observed, THERE, rollout=Rollout(paused=True))
     assert (unchanged.paused, unchanged.held) == (True, False)

@@ -132,7 +132,9 @@ def private(settings: Settings) -> Settings:
 
 def certificates(pod: Manifest) -> list[dict[str, str]]:
     volumes = {volume["name"]: volume for volume in pod["spec"]["volumes"]}
-    items: list[dict[str, str]] = volumes["document"]["configMap"]["items"]
+    document = volumes["document"]
+    sources = document["projected"]["sources"] if "projected" in document else [document]
+    items: list[dict[str, str]] = next(s["configMap"]["items"] for s in sources if "configMap" in s)
     return [item for item in items if item["key"] == "ca.crt"]
 
 

@@ -3,6 +3,7 @@
 from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.names import (
     ADMIN_PORT,
+    DOCUMENT_ANNOTATION,
     DOCUMENT_FILE,
     DOCUMENT_FOLDER,
     RUN_AS,
@@ -10,8 +11,7 @@ from kubeembed_api.names import (
 from kubeembed_operator.kinds import Manifest
 from kubeembed_operator.settings import Settings
 
-#: Keys of the ConfigMap: what the serving pods read, and what the fetch Job is asked for.
-SERVED_DOCUMENT = DOCUMENT_FILE
+#: Key of the ConfigMap: what the fetch Job is asked for.
 FETCH_DOCUMENT = "fetch.yaml"
 
 CACHE_VOLUME = "weights"
@@ -59,16 +59,24 @@ def admin_port() -> Manifest:
     return {"containerPort": ADMIN_PORT, "name": "admin", "protocol": "TCP"}
 
 
-def document_volume(model: EmbeddingModel, key: str, *others: str) -> Manifest:
-    """One document of the model's ConfigMap, which the pod sees under the one name it knows; and others of
-    the ConfigMap's keys beside it: ADAPTERS_FILE, CA_FILE."""
-    return config_volume(model, {key: DOCUMENT_FILE} | {other: other for other in others})
+def served_volume(model: EmbeddingModel, *keys: str) -> Manifest:
+    """The document of the pod's own annotation, and keys of the model's ConfigMap beside it: ADAPTERS_FILE,
+    CA_FILE. So the pods of each template have a document of their own, also those that come later."""
+    field = {"apiVersion": "v1", "fieldPath": f"metadata.annotations['{DOCUMENT_ANNOTATION}']"}
+    document = {"items": [{"fieldRef": field, "path": DOCUMENT_FILE}]}
+    config = _keys(model, {key: key for key in keys})
+    sources = [{"downwardAPI": document}, {"configMap": config}]
+    return {"name": DOCUMENT_VOLUME, "projected": {"sources": sources}}
 
 
 def config_volume(model: EmbeddingModel, paths: dict[str, str]) -> Manifest:
     """Keys of the model's ConfigMap, and under which name the pod sees each."""
+    return {"configMap": _keys(model, paths), "name": DOCUMENT_VOLUME}
+
+
+def _keys(model: EmbeddingModel, paths: dict[str, str]) -> Manifest:
     items = [{"key": key, "path": path} for key, path in paths.items()]
-    return {"configMap": {"items": items, "name": model.name}, "name": DOCUMENT_VOLUME}
+    return {"items": items, "name": model.name}
 
 
 def scratch_volume() -> Manifest:

@@ -1,4 +1,4 @@
-"""What serves a model: ServiceAccount, ConfigMap with the resolved document, Service, Deployment.
+"""What serves a model: ServiceAccount, ConfigMap, Service, Deployment with the resolved document.
 
 `replicas` is in none of them: how many pods there are is the scaler's, and applying it would take it back.
 """
@@ -28,7 +28,7 @@ from kubeembed_api.names import (
 from kubeembed_api.sources import MOUNTED
 from kubeembed_operator.kinds import CONFIG_MAP, DEPLOYMENT, SERVICE, SERVICE_ACCOUNT, Manifest
 from kubeembed_operator.manifests import adapters, golden, pods
-from kubeembed_operator.manifests.metadata import child, digest, labels, selector
+from kubeembed_operator.manifests.metadata import child, labels, selector
 from kubeembed_operator.manifests.placement import hardware, placement, strategy
 from kubeembed_operator.manifests.weights import cache_claim, fetch_container, trusts_more
 from kubeembed_operator.settings import Profile, Settings
@@ -45,7 +45,7 @@ KEYS_MODE = 0o440
 
 
 def document(model: EmbeddingModel) -> str:
-    """The document as pods read it. The same text for the same model, so that it can be hashed."""
+    """The document as pods read it. The same text for the same model, so that nothing rolls out by itself."""
     return _yaml(json.dumps(dump(model), sort_keys=True))
 
 
@@ -89,7 +89,7 @@ def deployment(model: EmbeddingModel, settings: Settings, *, replaces: bool = Fa
         "strategy": strategy(model, replaces=replaces),
         "template": {
             "metadata": {
-                "annotations": {DOCUMENT_ANNOTATION: digest(document(model))},
+                "annotations": {DOCUMENT_ANNOTATION: document(model)},
                 "labels": labels(model, SERVING),
             },
             "spec": _pod(model, settings, profile),
@@ -137,9 +137,8 @@ def _pod(model: EmbeddingModel, settings: Settings, profile: Profile) -> Manifes
         "containers": [_runtime(model, settings, profile)],
         "terminationGracePeriodSeconds": DRAIN_SECONDS,
         "volumes": [
-            pods.document_volume(
+            pods.served_volume(
                 model,
-                pods.SERVED_DOCUMENT,
                 ADAPTERS_FILE,
                 *([CA_FILE] if _fetches(model) and trusts_more(settings) else []),
             ),

@@ -120,8 +120,10 @@ def fetch_job(model: EmbeddingModel, settings: Settings) -> Manifest:
         ],
         "restartPolicy": "OnFailure",
         "volumes": [
-            pods.document_volume(
-                model, pods.FETCH_DOCUMENT, *([CA_FILE] if trusts_more(settings) else [])
+            pods.config_volume(
+                model,
+                {pods.FETCH_DOCUMENT: DOCUMENT_FILE}
+                | ({CA_FILE: CA_FILE} if trusts_more(settings) else {}),
             ),
             pods.scratch_volume(),
             *_job_volumes(model),
