@@ -79,7 +79,8 @@ def test_the_admin_port_is_shut_and_the_public_one_as_the_document_says(
     ]
     address = serving[0]["status"]["podIP"]
     service = served["status"]["endpoint"]
-    assert ask(foreign, f"{service}/v1/models") == "200"
+    # a node takes a moment to learn of an endpoint
+    until("open", lambda: ask(foreign, f"{service}/v1/models") == "200", 30)
     assert ask(foreign, f"http://{address}:8080/v1/models") == "200"
     assert ask(foreign, f"http://{address}:8081/metrics") == "unreachable"
     assert ask(foreign, f"http://{address}:8081/livez") == "unreachable"

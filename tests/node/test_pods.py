@@ -68,13 +68,12 @@ def test_a_document_that_is_wrong_only_here_names_field_and_fix(kube: Kube, mode
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        ({"source": "s3://bucket/model"}, "s3://"),
         ({"weights": {"cache": "Node"}}, "Node"),
         ({"adapters": [{"name": "a", "source": "pvc://claim/a"}]}, "adapters"),
         ({"scaling": {"mode": "KEDA"}}, "KEDA"),
         ({"scaling": {"min": 0, "max": 4}}, "min"),
     ],
-    ids=["object store", "node cache", "adapters", "KEDA", "autoscaling"],
+    ids=["node cache", "adapters", "KEDA", "autoscaling"],
 )
 def test_what_is_not_built_yet_says_so(
     kube: Kube, model: Model, spec: Manifest, words: str
