@@ -3,10 +3,12 @@
 import re
 import socket
 import struct
-from http.server import BaseHTTPRequestHandler
-from typing import Protocol
+import threading
+from abc import ABC, abstractmethod
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Protocol, Self
 
-from hub_faults import Entry, Fault
+from hub_faults import Entry, Fault, Faults, Log
 
 BLOCK = 1 << 18
 RANGE = re.compile(r"bytes=(\d+)-(\d*)")
@@ -18,7 +20,42 @@ class Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-class FaultyHandler(BaseHTTPRequestHandler):
+class FaultyServer:
+    """Use as a context manager. The handler's `server.owner` is this."""
+
+    def __init__(self, handler: type["FaultyHandler"], address: tuple[str, int]) -> None:
+        self.faults = Faults()
+        self.log = Log()
+        self._server = OwnedServer(self, address, handler)
+
+    def fault(self, **what: Any) -> Fault:
+        return self.faults.add(Fault(**what))
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.faults.clear()
+        self._server.shutdown()
+        self._server.server_close()
+
+
+class OwnedServer(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(
+        self, owner: FaultyServer, address: tuple[str, int], handler: type["FaultyHandler"]
+    ) -> None:
+        self.owner: Any = owner  # of the kind that the handler is for
+        super().__init__(address, handler)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients that do not trust us, or are killed, are the point of it."""
+
+
+class FaultyHandler(BaseHTTPRequestHandler, ABC):
     """A handler sets `_entry`, the request's place in the log, before it answers."""
 
     protocol_version = "HTTP/1.1"
@@ -76,11 +113,11 @@ class FaultyHandler(BaseHTTPRequestHandler):
         assert fault.status is not None
         return self._error(fault.status, None, fault.message, fault.headers)
 
+    @abstractmethod
     def _error(
         self, status: int, code: str | None, message: str, headers: dict[str, str] | None = None
     ) -> None:
         """In the words of the server's own protocol."""
-        raise NotImplementedError
 
     def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
         self._head(status, {"Content-Length": str(len(body))} | headers)

@@ -6,18 +6,15 @@ in S3's form of errors, which is Google's and Azure's, too: <Error><Code>..</Cod
 
 import http.client
 import socket
-import threading
-from http.server import ThreadingHTTPServer
-from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
-from faulty import FaultyHandler
-from hub_faults import Entry, Fault, Faults, Log
+from faulty import FaultyHandler, FaultyServer, OwnedServer
+from hub_faults import Entry, Fault
 
 CODES = {403: "AccessDenied", 429: "TooManyRequests", 500: "InternalError", 503: "SlowDown"}
 
 
-class StoreProxy:
+class StoreProxy(FaultyServer):
     """Use as a context manager. Paths in its log are those of requests, decoded, without the query.
 
     rename: tell the store its own name as Host, which it insists on. Where requests are signed, that is too.
@@ -28,41 +25,15 @@ class StoreProxy:
     ) -> None:
         self.upstream = urlsplit(upstream)
         self.rename = rename
-        self.faults = Faults()
-        self.log = Log()
-        self._server = _Server(self, (host, port))
+        super().__init__(_Handler, (host, port))
         self.url = f"http://{host}:{self._server.server_address[1]}"
-
-    def fault(self, **what: Any) -> Fault:
-        return self.faults.add(Fault(**what))
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.faults.clear()
-        self._server.shutdown()
-        self._server.server_close()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-    def __init__(self, proxy: StoreProxy, address: tuple[str, int]) -> None:
-        self.proxy = proxy
-        super().__init__(address, _Handler)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that are killed are the point of it."""
 
 
 class _Handler(FaultyHandler):
-    server: _Server
+    server: OwnedServer
 
     def do_GET(self) -> None:
-        proxy, path = self.server.proxy, unquote(urlsplit(self.path).path)
+        proxy, path = self.server.owner, unquote(urlsplit(self.path).path)
         self._entry = proxy.log.open(
             Entry(
                 method=self.command,
@@ -82,7 +53,7 @@ class _Handler(FaultyHandler):
     do_HEAD = do_GET
 
     def _pass_on(self, upstream: http.client.HTTPConnection, path: str) -> None:
-        rename = self.server.proxy.rename
+        rename = self.server.owner.rename
         upstream.putrequest(
             self.command, self.path, skip_host=not rename, skip_accept_encoding=True
         )
@@ -96,7 +67,7 @@ class _Handler(FaultyHandler):
             headers = dict(answer.getheaders())
             headers.pop("Transfer-Encoding", None)
             return self._answer(answer.status, body, headers | self._length(answer, body))
-        fault = self.server.proxy.faults.take(path, body=True) or Fault()
+        fault = self.server.owner.faults.take(path, body=True) or Fault()
         self._head(answer.status, dict(answer.getheaders()))
         first = int((answer.getheader("Content-Range") or "bytes 0-").split()[1].split("-")[0])
         return self._send_body(answer, first, answer.length, fault)

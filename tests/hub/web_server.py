@@ -2,17 +2,14 @@
 
 import io
 import ssl
-import threading
-from http.server import ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
-from faulty import RANGE, FaultyHandler
-from hub_faults import Entry, Fault, Faults, Log
+from faulty import RANGE, FaultyHandler, FaultyServer, OwnedServer
+from hub_faults import Entry, Fault
 
 
-class WebServer:
+class WebServer(FaultyServer):
     """Use as a context manager. `files`: path -> content; `moved`: path -> where it redirects to."""
 
     def __init__(self, certificates: Path, *, port: int = 0, host: str = "127.0.0.1") -> None:
@@ -20,9 +17,7 @@ class WebServer:
         self.files: dict[str, bytes] = {}
         self.moved: dict[str, str] = {}
         self.authorization: str | None = None
-        self.faults = Faults()
-        self.log = Log()
-        self._server = _Server(self, (host, port))
+        super().__init__(_Handler, (host, port))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(certificates / "server.pem", certificates / "server.key")
         self._server.socket = context.wrap_socket(
@@ -31,35 +26,12 @@ class WebServer:
         self.host = f"{host}:{self._server.server_address[1]}"
         self.url = f"https://{self.host}"
 
-    def fault(self, **what: Any) -> Fault:
-        return self.faults.add(Fault(**what))
-
-    def __enter__(self) -> Self:
-        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.faults.clear()
-        self._server.shutdown()
-        self._server.server_close()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def __init__(self, web: WebServer, address: tuple[str, int]) -> None:
-        self.web = web
-        super().__init__(address, _Handler)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that do not trust us, or are killed, are the point of it."""
-
 
 class _Handler(FaultyHandler):
-    server: _Server
+    server: OwnedServer
 
     def do_GET(self) -> None:
-        web, path = self.server.web, unquote(urlsplit(self.path).path)
+        web, path = self.server.owner, unquote(urlsplit(self.path).path)
         given = self.headers.get("Authorization")
         self._entry = web.log.open(
             Entry(
@@ -82,7 +54,7 @@ class _Handler(FaultyHandler):
     do_HEAD = do_GET
 
     def _file(self, path: str, content: bytes) -> None:
-        fault = self.server.web.faults.take(path, body=True) if self.command == "GET" else None
+        fault = self.server.owner.faults.take(path, body=True) if self.command == "GET" else None
         fault = fault or Fault()
         asked = None if fault.ignore_range else RANGE.fullmatch(self.headers.get("Range") or "")
         first = int(asked[1]) if asked else 0
