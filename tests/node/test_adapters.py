@@ -6,7 +6,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 
 from adapterkit import Vectors, nearest, references, size
 from loadkit import Answer, load
-from nodekit import MINILM, RESTRICTED, Hub, Kube, Manifest, until
+from nodekit import MINILM, Hub, Kube, Manifest, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -132,26 +132,14 @@ def vectors(adapters: dict[str, Path]) -> dict[str, Vectors]:
 
 
 @pytest.fixture(scope="module")
-def served(
-    info: dict[str, Any],
-    installed: Kube,
-    hub: Hub,
-    adapters: dict[str, Path],
-    vectors: dict[str, Vectors],
-) -> Iterator[Served]:
+def served(shared_kube: Kube, hub: Hub, vectors: dict[str, Vectors]) -> Served:
     """Three pods with twenty adapters."""
     hub.reset()
-    kube = Kube(info, f"t-{uuid.uuid4().hex[:8]}")
-    kube.ctl("create", "namespace", kube.namespace)
-    kube.ctl("label", "namespace", kube.namespace, RESTRICTED)
-    made = Served(kube, vectors)
-    try:
-        made.want(*ALL)
-        until("all of it", lambda: is_settled(made), 300)
-        made.url = f"http://{kube.get('service', 'm')['spec']['clusterIP']}"
-        yield made
-    finally:
-        kube.ctl("delete", "namespace", kube.namespace, "--wait=false")
+    made = Served(shared_kube, vectors)
+    made.want(*ALL)
+    until("all of it", lambda: is_settled(made), 300)
+    made.url = f"http://{shared_kube.get('service', 'm')['spec']['clusterIP']}"
+    return made
 
 
 @pytest.fixture
@@ -309,8 +297,23 @@ def test_a_copy_that_the_cache_has_lost_is_fetched_again_for_the_pod_that_missed
     assert settled.labels(answers) == {"m:lora-4": {"lora-4"}}
 
 
+def at_rest(written: Callable[[], list[str]]) -> list[str]:
+    """What was written, once nothing has been for a while: adapters of the tests before went out of use, and
+    the cache is collected some seconds after that."""
+    last, since = written(), time.monotonic()
+
+    def still() -> bool:
+        nonlocal last, since
+        if written() != last:
+            last, since = written(), time.monotonic()
+        return time.monotonic() - since > 10
+
+    until("no writes for ten seconds", still, 90)
+    return last
+
+
 def test_a_settled_model_is_left_alone(settled: Served, writes: Any) -> None:
-    before = writes(settled.kube.namespace)
+    before = at_rest(lambda: writes(settled.kube.namespace))
     [pod, *_] = settled.pods()
     settled.kube.ctl("annotate", "em", "m", f"test/look={uuid.uuid4()}")
     settled.kube.ctl("label", "pod", pod, f"test/look={uuid.uuid4()}")

@@ -4,8 +4,7 @@ import json
 import os
 import subprocess
 import sys
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +12,7 @@ import pytest
 import yaml
 
 from kubeembed_api.golden import GOLDEN_KEY, cosine, read_golden
-from nodekit import MINILM, RESTRICTED, Hub, Kube, Manifest
+from nodekit import MINILM, Hub, Kube, Manifest
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -36,20 +35,16 @@ Command = Callable[..., Ended]
 
 
 @pytest.fixture(scope="module")
-def kube(info: dict[str, Any], installed: Kube, hub: Hub) -> Iterator[Kube]:
+def kube(shared_kube: Kube) -> Kube:
     """A namespace for all tests here, with a model that serves, one of a wrong source, one too large."""
-    kube = Kube(info, f"t-{uuid.uuid4().hex[:8]}")
-    kube.ctl("create", "namespace", kube.namespace)
-    kube.ctl("label", "namespace", kube.namespace, RESTRICTED)
     example = yaml.safe_load(Path("examples/minilm.yaml").read_text())
-    kube.apply(
+    shared_kube.apply(
         example,
         changed(example, "lost", model={"source": f"hf://{MINILM}", "revision": "v9"}),
         changed(example, "huge", resources={"profile": "gpu", "count": 64}),
     )
-    kube.wait_ready("minilm")
-    yield kube
-    kube.ctl("delete", "namespace", kube.namespace, "--wait=false")
+    shared_kube.wait_ready("minilm")
+    return shared_kube
 
 
 def changed(example: Manifest, name: str, **spec: Any) -> Manifest:

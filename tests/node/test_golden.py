@@ -6,8 +6,6 @@ import re
 import subprocess
 import sys
 import time
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ import pytest
 from adapterkit import Vectors, nearest
 from kubeembed_api.golden import Golden, GoldenText, golden_config_map
 from loadkit import Answer, load
-from nodekit import RESTRICTED, Hub, Kube, Manifest, until
+from nodekit import Hub, Kube, Manifest, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -94,33 +92,25 @@ def vectors(weights: Path, revisions: dict[str, Path]) -> dict[str, Vectors]:
 
 
 @pytest.fixture(scope="module")
-def served(
-    info: dict[str, Any], installed: Kube, hub: Hub, vectors: dict[str, Vectors]
-) -> Iterator[Served]:
+def served(shared_kube: Kube, hub: Hub, vectors: dict[str, Vectors]) -> Served:
     """One pod at revision main, and its vectors as golden ones in the ConfigMap m-golden."""
     hub.reset()
-    kube = Kube(info, f"t-{uuid.uuid4().hex[:8]}")
-    kube.ctl("create", "namespace", kube.namespace)
-    kube.ctl("label", "namespace", kube.namespace, RESTRICTED)
-    made = Served(kube, vectors)
-    try:
-        kube.apply(
-            {
-                "apiVersion": "kubeembed.dev/v1alpha1",
-                "kind": "EmbeddingModel",
-                "metadata": {"name": "m"},
-                "spec": {
-                    "model": {"source": "hf://acme/other", "revision": "main"},
-                    "recipe": {"dtype": "float32"},
-                },
-            }
-        )
-        fingerprint = made.wait()
-        made.url = f"http://{kube.get('service', 'm')['spec']['clusterIP']}"
-        kube.apply(golden_vectors(made.url, fingerprint, kube.namespace))
-        yield made
-    finally:
-        kube.ctl("delete", "namespace", kube.namespace, "--wait=false")
+    made = Served(shared_kube, vectors)
+    shared_kube.apply(
+        {
+            "apiVersion": "kubeembed.dev/v1alpha1",
+            "kind": "EmbeddingModel",
+            "metadata": {"name": "m"},
+            "spec": {
+                "model": {"source": "hf://acme/other", "revision": "main"},
+                "recipe": {"dtype": "float32"},
+            },
+        }
+    )
+    fingerprint = made.wait()
+    made.url = f"http://{shared_kube.get('service', 'm')['spec']['clusterIP']}"
+    shared_kube.apply(golden_vectors(made.url, fingerprint, shared_kube.namespace))
+    return made
 
 
 def golden_vectors(url: str, fingerprint: str, namespace: str) -> Manifest:
