@@ -105,7 +105,7 @@ def users(store: Store, claim: Manifest) -> Users:
         config_map = store.get(CONFIG_MAP, key) or {}
         documents = [_annotations(pod) for pod in store.children(POD, key)]
         documents.append(_annotations((deployment or {}).get("spec", {}).get("template", {})))
-        keys.update(_keys(raw.get("spec"), raw.get("status"), config_map.get("data"), documents))
+        keys.update(_keys(raw.get("spec"), _copies(raw), config_map.get("data"), documents))
         if model is not None and name in _claims(model):
             pending.update(_pending(model, raw))
     return Users(keys=frozenset(keys), pending=frozenset(pending))
@@ -189,9 +189,16 @@ def _mounts(deployment: Manifest | None, claim: str) -> bool:
     )
 
 
+def _copies(raw: Manifest) -> list[Any]:
+    """What status tells of copies. Not the whole of it: a fingerprint looks like a key."""
+    status = raw.get("status") or {}
+    adapters = status.get("adapters") or ()
+    return [status.get("weights"), *(adapter.get("key") for adapter in adapters)]
+
+
 def _keys(*told: Any) -> list[str]:
-    """Whatever looks like a key: in the document (pvc://claim/key), in status, in what pods read: also those
-    of an earlier template, which may have to start once more."""
+    """Whatever looks like a key: in the document (pvc://claim/key), in what pods read, also those of an
+    earlier template, which may have to start once more."""
     return KEY.findall(json.dumps(told))
 
 

@@ -54,6 +54,11 @@ class Kube:
         text = self.ctl("get", *words, "-o", "json", "--ignore-not-found")
         return json.loads(text) if text else None
 
+    def fetches(self) -> list[Manifest]:
+        """The Jobs of models; those that collect unused copies come and go in their own time."""
+        jobs = self.list("jobs")
+        return [job for job in jobs if "kubeembed.dev/model" in job["metadata"]["labels"]]
+
     def list(self, kinds: str) -> list[Manifest]:
         """The objects of these kinds; none is an empty list."""
         return list((self.get(kinds) or {}).get("items", ()))

@@ -110,7 +110,7 @@ def test_a_model_that_does_not_exist_is_answered_with_those_that_do(kubeembed: C
 
 
 def test_a_model_of_another_namespace_is_found(kube: Kube, kubeembed: Command) -> None:
-    found = kubeembed("why", "minilm", "-n", "default")
+    found = kubeembed("why", "huge", "-n", "default")
     assert found.status == 2
     assert f"there is one in {kube.namespace}: add -n {kube.namespace}" in found.messages
 

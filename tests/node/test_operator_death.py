@@ -70,7 +70,7 @@ def test_killed_while_twenty_models_are_made(kube: Kube, model: Model, installed
         lambda: children(kube) == sorted(f"{k}/{n}" for k in kinds for n in names),
         60,
     )
-    assert len(kube.list("jobs")) == 20
+    assert len(kube.fetches()) == 20
 
 
 def test_a_model_deleted_while_the_operator_is_down_is_gone(

@@ -70,7 +70,7 @@ def test_one_source_is_fetched_once(kube: Kube, model: Model, hub: Hub) -> None:
 def test_another_source_is_fetched_beside_what_serves(kube: Kube, model: Model, hub: Hub) -> None:
     kube.apply(model(**ASLEEP))
     kube.wait_reason("minilm", "WeightsReady", "Fetched", 90)
-    [before] = kube.list("jobs")
+    [before] = kube.fetches()
     served = kube.get("deployment", "minilm")["metadata"]["generation"]
     hub.faults({"path": "*acme/other*", "status": 500})
     kube.apply(model(source="hf://acme/other", **ASLEEP))
@@ -78,7 +78,7 @@ def test_another_source_is_fetched_beside_what_serves(kube: Kube, model: Model, 
     assert kube.get("deployment", "minilm")["metadata"]["generation"] == served
     hub.faults()
     kube.wait_reason("minilm", "WeightsReady", "Fetched", 120)
-    [after] = kube.list("jobs")
+    [after] = kube.fetches()
     assert after["metadata"]["name"] != before["metadata"]["name"]
     assert kube.get("deployment", "minilm")["metadata"]["generation"] > served
 

@@ -45,10 +45,12 @@ def stored(*models: Manifest, **others: Manifest) -> Store:
 
 
 def test_keys_are_in_use_by_weights_adapters_mounts_and_what_pods_read(document: Document) -> None:
-    adapters = [{"name": "legal", "key": B}]
+    adapters = [{"name": "legal", "key": B, "fingerprint": "e" * 32}]
     mounts = document(name="mounts", model={"source": f"pvc://kubeembed-weights/{C}"})
     store = stored(
-        having(document(), A, adapters=adapters), mounts, config_map={"data": {"x": "d" * 32}}
+        having(document(), A, adapters=adapters, model={"fingerprint": "f" * 32}),
+        mounts,
+        config_map={"data": {"x": "d" * 32}},
     )
     assert users(store, claim()).keys == {A, B, C, "d" * 32}
 
