@@ -44,6 +44,4 @@ def _way_out(infos: Sequence[RuntimeInfo], rolling: bool) -> str:
         return "it clears when the roll-out is through"
     if len({one.dtype for one in infos}) > 1:
         return "write spec.recipe.dtype, so that unlike nodes compute alike"
-    return (
-        "restart the pods with kubectl rollout restart, so that all of them read the same document"
-    )
+    return "make them anew with kubectl rollout restart, and look at what differs in their /info"

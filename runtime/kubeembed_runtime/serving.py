@@ -10,8 +10,9 @@ import logging
 import signal
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,9 +70,7 @@ async def serve(
         Server(public_app(lifecycle, metrics, edge, telemetry(model.name)), public),
         Server(admin_app(lifecycle, metrics), admin),
     )
-    for server in servers:
-        server.start()
-    try:
+    async with _running(servers):
         loading = _in_thread(
             lambda: load(
                 model, cache, threads, metrics.count_batch, metrics.count_tokenized, placed
@@ -80,20 +79,33 @@ async def serve(
         loaded = await _first(asyncio.ensure_future(_held_to(golden, loading)), stop)
         if loaded is None:
             return False
-        metrics.show_model(loaded.pipeline.info, lambda: loaded.batcher.waiting_tokens)
-        gc.freeze()  # what was loaded stays: to look through it takes 0.1 s, in which nothing is answered
-        trim()
-        lifecycle.ready(loaded.pipeline)
+        _open(loaded, lifecycle, metrics)
         logger.info("try: %s", _example(url, model.name))
         await stop.wait()
         lifecycle.drain()
         servers[0].drain()
         await _wait(hurry, linger_seconds)
+    loaded.pipeline.close()
+    return True
+
+
+@asynccontextmanager
+async def _running(servers: Sequence[Server]) -> AsyncIterator[None]:
+    for server in servers:
+        server.start()
+    try:
+        yield
     finally:
         for server in servers:  # the admin port last: health is asked for until the end
             await server.stop()
-    loaded.pipeline.close()
-    return True
+
+
+def _open(loaded: Loaded, lifecycle: Lifecycle, metrics: Metrics) -> None:
+    """From now on it is ready."""
+    metrics.show_model(loaded.pipeline.info, lambda: loaded.batcher.waiting_tokens)
+    gc.freeze()  # what was loaded stays: to look through it takes 0.1 s, in which nothing is answered
+    trim()
+    lifecycle.ready(loaded.pipeline)
 
 
 async def _held_to(golden: Golden | None, loading: "Future[Loaded]") -> Loaded:

@@ -18,8 +18,8 @@ import yaml
 
 from drainkit import Tally, load
 from kubeembed_operator.manifests.serving import DRAIN_SECONDS
-from kubeembed_runtime.__main__ import LINGER_SECONDS
 from kubeembed_runtime.api import server
+from kubeembed_runtime.command import LINGER_SECONDS
 from runtimekit import Process, document, free_ports
 from stubkit import heads_read, launch_stub
 
