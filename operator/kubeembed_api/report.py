@@ -97,6 +97,22 @@ class RuntimeInfo(_Value):
     tokenizer_threads: int | None = None
 
 
+class Load(_Value):
+    """Answer of the runtime's admin port to GET /load: how busy it is, for the autoscaler.
+
+    busy_seconds, tokens: of the device, summed since its start. queued_tokens: wait for the device.
+    in_flight: requests that have no answer yet. idle_seconds: since the last one came or was answered, or
+    since it was ready; health checks are none. up_seconds: since its start.
+    """
+
+    busy_seconds: float
+    queued_tokens: int
+    in_flight: int
+    tokens: int
+    idle_seconds: float
+    up_seconds: float
+
+
 class ServedAdapter(_Value):
     """An adapter as the runtime's admin port lists it. `error` says why requests for it are refused, if they
     are. The fingerprint is known of what is in memory."""

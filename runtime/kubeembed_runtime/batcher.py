@@ -20,6 +20,7 @@ from kubeembed_runtime.errors import (
 from kubeembed_runtime.finite import not_finite
 from kubeembed_runtime.queueing import Job, Queue, Slot
 from kubeembed_runtime.requests import BatchRun, Item, Output
+from kubeembed_runtime.usage import Meter, Usage
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ class Batcher:
         self.budget, self.capacity = budget, capacity
         self._whole_budget = budget
         self._queue = Queue()
+        self._meter = Meter(clock)
         self._tokens_per_second = 0.0
         self._failures = self._successes = 0
         self._changed = threading.Condition()
@@ -80,6 +82,10 @@ class Batcher:
     @property
     def alive(self) -> bool:
         return self._death is None and self._thread.is_alive()
+
+    @property
+    def usage(self) -> Usage:
+        return self._meter.read(self._queue.tokens)
 
     @property
     def waiting_tokens(self) -> int:
@@ -174,6 +180,7 @@ class Batcher:
             if not slot.job.started
         ]
         failure: Exception | None = None
+        self._meter.begin(begun)
         try:
             outputs = self._run(items)
         except Exception as error:
@@ -181,6 +188,7 @@ class Batcher:
         seconds = self._clock() - begun
         by_adapter = tokens_by_adapter(batch)
         tokens = sum(by_adapter.values())
+        self._meter.end(begun + seconds, 0 if failure else tokens)
         if failure is None:
             self._succeed(batch, outputs, tokens, seconds)
         self._observe(

@@ -8,8 +8,10 @@ import logging
 import time
 from enum import StrEnum
 
+from kubeembed_api.report import Load
 from kubeembed_runtime.errors import Loading, UnknownModel
 from kubeembed_runtime.protocols import Model
+from kubeembed_runtime.traffic import Traffic
 
 logger = logging.getLogger(__name__)
 
@@ -32,10 +34,13 @@ class Lifecycle:
         self.name = name
         self.created = int(time.time())
         self.phase = Phase.LOADING
+        self.traffic = Traffic()
+        self._begun = time.monotonic()
         self._model: Model | None = None
 
     def ready(self, model: Model) -> None:
         self._model = model
+        self.traffic.ready()
         self._enter(Phase.READY)
 
     def drain(self) -> None:
@@ -55,6 +60,19 @@ class Lifecycle:
     @property
     def loaded(self) -> bool:
         return self._model is not None
+
+    @property
+    def load(self) -> Load:
+        """What /load answers. Raises Loading until there is a model."""
+        usage = self.model.usage
+        return Load(
+            busy_seconds=usage.busy_seconds,
+            queued_tokens=usage.queued_tokens,
+            in_flight=self.traffic.in_flight,
+            tokens=usage.tokens,
+            idle_seconds=self.traffic.idle_seconds,
+            up_seconds=time.monotonic() - self._begun,
+        )
 
     @property
     def alive(self) -> bool:

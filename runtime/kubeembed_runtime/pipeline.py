@@ -38,6 +38,7 @@ from kubeembed_runtime.requests import (
 from kubeembed_runtime.results import labels, pooled
 from kubeembed_runtime.sizes import count_characters, longest
 from kubeembed_runtime.tokens import Framing, Tokenize, Tokens, Vocabulary
+from kubeembed_runtime.usage import Usage
 from kubeembed_runtime.watch import Watch
 
 T = TypeVar("T")
@@ -89,6 +90,10 @@ class Pipeline:
     @property
     def alive(self) -> bool:
         return self._batcher.alive
+
+    @property
+    def usage(self) -> Usage:
+        return self._batcher.usage
 
     def close(self) -> None:
         """Ends the device thread after what was accepted."""

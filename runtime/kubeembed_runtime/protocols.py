@@ -14,6 +14,7 @@ from kubeembed_runtime.requests import (
     ScoreRequest,
     Token,
 )
+from kubeembed_runtime.usage import Usage
 
 
 class Model(Protocol):
@@ -33,6 +34,11 @@ class Model(Protocol):
     @property
     def alive(self) -> bool:
         """False once the device thread has ended: nothing will be answered any more."""
+        ...
+
+    @property
+    def usage(self) -> Usage:
+        """Of the device, up to now."""
         ...
 
     async def encode(self, request: EncodeRequest) -> Encoded:

@@ -22,8 +22,10 @@ from kubeembed_runtime.requests import (
     Token,
     Vector,
 )
+from kubeembed_runtime.usage import Usage
 
 NO_TIME = Timing()
+UNUSED = Usage(busy_seconds=0.0, tokens=0, queued_tokens=0)
 
 
 @dataclass
@@ -55,6 +57,7 @@ class FakeModel:
     scored: list[ScoreRequest] = field(default_factory=list)
     cancelled: int = 0
     timing: Timing = NO_TIME
+    usage: Usage = UNUSED
 
     async def encode(self, request: EncodeRequest) -> Encoded:
         self.asked.append(request)

@@ -8,6 +8,8 @@ from kubeembed_runtime.api.admin import admin_app
 from kubeembed_runtime.api.metrics import Metrics
 from kubeembed_runtime.lifecycle import Lifecycle, Phase
 from kubeembed_runtime.requests import BatchRun
+from kubeembed_runtime.traffic import Traffic
+from kubeembed_runtime.usage import Usage
 
 
 @pytest.fixture
@@ -74,6 +76,34 @@ async def test_info_is_the_operator_s_to_read(
         "maxBatchTokens": None,
         "tokenizerThreads": None,
     }
+
+
+async def test_load_is_the_autoscaler_s_to_read(
+    client: httpx.AsyncClient, lifecycle: Lifecycle, fake_model: Any
+) -> None:
+    assert (await client.get("/load")).status_code == 503
+    now = 50.0
+    lifecycle.traffic = Traffic(lambda: now)
+    lifecycle.ready(fake_model)
+    fake_model.usage = Usage(busy_seconds=1.5, tokens=300, queued_tokens=20)
+    now = 62.0
+    told = (await client.get("/load")).json()
+    assert told.pop("upSeconds") > 0
+    assert told == {
+        "busySeconds": 1.5,
+        "queuedTokens": 20,
+        "inFlight": 0,
+        "tokens": 300,
+        "idleSeconds": 12.0,
+    }
+    lifecycle.traffic.begin()
+    now = 70.0
+    assert (await client.get("/load")).json()["inFlight"] == 1
+    assert (await client.get("/load")).json()["idleSeconds"] == 0
+    lifecycle.traffic.end()
+    lifecycle.drain()
+    now = 71.0
+    assert (await client.get("/load")).json()["idleSeconds"] == 1
 
 
 async def test_metrics_count_what_ran(

@@ -15,7 +15,7 @@ from kubeembed_runtime.lifecycle import Lifecycle, Phase
 
 
 def admin_app(lifecycle: Lifecycle, metrics: Metrics) -> FastAPI:
-    """GET /livez, /readyz, /metrics, /info; and the adapters."""
+    """GET /livez, /readyz, /metrics, /info, /load; and the adapters."""
 
     async def livez(request: Request) -> Response:
         return _health(lifecycle.alive, lifecycle.phase)
@@ -32,8 +32,20 @@ def admin_app(lifecycle: Lifecycle, metrics: Metrics) -> FastAPI:
         body = lifecycle.model.info.model_dump_json(by_alias=True)
         return Response(body, media_type="application/json")
 
+    async def load(request: Request) -> Response:
+        if not lifecycle.loaded:
+            return _health(False, lifecycle.phase)
+        body = lifecycle.load.model_dump_json(by_alias=True)
+        return Response(body, media_type="application/json")
+
     app = FastAPI(title="KubeEmbed admin", openapi_url=None, telemetry=OFF)
-    paths = {"/livez": livez, "/readyz": readyz, "/metrics": show_metrics, "/info": info}
+    paths = {
+        "/livez": livez,
+        "/readyz": readyz,
+        "/metrics": show_metrics,
+        "/info": info,
+        "/load": load,
+    }
     app.router.routes.extend(Route(path, answer) for path, answer in paths.items())
     app.router.routes.extend(adapters.routes(lifecycle))
     return app

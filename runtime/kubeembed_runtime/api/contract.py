@@ -75,7 +75,8 @@ def route(
 ) -> Route:
     """A path of a contract. Whatever `answer` raises is answered; an error nobody foresaw is logged.
 
-    guarded: needs an API key, where there are any. id_header: the contract's own name for the request's id.
+    guarded: needs an API key, where there are any, and keeps the model awake. id_header: the contract's own
+    name for the request's id.
     """
     lifecycle, keys = service.lifecycle, service.edge.keys if guarded else None
     computes = method == "POST" and (operation is None or operation.can_come_to(412))
@@ -87,6 +88,8 @@ def route(
         called = request_id(headers.get(REQUEST_ID_HEADER))
         wanted = headers.get(MATCH_HEADER) if computes else None
         request.scope[HOLD] = hold = Hold(service.bodies)
+        if guarded:
+            lifecycle.traffic.begin()
         try:
             if keys is not None:
                 keys.check(headers.get("authorization"))
@@ -101,6 +104,8 @@ def route(
             _add_headers(response, lifecycle)
         finally:
             hold.end()
+            if guarded:
+                lifecycle.traffic.end()
         response.raw_headers.extend((name, called.encode()) for name in ids)
         service.metrics.count_request(contract, response.status_code, time.perf_counter() - begun)
         return response
