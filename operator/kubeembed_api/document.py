@@ -275,14 +275,16 @@ def _check_account(spec: Spec) -> None:
 def _check_cache(spec: Spec, source: Source) -> None:
     if spec.weights.claim and spec.weights.cache != "Shared":
         raise InvalidSpec("spec.weights.claim", "is that of the Shared cache; write cache Shared")
-    if spec.weights.cache != "Ephemeral":
+    cache = spec.weights.cache
+    if cache == "Shared":
         return
     if source.scheme in MOUNTED:
         where = f"{source.scheme}:// is served where it lies; leave it out"
         raise InvalidSpec("spec.weights.cache", where)
     if spec.model.credentials_secret or spec.model.service_account_name:
-        raise InvalidSpec("spec.weights.cache", "Ephemeral pods hold no credentials; write Shared")
-    if spec.adapters:
+        problem = f"{cache} fetches in serving pods, which hold no credentials; write Shared"
+        raise InvalidSpec("spec.weights.cache", problem)
+    if spec.adapters and cache == "Ephemeral":
         raise InvalidSpec("spec.weights.cache", "adapters are fetched into a claim; write Shared")
 
 

@@ -4,8 +4,13 @@ Two models with one source, revision and file selection have one key, and so one
 """
 
 import hashlib
+import json
+import re
+from typing import Any
 
 from kubeembed_api.sources import Source
+
+KEY = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")
 
 #: Raised when a change of ours makes old copies unusable, so that they are fetched anew.
 LAYOUT = 1
@@ -45,3 +50,8 @@ def weights_key(
     """32 hex digits. `commit` is the resolved revision ('' where the source has none)."""
     told = "\n".join((str(LAYOUT), str(source), commit, *sorted(files)))
     return hashlib.sha256(told.encode()).hexdigest()[:32]
+
+
+def keys_in(*told: Any) -> list[str]:
+    """Whatever looks like a key in values of JSON."""
+    return KEY.findall(json.dumps(told))

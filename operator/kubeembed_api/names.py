@@ -37,6 +37,7 @@ PAUSED_ANNOTATION: Final = f"{GROUP}/paused"
 CACHE_ANNOTATION: Final = f"{GROUP}/cache"
 KEYS_ANNOTATION: Final = f"{GROUP}/keys"
 DECIDED_ANNOTATION: Final = f"{GROUP}/decided"
+NODE_ANNOTATION: Final = f"{GROUP}/node"
 #: Set on a model by a person: change its value and the revision is resolved anew.
 RESOLVE_ANNOTATION: Final = f"{GROUP}/resolve"
 
@@ -67,6 +68,8 @@ TERMINATION_LOG: Final = "/dev/termination-log"
 
 #: The claim of the Shared cache, one per namespace, where the document names no other.
 SHARED_CLAIM: Final = "kubeembed-weights"
+#: The claim of the Node cache, one per namespace: on each node it is a folder of that node.
+NODE_CLAIM: Final = "kubeembed-node-weights"
 
 
 def fetch_job_name(model: str, request: str) -> str:

@@ -12,7 +12,17 @@ from kubeembed_api.errors import KubeEmbedError
 from kubeembed_api.names import KIND, PAUSE_MANAGER, PAUSED_ANNOTATION, REPLICAS_ANNOTATION
 from kubeembed_operator.cluster import Cluster, Refused
 from kubeembed_operator.drift import difference, differs
-from kubeembed_operator.kinds import CLAIM, DEPLOYMENT, JOB, Key, Kind, Manifest, key_of, kind_of
+from kubeembed_operator.kinds import (
+    CLAIM,
+    DEPLOYMENT,
+    JOB,
+    VOLUME,
+    Key,
+    Kind,
+    Manifest,
+    key_of,
+    kind_of,
+)
 from kubeembed_operator.manifests.metadata import stamp
 from kubeembed_operator.manifests.serving import pause, scale
 from kubeembed_operator.observed import controlled_by, terminating
@@ -59,6 +69,9 @@ class Applier:
 
     async def _one(self, model: EmbeddingModel, manifest: Manifest, replicas: int | None) -> None:
         kind = kind_of(manifest)
+        if kind == VOLUME:
+            await self._volume(manifest)
+            return
         live = self._store.get(kind, key_of(manifest))
         if live is not None and terminating(live):
             return  # its DELETED event brings us back
@@ -72,15 +85,27 @@ class Applier:
 
     async def _claim(self, manifest: Manifest) -> None:
         """Made where it is absent, and then the administrator's: never applied over, never deleted."""
-        key, now = key_of(manifest), asyncio.get_running_loop().time()
         async with self._claims:  # many models of a namespace may want it at once
-            if self._store.get(CLAIM, key) is not None or self._foreign.get(key, 0.0) > now:
-                return
-            if await self._cluster.peek(CLAIM, key) is not None:
-                self._foreign[key] = now + FOREIGN_SECONDS
-                return
-            logger.info("%s: making the shared claim", _path(manifest))
-            self._store.put(CLAIM, await self._cluster.apply(manifest))
+            if not await self._is_claimed(key_of(manifest)):
+                logger.info("%s: making the claim", _path(manifest))
+                self._store.put(CLAIM, await self._cluster.apply(manifest))
+
+    async def _volume(self, manifest: Manifest) -> None:
+        """Before its claim is made, and then the administrator's as well."""
+        bound = manifest["spec"]["claimRef"]
+        async with self._claims:
+            if not await self._is_claimed((bound["namespace"], bound["name"])):
+                await self._cluster.apply(manifest)
+
+    async def _is_claimed(self, key: Key) -> bool:
+        """Whether there is such a claim, whoever made it."""
+        now = asyncio.get_running_loop().time()
+        if self._store.get(CLAIM, key) is not None or self._foreign.get(key, 0.0) > now:
+            return True
+        if await self._cluster.peek(CLAIM, key) is None:
+            return False
+        self._foreign[key] = now + FOREIGN_SECONDS
+        return True
 
     async def _make(
         self, model: EmbeddingModel, kind: Kind, manifest: Manifest, replicas: int | None

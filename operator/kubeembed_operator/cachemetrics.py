@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from kubeembed_operator.caches import read_note
+from kubeembed_api.cachenotes import read_notes
 from kubeembed_operator.kinds import CLAIM, MODEL
 from kubeembed_operator.store import Store
 
@@ -49,7 +49,7 @@ class CacheFigures(Collector):
         yield from (size, shared)
 
     def _claims(self) -> Iterator[GaugeMetricFamily]:
-        labels = ("namespace", "claim")
+        labels = ("namespace", "claim", "node")
         size = GaugeMetricFamily(
             "kubeembed_cache_bytes", "Size of all copies on a claim.", labels=labels
         )
@@ -58,8 +58,9 @@ class CacheFigures(Collector):
         )
         for place in self._store.keys(CLAIM):
             claim = self._store.get(CLAIM, place)
-            note = read_note(claim) if claim else None
-            if note is not None and note.bytes is not None:
-                size.add_metric(place, note.bytes)
-                unused.add_metric(place, note.unused_bytes or 0)
+            notes = read_notes(claim).values() if claim else ()
+            for note in (each for each in notes if each.bytes is not None):
+                where = (*place, note.node or "")
+                size.add_metric(where, note.bytes or 0)
+                unused.add_metric(where, note.unused_bytes or 0)
         yield from (size, unused)

@@ -4,51 +4,31 @@ What is known of a cache is noted on its claim, so that a model which is deleted
 missed afterwards. A key that went out of use, or the end of an unused one's time, asks for a collection.
 """
 
-import json
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from kubeembed_api.cachenotes import Note
 from kubeembed_api.document import EmbeddingModel, parse
 from kubeembed_api.errors import InvalidSpec
-from kubeembed_api.names import CACHE_ANNOTATION, DECIDED_ANNOTATION, KEYS_ANNOTATION
+from kubeembed_api.keys import keys_in
+from kubeembed_api.names import (
+    COMPONENT,
+    DECIDED_ANNOTATION,
+    KEYS_ANNOTATION,
+    NODE_ANNOTATION,
+    SERVING,
+)
 from kubeembed_api.podreasons import last_words
 from kubeembed_api.report import CacheReport
 from kubeembed_operator.kinds import CONFIG_MAP, DEPLOYMENT, MODEL, POD, Manifest
+from kubeembed_operator.manifests.node_cache import on_node
 from kubeembed_operator.manifests.weights import cache_claim, fetch_request, shared_claim
 from kubeembed_operator.observed import controlled_by
 from kubeembed_operator.store import Store
 
-KEY = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")
-
 #: A fetch that is not finished: uid of its model, and what is asked for.
 Pending = tuple[str, str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Note:
-    """What stands on the claim. `decided`: of the last collection; `due`: when an unused copy can go."""
-
-    keys: frozenset[str] = frozenset()
-    decided: float = 0.0
-    due: float | None = None
-    copies: int | None = None
-    bytes: int | None = None
-    unused: int | None = None
-    unused_bytes: int | None = None
-
-    def write(self) -> str:
-        told = {
-            "keys": sorted(self.keys),
-            "decided": self.decided,
-            "due": self.due,
-            "copies": self.copies,
-            "bytes": self.bytes,
-            "unused": self.unused,
-            "unusedBytes": self.unused_bytes,
-        }
-        return json.dumps({name: value for name, value in told.items() if value is not None})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,35 +43,22 @@ class Users:
 class Verdict:
     """`note` is to be written, where there is one; `collect`: a Job is wanted, `busy`: one is there.
 
-    wait: seconds until the cache has to be looked at again.
+    wait: seconds until the cache has to be looked at again. gone: its node could not be reached in time.
     """
 
     note: Note | None = None
     collect: bool = False
     busy: bool = False
+    gone: bool = False
     wait: float | None = None
 
 
-def read_note(claim: Manifest) -> Note | None:
-    """None where there is none, or somebody wrote nonsense in its place."""
-    annotations = claim["metadata"].get("annotations") or {}
-    try:
-        told: dict[str, Any] = json.loads(annotations[CACHE_ANNOTATION])
-        return Note(
-            keys=frozenset(told["keys"]),
-            decided=float(told["decided"]),
-            due=told.get("due"),
-            copies=told.get("copies"),
-            bytes=told.get("bytes"),
-            unused=told.get("unused"),
-            unused_bytes=told.get("unusedBytes"),
-        )
-    except (KeyError, ValueError, TypeError):
-        return None
-
-
 def users(store: Store, claim: Manifest) -> Users:
-    """Of all models of the namespace that use the claim, as their documents say or their pods still do."""
+    """Of all models of the namespace that use the claim, as their documents say or their pods still do.
+
+    A key is in use wherever it is told: in the document (pvc://claim/key), in status, and in what pods read,
+    also those of an earlier template, which may have to start once more.
+    """
     namespace, name = claim["metadata"]["namespace"], claim["metadata"]["name"]
     keys: set[str] = set()
     pending: set[Pending] = set()
@@ -105,28 +72,39 @@ def users(store: Store, claim: Manifest) -> Users:
         config_map = store.get(CONFIG_MAP, key) or {}
         documents = [_annotations(pod) for pod in store.children(POD, key)]
         documents.append(_annotations((deployment or {}).get("spec", {}).get("template", {})))
-        keys.update(_keys(raw.get("spec"), _copies(raw), config_map.get("data"), documents))
+        keys.update(keys_in(raw.get("spec"), _copies(raw), config_map.get("data"), documents))
         if model is not None and name in _claims(model):
             pending.update(_pending(model, raw))
     return Users(keys=frozenset(keys), pending=frozenset(pending))
 
 
 def judged(
-    note: Note | None, using: Users, jobs: Sequence[Manifest], pods: Sequence[Manifest], now: float
+    note: Note | None,
+    using: Users,
+    jobs: Sequence[Manifest],
+    pods: Sequence[Manifest],
+    now: float,
+    *,
+    node: str | None = None,
 ) -> Verdict:
-    """`jobs`: the collections of this claim that are still there. `now` in seconds since the epoch."""
-    known = note or Note()
+    """`jobs`: the collections of this place that are still there. `now` in seconds since the epoch."""
+    known = note or Note(node=node)
     newest = max(jobs, key=decided_at, default=None)
     if newest is not None and decided_at(newest) > known.decided:
         report = _report(newest, pods)
-        if report is None:
-            return Verdict(
-                busy=True
-            )  # it runs; or it failed, and that it stays a while is the pause
+        if report is None:  # it runs; or it failed, and that it stays a while is the pause
+            return Verdict(busy=True, gone=node is not None and _never_came(newest))
         found = _noted(newest, report, now)
         then = _settled(found, using, now)
         return replace(then, note=then.note or found)
     return _settled(known, using, now)
+
+
+def _never_came(job: Manifest) -> bool:
+    """Whether its pod did not get to the node in time."""
+    conditions = (job.get("status") or {}).get("conditions") or ()
+    failed: Manifest = next((each for each in conditions if each.get("type") == "Failed"), {})
+    return failed.get("status") == "True" and failed.get("reason") == "DeadlineExceeded"
 
 
 def decided_at(job: Manifest) -> float:
@@ -153,6 +131,7 @@ def _noted(job: Manifest, report: CacheReport, now: float) -> Note:
         bytes=report.bytes,
         unused=report.unused,
         unused_bytes=report.unused_bytes,
+        node=annotations.get(NODE_ANNOTATION),
     )
 
 
@@ -163,6 +142,19 @@ def _report(job: Manifest, pods: Sequence[Manifest]) -> CacheReport | None:
             if report.cache is not None:
                 return report.cache
     return None
+
+
+def nodes_of(store: Store, namespace: str) -> set[str]:
+    """Where models with a Node cache have pods that fetch into it and serve from it."""
+    models = (store.get(MODEL, key) for key in store.models_in(namespace))
+    names = [
+        raw["metadata"]["name"]
+        for raw in models
+        if raw and (raw["spec"].get("weights") or {}).get("cache") == "Node"
+    ]
+    pods = (pod for name in names for pod in store.children(POD, (namespace, name)))
+    serving = (pod for pod in pods if pod["metadata"]["labels"].get(COMPONENT) == SERVING)
+    return {node for pod in serving if (node := (pod.get("spec") or {}).get("nodeName"))}
 
 
 def _parsed(raw: Manifest) -> EmbeddingModel | None:
@@ -196,17 +188,14 @@ def _copies(raw: Manifest) -> list[Any]:
     return [status.get("weights"), *(adapter.get("key") for adapter in adapters)]
 
 
-def _keys(*told: Any) -> list[str]:
-    """Whatever looks like a key: in the document (pvc://claim/key), in what pods read, also those of an
-    earlier template, which may have to start once more."""
-    return KEY.findall(json.dumps(told))
-
-
 def _annotations(manifest: Manifest) -> Manifest:
     return dict(manifest.get("metadata", {}).get("annotations") or {})
 
 
 def _pending(model: EmbeddingModel, raw: Manifest) -> Iterator[Pending]:
+    """Nothing for the Node cache: there the Job only resolves, and pods that fetch name the key."""
+    if on_node(model):
+        return
     known = ((raw.get("status") or {}).get("weights") or {}).get("request")
     wanted = fetch_request(model)
     if known != wanted:

@@ -27,6 +27,7 @@ from kubeembed_operator.kinds import (
     CORE_EVENT,
     EVENT,
     MODEL,
+    VOLUME,
     Key,
     Kind,
     Manifest,
@@ -76,7 +77,7 @@ class Cluster:
         self._metrics = metrics
         self._namespace = namespace or None
         self._client = DynamicClient(api)  # type: ignore[no-untyped-call]
-        kinds = (MODEL, *CHILDREN, EVENT, CORE_EVENT)
+        kinds = (MODEL, VOLUME, *CHILDREN, EVENT, CORE_EVENT)
         self._resources = {kind: _resource(kind, self._client) for kind in kinds}
 
     async def apply(self, manifest: Manifest, *, manager: str = FIELD_MANAGER) -> Manifest:
@@ -89,7 +90,7 @@ class Cluster:
             self._resources[kind],
             body=manifest,
             name=name,
-            namespace=namespace,
+            namespace=namespace or None,
             field_manager=manager,
             force_conflicts="true",
         )
@@ -209,13 +210,13 @@ class Cluster:
 
 
 def _resource(kind: Kind, client: DynamicClient) -> Resource:
-    status = {"kind": kind.name, "name": f"{kind.plural}/status", "namespaced": True}
+    status = {"kind": kind.name, "name": f"{kind.plural}/status", "namespaced": kind.namespaced}
     return Resource(  # type: ignore[no-untyped-call]
         prefix="apis" if kind.group else "api",
         group=kind.group,
         api_version=kind.version,
         kind=kind.name,
-        namespaced=True,
+        namespaced=kind.namespaced,
         name=kind.plural,
         client=client,
         subresources={"status": status},

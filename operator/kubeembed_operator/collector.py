@@ -8,8 +8,24 @@ import logging
 from collections.abc import Callable
 from datetime import datetime
 
-from kubeembed_api.names import CACHE_ANNOTATION, CACHE_MANAGER
-from kubeembed_operator.caches import Note, Pending, abandoned, judged, read_note, users
+from kubeembed_api.cachenotes import (
+    Note,
+    annotation_of,
+    bounded,
+    read_note,
+    read_notes,
+    written,
+)
+from kubeembed_api.names import CACHE_MANAGER, NODE_ANNOTATION, NODE_CLAIM
+from kubeembed_operator.caches import (
+    Pending,
+    Users,
+    Verdict,
+    abandoned,
+    judged,
+    nodes_of,
+    users,
+)
 from kubeembed_operator.cluster import Cluster, ClusterError, Missing
 from kubeembed_operator.kinds import CLAIM, JOB, POD, Key, Manifest, key_of
 from kubeembed_operator.manifests.collecting import collect_job
@@ -19,6 +35,9 @@ from kubeembed_operator.store import Store
 from kubeembed_operator.workqueue import TryAgain
 
 logger = logging.getLogger(__name__)
+
+#: Collections of one claim side by side, each a pod on a node of its own.
+AT_ONCE = 16
 
 
 class Collector:
@@ -51,25 +70,53 @@ class Collector:
 
     async def _claim(self, key: Key, claim: Manifest) -> float | None:
         now, using = self._clock().timestamp(), users(self._store, claim)
-        jobs = [job for job in self._store.children(JOB, key) if _of(job, claim)]
-        verdict = judged(read_note(claim), using, jobs, self._store.children(POD, key), now)
         before = self._pending.get(key_of(claim), frozenset())
         lost = abandoned(before, using, self._store, key[0])
-        if verdict.note is not None:
-            await self._write(claim, verdict.note)
-        if verdict.collect or (lost and not verdict.busy):
-            await self._collect(claim, using.keys, now)
-            lost = False
-        self._pending[key_of(claim)] = using.pending | (before if lost else frozenset())
-        return verdict.wait
+        notes = read_notes(claim)
+        verdicts = {
+            node: self._verdict(key, claim, node, using, now) for node in self._places(claim, notes)
+        }
+        changed = {
+            node: each.note
+            for node, each in verdicts.items()
+            if each.note or (each.gone and node in notes)
+        }
+        if changed:
+            told = [note for note in {**notes, **changed}.values() if note is not None]
+            await self._write(claim, bounded(told, nodes_of(self._store, key[0])))
+        busy = sum(verdict.busy for verdict in verdicts.values())
+        wanted = [node for node, each in verdicts.items() if each.collect or (lost and not busy)]
+        for node in wanted[: max(AT_ONCE - busy, 0)]:
+            await self._collect(claim, using.keys, now, node)
+        self._pending[key_of(claim)] = using.pending | (before if lost and busy else frozenset())
+        waits = [verdict.wait for verdict in verdicts.values() if verdict.wait is not None]
+        return min(waits, default=None)
 
-    async def _write(self, claim: Manifest, note: Note) -> None:
+    def _places(self, claim: Manifest, notes: dict[str | None, Note]) -> list[str | None]:
+        """The claim itself; of the Node cache each node that has or may have copies."""
+        namespace, name = key_of(claim)
+        if name != NODE_CLAIM:
+            return [None]
+        return [*sorted(nodes_of(self._store, namespace) | {node for node in notes if node})]
+
+    def _verdict(
+        self, key: Key, claim: Manifest, node: str | None, using: Users, now: float
+    ) -> Verdict:
+        jobs = [job for job in self._store.children(JOB, key) if _of(job, claim, node)]
+        pods = self._store.children(POD, key)
+        return judged(read_note(claim, node), using, jobs, pods, now, node=node)
+
+    async def _write(self, claim: Manifest, notes: list[Note]) -> None:
+        """All of a claim's notes: one that is left out is taken away."""
         metadata = claim["metadata"]
+        told = {annotation_of(note.node): note.write() for note in notes}
+        if told == written(claim):
+            return  # a note that found no room
         body = {
             "apiVersion": CLAIM.api_version,
             "kind": CLAIM.name,
             "metadata": {
-                "annotations": {CACHE_ANNOTATION: note.write()},
+                "annotations": told,
                 "name": metadata["name"],
                 "namespace": metadata["namespace"],
                 "uid": metadata["uid"],
@@ -77,11 +124,15 @@ class Collector:
         }
         self._store.put(CLAIM, await self._cluster.apply(body, manager=CACHE_MANAGER))
 
-    async def _collect(self, claim: Manifest, keep: frozenset[str], now: float) -> None:
-        job = collect_job(claim, keep, now, self._settings)
+    async def _collect(
+        self, claim: Manifest, keep: frozenset[str], now: float, node: str | None
+    ) -> None:
+        job = collect_job(claim, keep, now, self._settings, node=node)
         logger.info("%s: collecting what no model uses", "/".join(key_of(claim)))
         self._store.put(JOB, await self._cluster.apply(job))
 
 
-def _of(job: Manifest, claim: Manifest) -> bool:
-    return controlled_by(job, claim["metadata"]["uid"]) and not terminating(job)
+def _of(job: Manifest, claim: Manifest, node: str | None) -> bool:
+    there = (job["metadata"].get("annotations") or {}).get(NODE_ANNOTATION)
+    ours = there == node and controlled_by(job, claim["metadata"]["uid"])
+    return ours and not terminating(job)

@@ -17,7 +17,9 @@ from kubeembed_api.report import RuntimeInfo
 from kubeembed_api.sources import MOUNTED
 from kubeembed_operator.adapterstatus import AdapterStatus, first_amiss
 from kubeembed_operator.kinds import Manifest
+from kubeembed_operator.manifests.node_cache import on_node
 from kubeembed_operator.manifests.serving import wanted_replicas
+from kubeembed_operator.nodefetches import named, node_fetches
 from kubeembed_operator.observed import Observed
 from kubeembed_operator.rollout import GOES_ON, Rollout
 from kubeembed_operator.vectorspaces import mixed
@@ -71,11 +73,27 @@ def weights_ready(
         if model.spec.model.parsed.scheme in MOUNTED:
             return Condition("WeightsReady", "True", Reason.MOUNTED, f"served from {source}")
         at = f" at {weights.copy.revision}" if weights.copy.revision else ""
+        if on_node(model):
+            return _on_nodes(f"{source}{at}", weights.trouble, observed)
         return Condition("WeightsReady", "True", Reason.FETCHED, f"{source}{at} is fetched")
     found = weights.trouble or _claim_pending(weights, observed, now)
     if found is not None:
         return Condition("WeightsReady", "False", found.reason, found.message)
     return Condition("WeightsReady", "False", Reason.FETCHING, f"{source} is being fetched")
+
+
+def _on_nodes(what: str, found: Trouble | None, observed: Observed) -> Condition:
+    """Ready as long as one node has it: others may fetch it meanwhile."""
+    if found is not None:
+        return Condition("WeightsReady", "False", found.reason, found.message)
+    fetches = node_fetches(observed)
+    if not fetches.nodes:
+        kept = f"{what} is fetched by the first pod on each node"
+        return Condition("WeightsReady", "True", Reason.FETCHED, kept)
+    message = f"{what} is being fetched on {named(fetches.nodes)}"
+    if fetches.done:
+        return Condition("WeightsReady", "True", Reason.FETCHED, message)
+    return Condition("WeightsReady", "False", Reason.FETCHING, message)
 
 
 def available(

@@ -18,6 +18,7 @@ from kubeembed_operator.conditions import age
 from kubeembed_operator.fetches import has_pods
 from kubeembed_operator.kinds import Manifest
 from kubeembed_operator.listings import identity
+from kubeembed_operator.nodefetches import node_fetches, together
 from kubeembed_operator.observed import Observed
 from kubeembed_operator.pods import Pods
 from kubeembed_operator.pushing import Known, push, verdicts
@@ -70,6 +71,27 @@ class Inquiry:
         if told != before:
             memory.progress_written = now
         return with_progress(weights, answer), told, PROGRESS_POLL
+
+    async def nodes(
+        self, weights: Weights, observed: Observed, memory: Memory
+    ) -> tuple[Weights, float | None]:
+        """The Node cache: how far its copies are on all nodes together, and seconds to the next look."""
+        copy, fetches = weights.copy, node_fetches(observed)
+        if copy is None:
+            return weights, None
+        if not fetches.pods:
+            told = "100%" if fetches.done else copy.progress
+            return replace(
+                weights, copy=replace(copy, progress=told), trouble=fetches.trouble
+            ), None
+        answers = await asyncio.gather(*(self._pods.progress(pod) for pod in fetches.pods))
+        now = asyncio.get_running_loop().time()
+        told = coarse(copy.progress, together(fetches, answers), now - memory.progress_written)
+        if told != copy.progress:
+            memory.progress_written = now
+        moves = any(answer.rate > 0 for answer in answers if answer is not None)
+        found = None if moves else fetches.trouble
+        return replace(weights, copy=replace(copy, progress=told), trouble=found), PROGRESS_POLL
 
     async def adapters(
         self,

@@ -17,12 +17,13 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One kind of namespaced object. `group` is empty for the core kinds."""
+    """One kind of object. `group` is empty for the core kinds."""
 
     group: str
     version: str
     name: str
     plural: str
+    namespaced: bool = True
 
     @property
     def api_version(self) -> str:
@@ -35,6 +36,7 @@ SERVICE = Kind("", "v1", "Service", "services")
 SERVICE_ACCOUNT = Kind("", "v1", "ServiceAccount", "serviceaccounts")
 CONFIG_MAP = Kind("", "v1", "ConfigMap", "configmaps")
 CLAIM = Kind("", "v1", "PersistentVolumeClaim", "persistentvolumeclaims")
+VOLUME = Kind("", "v1", "PersistentVolume", "persistentvolumes", namespaced=False)
 JOB = Kind("batch", "v1", "Job", "jobs")
 POD = Kind("", "v1", "Pod", "pods")
 NETWORK_POLICY = Kind("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies")
@@ -55,7 +57,7 @@ CHILDREN = (
     DISRUPTION_BUDGET,
 )
 
-_BY_NAME = {(kind.api_version, kind.name): kind for kind in (MODEL, *CHILDREN)}
+_BY_NAME = {(kind.api_version, kind.name): kind for kind in (MODEL, VOLUME, *CHILDREN)}
 
 
 def kind_of(manifest: Manifest) -> Kind:
@@ -64,5 +66,6 @@ def kind_of(manifest: Manifest) -> Kind:
 
 
 def key_of(manifest: Manifest) -> Key:
+    """The namespace is empty for what is in none."""
     metadata = manifest["metadata"]
-    return metadata["namespace"], metadata["name"]
+    return metadata.get("namespace", ""), metadata["name"]

@@ -17,6 +17,7 @@ from kubeembed_operator.manifests import pods, serving
 from kubeembed_operator.manifests.adapters import adapter_job
 from kubeembed_operator.manifests.metadata import stamp, stamped
 from kubeembed_operator.manifests.network import network_policy
+from kubeembed_operator.manifests.node_cache import node_objects, on_node
 from kubeembed_operator.manifests.placement import disruption_budget, wants_disruption_budget
 from kubeembed_operator.manifests.weights import claim, claimed, fetch_job, wants_shared_claim
 from kubeembed_operator.observed import Observed
@@ -86,6 +87,7 @@ def _standing(
     return [
         serving.service_account(model),
         *([claim(model.namespace, settings)] if wants_shared_claim(model) else []),
+        *node_objects(model, settings),
         serving.config_map(model, documents),
         serving.service(model),
         *([network_policy(model, settings)] if settings.admin_from else []),
@@ -119,7 +121,7 @@ def _request(model: EmbeddingModel, weights: Weights, capacity: int | None) -> d
 
 def _capacity(model: EmbeddingModel, settings: Settings, observed: Observed) -> int | None:
     """Bytes of the claim that is fetched into: of one that is watched, or that this very pass makes."""
-    if model.spec.model.parsed.scheme == "pvc":
+    if model.spec.model.parsed.scheme == "pvc" or on_node(model):
         return None
     if observed.claim is not None:
         return claimed(observed.claim)

@@ -21,6 +21,7 @@ from kubeembed_operator.conditions import Condition, age, conditions, unseen
 from kubeembed_operator.events import Recorder
 from kubeembed_operator.inquiry import Inquiry, Memory
 from kubeembed_operator.kinds import MODEL, Key, Manifest
+from kubeembed_operator.manifests.node_cache import on_node
 from kubeembed_operator.metrics import Metrics
 from kubeembed_operator.observed import Observed, observe
 from kubeembed_operator.plan import plan
@@ -29,7 +30,7 @@ from kubeembed_operator.rollout import rollout_of
 from kubeembed_operator.settings import Settings
 from kubeembed_operator.status import Status, status, status_of_problem
 from kubeembed_operator.store import Store
-from kubeembed_operator.supported import Problem, check_profile, refused, unsupported
+from kubeembed_operator.supported import Problem, check_cache, check_profile, refused, unsupported
 from kubeembed_operator.vectorspaces import agreed
 from kubeembed_operator.weights import Weights, recorded, weights_of
 from kubeembed_operator.workqueue import TryAgain
@@ -107,6 +108,7 @@ class Reconciler:
         try:
             model = parse(raw)
             check_profile(model, self._settings)
+            check_cache(model, self._settings)
             problem = unsupported(model)
         except InvalidSpec as error:
             problem = Problem(Reason.INVALID_SPEC, str(error))
@@ -127,6 +129,8 @@ class Reconciler:
         if self._must_wait(observed, memory) or self._just_made(weights, observed):
             return UNSEEN_POLL
         weights, progress, poll = await self._inquiry.fetch(weights, raw, memory)
+        if on_node(model) and weights.copy is not None:
+            weights, poll = await self._inquiry.nodes(weights, observed, memory)
         infos, ask = await self._inquiry.infos(observed, memory)
         adapters, push = await self._inquiry.adapters(
             model, adapters_of(model, raw, observed), observed, memory

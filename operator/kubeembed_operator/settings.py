@@ -103,6 +103,13 @@ class Profile(_Value):
         return self
 
 
+class NodeCache(_Value):
+    """A folder that every node has, or a mount there; on it lie the copies of the Node cache."""
+
+    path: str = Field(pattern=r"^/[^/].*[^/]$")
+    size: str = "100Gi"
+
+
 class SharedCache(_Value):
     """The claim that is made where a namespace has none; the hub that fetches ask, and the CAs they trust.
 
@@ -114,6 +121,7 @@ class SharedCache(_Value):
     storage_class_name: str | None = None
     hub_endpoint: str | None = None
     ca_certificates: str | None = None
+    node: NodeCache | None = None
 
     @property
     def unused_seconds(self) -> int | None:

@@ -45,6 +45,15 @@ def check_profile(model: EmbeddingModel, settings: Settings) -> None:
         raise InvalidSpec("spec.resources.profile", f"{name!r} is no profile here; have: {have}")
 
 
+def check_cache(model: EmbeddingModel, settings: Settings) -> None:
+    """Raises InvalidSpec for a Node cache where the administrator has set no folder for it."""
+    if model.spec.weights.cache == "Node" and settings.weights.node is None:
+        problem = (
+            "Node needs weights.node.path of the chart, a folder on each node; else write Shared"
+        )
+        raise InvalidSpec("spec.weights.cache", problem)
+
+
 Found = Iterator[tuple[str, str, str]]
 
 
@@ -78,15 +87,9 @@ def _scaling(spec: Spec) -> Found:
         yield "spec.scaling", f"min {scaling.min} with max {scaling.max}", fixed
 
 
-def _cache(spec: Spec) -> Found:
-    if spec.weights.cache == "Node":
-        yield "spec.weights.cache", "Node", "write Shared or Ephemeral"
-
-
 CHECKS: tuple[Callable[[Spec], Found], ...] = (
     _source,
     _remote_code,
     _adapters,
     _scaling,
-    _cache,
 )

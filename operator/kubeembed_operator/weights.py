@@ -14,6 +14,7 @@ from kubeembed_api.report import Progress, Report
 from kubeembed_api.sources import Source
 from kubeembed_operator.fetches import fetch_of
 from kubeembed_operator.kinds import Manifest
+from kubeembed_operator.manifests.node_cache import on_node
 from kubeembed_operator.manifests.weights import fetch_request
 from kubeembed_operator.observed import Observed
 
@@ -74,7 +75,8 @@ def weights_of(model: EmbeddingModel, known: Recorded, observed: Observed) -> We
         return Weights(request=request, trouble=missed)
     fetch = fetch_of(job, observed.pods_of(job), since=missed.at if missed else "")
     if fetch.report is not None:
-        return Weights(request=request, copy=_record(request, fetch.report), job=job)
+        begun = "0%" if on_node(model) else "100%"  # there, pods fetch what the Job has resolved
+        return Weights(request=request, copy=_record(request, fetch.report, begun), job=job)
     if fetch.spent:
         return Weights(request=request, job=job, spent=True, trouble=missed)
     return Weights(request=request, job=job, trouble=fetch.trouble, pod=fetch.pod)
@@ -103,11 +105,11 @@ def _missed(observed: Observed) -> Trouble | None:
     return None
 
 
-def _record(request: str, report: Report) -> Recorded:
+def _record(request: str, report: Report, progress: str) -> Recorded:
     return Recorded(
         request=request,
         key=report.key,
         revision=report.revision,
         bytes=report.bytes,
-        progress="100%",
+        progress=progress,
     )

@@ -247,3 +247,12 @@ def test_notes_end_with_a_command_that_serves_a_model(helm: Callable[..., Any]) 
     assert done.returncode == 0, done.stderr
     assert "kubectl apply -n search -f - <<EOF" in done.stdout
     assert "http://minilm.search.svc/v1/embeddings" in done.stdout
+
+
+def test_volumes_are_the_operators_only_where_nodes_have_a_cache(render: Render) -> None:
+    """Also for one namespace, for a volume is in none."""
+    values = {"watchNamespace": "search", "weights": {"node": {"path": "/mnt/fast"}}}
+    roles = [each for each in render(values) if each["kind"].startswith("ClusterRole")]
+    assert [each["metadata"]["name"] for each in roles] == ["kubeembed-operator-volumes"] * 2
+    [role] = [each for each in roles if each["kind"] == "ClusterRole"]
+    assert rules(role) == [([""], ["persistentvolumes"], ["create", "patch"])]

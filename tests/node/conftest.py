@@ -84,6 +84,13 @@ def certificates(info: dict[str, Any], tmp_path_factory: pytest.TempPathFactory)
     return make_certificates(tmp_path_factory.mktemp("certificates"), info["hostAddress"])
 
 
+def node_folder(info: dict[str, Any]) -> Path:
+    """Of the node, for the Node cache. The administrator makes it; its rights are kubelet's to set."""
+    folder = Path(info["volumes"]).parent / "node-weights"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def installed(info: dict[str, Any], images: dict[str, str], hub: Hub, certificates: Path) -> Kube:
     """The chart, installed by Helm into a namespace that enforces the restricted level."""
@@ -93,6 +100,7 @@ def installed(info: dict[str, Any], images: dict[str, str], hub: Hub, certificat
     values = yaml.safe_load((Path(__file__).parent / "values.yaml").read_text())
     values["images"] = {**images, "pullPolicy": "Never"}
     values["weights"]["hubEndpoint"] = hub.url
+    values["weights"]["node"] = {"path": str(node_folder(info))}
     # tests ask the admin ports from this machine, as a Prometheus outside the cluster would
     values["metrics"] = {"allowFrom": [{"ipBlock": {"cidr": f"{info['hostAddress']}/32"}}]}
     values["weights"]["caCertificates"] = (certificates / "ca.pem").read_text()

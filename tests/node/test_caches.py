@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from kubeembed_operator.caches import KEY, read_note
+from kubeembed_api.cachenotes import read_note
+from kubeembed_api.keys import KEY
+from kubeembed_api.names import NODE_CLAIM
 from loadkit import load
 from nodekit import MINILM, Hub, Kube, Manifest, until
 
@@ -19,9 +21,9 @@ SOURCES = (f"hf://{MINILM}", "hf://acme/other", "hf://acme/third")
 CLAIM = "kubeembed-weights"
 
 
-def copies(kube: Kube) -> list[str]:
-    """What is on the disk of the claim, whole or in part."""
-    root = Path(kube.info["volumes"]) / kube.get("pvc", CLAIM)["spec"]["volumeName"]
+def copies(kube: Kube, root: Path | None = None) -> list[str]:
+    """What is on the disk of the claim, or below another root, whole or in part."""
+    root = root or Path(kube.info["volumes"]) / kube.get("pvc", CLAIM)["spec"]["volumeName"]
     folders = (root, root / ".partial", root / ".removed")
     found = {path.name for folder in folders if folder.is_dir() for path in folder.iterdir()}
     return sorted(name for name in found if KEY.search(name))
@@ -63,7 +65,7 @@ def settled(kube: Kube, key: str) -> Any:
     return note if note is not None and note.keys == {key} and note.copies == 1 else None
 
 
-def test_a_move_to_another_claim_loses_no_request(kube: Kube, model: Model) -> None:
+def test_moves_to_another_claim_and_to_the_node_lose_no_request(kube: Kube, model: Model) -> None:
     kube.apply(
         {
             "apiVersion": "v1",
@@ -77,20 +79,56 @@ def test_a_move_to_another_claim_loses_no_request(kube: Kube, model: Model) -> N
         model(),
     )
     kube.wait_ready("minilm")
-    [old] = kube.get("pods", "-l", "app.kubernetes.io/component=serving")["items"]
+    moves = {"mine": {"claim": "mine"}, NODE_CLAIM: {"cache": "Node"}}
     url = f"http://{kube.get('service', 'minilm')['spec']['clusterIP']}"
     with load(url, "a text", ["minilm"], rate=5) as asked:
-        kube.apply(model(weights={"claim": "mine"}))
-        until("the old pod is gone", lambda: moved(kube, old["metadata"]["name"]), 120)
+        for claim, cache in moves.items():
+            kube.apply(model(weights=cache))
+            until(f"all pods mount {claim}", lambda claim=claim: mounted(kube) == {claim}, 120)
     assert {answer.status for answer in asked.answers} == {200}
+    kube.ctl("delete", "pv", f"kubeembed-{kube.namespace}", "--wait=false")
 
 
-def moved(kube: Kube, old: str) -> bool:
+def test_a_node_has_one_copy_which_the_first_pod_takes(kube: Kube, model: Model, hub: Hub) -> None:
+    """And it goes with its last model, from this node as well."""
+    root = Path(kube.info["volumes"]).parent / "node-weights" / kube.namespace
+    names = ("minilm", "second")
+    fixed = {"scaling": {"mode": "External", "replicas": 1}}
+    hub.faults({"path": "*model.safetensors", "rate": 20_000_000})
+    kube.apply(*(model(name, weights={"cache": "Node"}, **fixed) for name in names))
+    fetching = kube.wait_reason("minilm", "WeightsReady", "Fetching", 60)
+    until(
+        "it says where",
+        lambda: "on node" in kube.condition("minilm", "WeightsReady")["message"],
+        60,
+    )
+    assert fetching["status"] == "False"
+    for name in names:
+        kube.wait_ready(name)
+    assert copies(kube, root) == [weights(kube, "minilm")["key"]]
+    assert hub.bytes_sent() == weights(kube, "minilm")["bytes"]
+    assert weights(kube, "second")["progress"] == "100%"
+    assert [each["metadata"]["name"] for each in kube.list("pvc")] == [NODE_CLAIM]
+    kube.ctl("delete", "em", *names)
+    until("none is left", lambda: copies(kube, root) == [], 90)
+
+    kube.ctl("delete", "jobs", "--all")  # pods that ended hold on to their claim as well
+    kube.ctl("delete", "pvc", NODE_CLAIM)  # as with its namespace, and then made anew
+    kube.apply(model(weights={"cache": "Node"}, **ASLEEP))
+    until("it has its volume back", lambda: bound(kube, NODE_CLAIM), 60)
+    kube.ctl("delete", "pv", f"kubeembed-{kube.namespace}", "--wait=false")
+
+
+def bound(kube: Kube, claim: str) -> bool:
+    return bool(((kube.get("pvc", claim) or {}).get("status") or {}).get("phase") == "Bound")
+
+
+def mounted(kube: Kube) -> set[str]:
+    """The claims of all serving pods, of those that end as well."""
     pods = kube.get("pods", "-l", "app.kubernetes.io/component=serving")["items"]
-    claims = {
+    return {
         volume["persistentVolumeClaim"]["claimName"]
         for pod in pods
         for volume in pod["spec"]["volumes"]
         if "persistentVolumeClaim" in volume
     }
-    return claims == {"mine"} and old not in {pod["metadata"]["name"] for pod in pods}

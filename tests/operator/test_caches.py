@@ -6,10 +6,11 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 
+from kubeembed_api.cachenotes import Note, read_note
 from kubeembed_api.document import parse
 from kubeembed_api.report import CacheReport, Report
 from kubeembed_operator.cachemetrics import CacheFigures
-from kubeembed_operator.caches import Note, Users, Verdict, abandoned, judged, read_note, users
+from kubeembed_operator.caches import Users, Verdict, abandoned, judged, users
 from kubeembed_operator.handlers import woken
 from kubeembed_operator.kinds import CLAIM, CONFIG_MAP, DEPLOYMENT, JOB, MODEL, POD, Manifest
 from kubeembed_operator.manifests.collecting import collect_job
@@ -282,6 +283,6 @@ def test_metrics_tell_the_size_of_each_copy_and_who_shares_it(document: Document
         f'kubeembed_weights_bytes{{key="{B}",{of}}} 9.0',
         f'kubeembed_weights_models{{key="{A}",{of}}} 2.0',
         f'kubeembed_weights_models{{key="{B}",{of}}} 1.0',
-        f'kubeembed_cache_bytes{{claim="kubeembed-weights",{of}}} 27.0',
-        f'kubeembed_cache_unused_bytes{{claim="kubeembed-weights",{of}}} 9.0',
+        f'kubeembed_cache_bytes{{claim="kubeembed-weights",{of},node=""}} 27.0',
+        f'kubeembed_cache_unused_bytes{{claim="kubeembed-weights",{of},node=""}} 9.0',
     ]

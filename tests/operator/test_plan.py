@@ -92,7 +92,6 @@ def test_a_finished_job_is_left(model: Build, settings: Settings) -> None:
         ({"scaling": {"mode": "KEDA"}}, "spec.scaling.mode"),
         ({"scaling": {"min": 1, "max": 2}}, "spec.scaling"),
         ({"scaling": {"min": 0, "idleAfter": "10m"}}, "spec.scaling.idleAfter"),
-        ({"weights": {"cache": "Node"}}, "spec.weights.cache"),
     ],
 )
 def test_what_later_versions_will_serve_is_said(

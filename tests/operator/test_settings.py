@@ -41,6 +41,7 @@ def test_the_least_file_has_defaults_for_the_rest() -> None:
             "storage_class_name": None,
             "hub_endpoint": None,
             "ca_certificates": None,
+            "node": None,
         },
         "admin_from": (),
     }

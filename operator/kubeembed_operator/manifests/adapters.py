@@ -22,6 +22,7 @@ from kubeembed_api.sources import MOUNTED
 from kubeembed_operator.kinds import JOB, Manifest
 from kubeembed_operator.manifests import pods
 from kubeembed_operator.manifests.metadata import child, labels
+from kubeembed_operator.manifests.node_cache import on_node
 from kubeembed_operator.manifests.weights import (
     ENDLESS,
     container,
@@ -129,4 +130,5 @@ def _certificate_mount(settings: Settings) -> list[Manifest]:
 
 
 def _apart(model: EmbeddingModel) -> bool:
-    return bool(model.spec.adapters) and model.spec.model.parsed.scheme in MOUNTED
+    elsewhere = on_node(model) or model.spec.model.parsed.scheme in MOUNTED
+    return bool(model.spec.adapters) and elsewhere

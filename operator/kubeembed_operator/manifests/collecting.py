@@ -13,9 +13,12 @@ from kubeembed_api.names import (
     KEYS_ANNOTATION,
     MANAGED_BY,
     MANAGED_BY_VALUE,
+    NODE_ANNOTATION,
 )
 from kubeembed_operator.kinds import CLAIM, JOB, Manifest
 from kubeembed_operator.manifests import pods
+from kubeembed_operator.manifests.metadata import digest
+from kubeembed_operator.manifests.node_cache import node_mount
 from kubeembed_operator.manifests.weights import container
 from kubeembed_operator.settings import Settings
 
@@ -31,18 +34,27 @@ RESOURCES: Manifest = {
 
 
 def collect_job(
-    claim: Manifest, keep: Collection[str], decided: float, settings: Settings
+    claim: Manifest,
+    keep: Collection[str],
+    decided: float,
+    settings: Settings,
+    *,
+    node: str | None = None,
 ) -> Manifest:
-    """`decided` in seconds since the epoch: with it each Job has a name of its own."""
+    """`decided` in seconds since the epoch: with it, and the node, each Job has a name of its own."""
     keys = sorted(keep)
     labels = {COMPONENT: COLLECT, MANAGED_BY: MANAGED_BY_VALUE}
     return {
         "apiVersion": JOB.api_version,
         "kind": JOB.name,
         "metadata": {
-            "annotations": {DECIDED_ANNOTATION: str(decided), KEYS_ANNOTATION: " ".join(keys)},
+            "annotations": {
+                DECIDED_ANNOTATION: str(decided),
+                KEYS_ANNOTATION: " ".join(keys),
+                **({NODE_ANNOTATION: node} if node else {}),
+            },
             "labels": labels,
-            "name": f"{claim['metadata']['name'][:40]}-collect-{int(decided):x}",
+            "name": f"{claim['metadata']['name'][:40]}-collect-{int(decided):x}{_mark(node)}",
             "namespace": claim["metadata"]["namespace"],
             "ownerReferences": [_owner(claim)],
         },
@@ -51,19 +63,26 @@ def collect_job(
             "backoffLimit": 3,
             "template": {
                 "metadata": {"labels": labels},
-                "spec": _pod(claim["metadata"]["name"], keys, decided, settings),
+                "spec": _pod(claim, keys, decided, settings, node),
             },
             "ttlSecondsAfterFinished": KEPT_SECONDS,
         },
     }
 
 
-def _pod(claim: str, keys: list[str], decided: float, settings: Settings) -> Manifest:
+def _mark(node: str | None) -> str:
+    return f"-{digest(node)[:8]}" if node else ""
+
+
+def _pod(
+    claim: Manifest, keys: list[str], decided: float, settings: Settings, node: str | None
+) -> Manifest:
     ttl = ["--ttl", str(settings.weights.unused_seconds)]
     args = ["collect", "--root", CACHE_ROOT, *ttl, "--decided", str(decided), "--keep", *keys]
     secrets = [{"name": name} for name in settings.images.pull_secrets]
     return {
         **pods.restricted(),
+        **_pinned(node),
         **({"imagePullSecrets": secrets} if secrets else {}),
         "containers": [
             container(
@@ -71,12 +90,33 @@ def _pod(claim: str, keys: list[str], decided: float, settings: Settings) -> Man
                 name="collect",
                 args=args,
                 env=[],
-                mounts=[{"mountPath": CACHE_ROOT, "name": pods.CACHE_VOLUME}],
+                mounts=[_mount(claim["metadata"]["namespace"], node)],
                 resources=RESOURCES,
             )
         ],
         "restartPolicy": "Never",
-        "volumes": [{"name": pods.CACHE_VOLUME, "persistentVolumeClaim": {"claimName": claim}}],
+        "volumes": [
+            {
+                "name": pods.CACHE_VOLUME,
+                "persistentVolumeClaim": {"claimName": claim["metadata"]["name"]},
+            }
+        ],
+    }
+
+
+def _mount(namespace: str, node: str | None) -> Manifest:
+    return node_mount(namespace) if node else {"mountPath": CACHE_ROOT, "name": pods.CACHE_VOLUME}
+
+
+def _pinned(node: str | None) -> Manifest:
+    """To that node, whatever keeps other pods away from it."""
+    if node is None:
+        return {}
+    field = {"key": "metadata.name", "operator": "In", "values": [node]}
+    terms = {"nodeSelectorTerms": [{"matchFields": [field]}]}
+    return {
+        "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}},
+        "tolerations": [{"operator": "Exists"}],
     }
 
 

@@ -29,6 +29,7 @@ from kubeembed_api.sources import MOUNTED
 from kubeembed_operator.kinds import CONFIG_MAP, DEPLOYMENT, SERVICE, SERVICE_ACCOUNT, Manifest
 from kubeembed_operator.manifests import adapters, golden, pods
 from kubeembed_operator.manifests.metadata import child, labels, selector
+from kubeembed_operator.manifests.node_cache import node_mount, on_node
 from kubeembed_operator.manifests.placement import hardware, placement, strategy
 from kubeembed_operator.manifests.weights import cache_claim, fetch_container, trusts_more
 from kubeembed_operator.settings import Profile, Settings
@@ -237,16 +238,20 @@ def _probes() -> Manifest:
 
 
 def _init_containers(model: EmbeddingModel, settings: Settings) -> Manifest:
-    """With an Ephemeral cache each pod fetches the resolved commit before it serves, without credentials."""
+    """With an Ephemeral cache each pod fetches the resolved commit before it serves, without credentials;
+    with a Node cache the first on its node does, and the others wait for its copy."""
     if not _fetches(model):
         return {}
-    mount = {"mountPath": CACHE_ROOT, "name": pods.CACHE_VOLUME}
+    own = {"mountPath": CACHE_ROOT, "name": pods.CACHE_VOLUME}
+    mount = node_mount(model.namespace) if on_node(model) else own
     return {"initContainers": [fetch_container(model, settings, name="fetch", mount=mount)]}
 
 
 def _fetches(model: EmbeddingModel) -> bool:
-    """Whether the pod fetches its own copy."""
-    return cache_claim(model) is None and model.spec.model.parsed.scheme != "oci"
+    """Whether the pod sees to its copy."""
+    return on_node(model) or (
+        cache_claim(model) is None and model.spec.model.parsed.scheme != "oci"
+    )
 
 
 def _cache_volume(model: EmbeddingModel) -> Manifest:
@@ -257,12 +262,15 @@ def _cache_volume(model: EmbeddingModel) -> Manifest:
         return {"image": image, "name": pods.CACHE_VOLUME}
     if claim is None:
         return {"emptyDir": {}, "name": pods.CACHE_VOLUME}
-    mounted = {"claimName": claim, "readOnly": True}
+    read_only = {} if on_node(model) else {"readOnly": True}
+    mounted = {"claimName": claim} | read_only
     return {"name": pods.CACHE_VOLUME, "persistentVolumeClaim": mounted}
 
 
 def _cache_mount(model: EmbeddingModel) -> Manifest:
     source = model.spec.model.parsed
+    if on_node(model):
+        return node_mount(model.namespace) | {"readOnly": True}
     if source.scheme not in MOUNTED:
         return {"mountPath": CACHE_ROOT, "name": pods.CACHE_VOLUME, "readOnly": True}
     path = {"subPath": source.path} if source.path else {}

@@ -17,6 +17,7 @@ from kubeembed_api.names import (
     DOCUMENT_FOLDER,
     MANAGED_BY,
     MANAGED_BY_VALUE,
+    NODE_CLAIM,
     RESOLVE_ANNOTATION,
     SHARED_CLAIM,
     TERMINATION_LOG,
@@ -72,7 +73,12 @@ def cache_claim(model: EmbeddingModel) -> str | None:
     source = model.spec.model.parsed
     if source.scheme in MOUNTED:
         return source.host if source.scheme == "pvc" else None
-    return None if model.spec.weights.cache == "Ephemeral" else shared_claim(model)
+    match model.spec.weights.cache:
+        case "Ephemeral":
+            return None
+        case "Node":
+            return NODE_CLAIM
+    return shared_claim(model)
 
 
 def shared_claim(model: EmbeddingModel) -> str:
@@ -81,7 +87,8 @@ def shared_claim(model: EmbeddingModel) -> str:
 
 def wants_shared_claim(model: EmbeddingModel) -> bool:
     """Whether the namespace's own claim is used, which is made where it is absent."""
-    weights = cache_claim(model) is not None and model.spec.model.parsed.scheme not in MOUNTED
+    weights = cache_claim(model) == shared_claim(model)
+    weights = weights and model.spec.model.parsed.scheme not in MOUNTED
     return (weights or bool(model.spec.adapters)) and shared_claim(model) == SHARED_CLAIM
 
 
@@ -232,14 +239,14 @@ def _job_mount(model: EmbeddingModel) -> Manifest | None:
         path = {"subPath": source.path} if source.path else {}
         mount = {"mountPath": MOUNTED_SOURCE, "name": pods.CACHE_VOLUME, "readOnly": True}
         return mount | path
-    if model.spec.weights.cache == "Ephemeral":
+    if model.spec.weights.cache != "Shared":
         return None
     return {"mountPath": CACHE_ROOT, "name": pods.CACHE_VOLUME}
 
 
 def _job_volumes(model: EmbeddingModel) -> list[Manifest]:
     name = cache_claim(model)
-    if name is None:
+    if name is None or _job_mount(model) is None:
         return []
     mounted = {"claimName": name}
     read_only = {"readOnly": True} if model.spec.model.parsed.scheme == "pvc" else {}
