@@ -1,6 +1,6 @@
 # Two images from one file, here and anywhere: Debian's Python, packages as locked.
 #
-#   control    the operator and the fetch Job: no torch, no transformers
+#   control    the operator, the gateway and the fetch Job: no torch, no transformers
 #   runtime    the server that embeds
 #
 # Packages lie in a layer of their own, so that a change of code makes one small new layer. Bytecode is compiled
@@ -43,7 +43,8 @@ RUN touch README.md
 
 FROM code AS control-code
 COPY operator/kubeembed_operator operator/kubeembed_operator/
-RUN sh /opt/tools/install.sh project kubeembed-operator kubeembed-weights
+COPY operator/kubeembed_gateway operator/kubeembed_gateway/
+RUN sh /opt/tools/install.sh project kubeembed-operator kubeembed-gateway kubeembed-weights
 
 FROM code AS runtime-code
 COPY runtime/kubeembed_runtime runtime/kubeembed_runtime/
@@ -51,7 +52,7 @@ RUN sh /opt/tools/install.sh project kubeembed-runtime
 
 FROM python AS control
 LABEL org.opencontainers.image.title="KubeEmbed control" \
-  org.opencontainers.image.description="Operator and weights of KubeEmbed" \
+  org.opencontainers.image.description="Operator, gateway and weights of KubeEmbed" \
   org.opencontainers.image.licenses="Apache-2.0"
 # Hash of the locks: builders that do not look into mounts see by it that the next layer is out of date.
 ARG LOCKS

@@ -4,13 +4,15 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from nodekit import run
+from nodekit import Kube, run
 
 CLUSTER = os.environ.get("KUBEEMBED_CLUSTER", "kubeembed")
+API_CLUSTER = "kubeembed-api"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -28,3 +30,13 @@ def no_implicit_event_loop() -> None:
 def info() -> dict[str, Any]:
     """What dev/cluster says of the running cluster."""
     return dict(json.loads(run(sys.executable, "dev/cluster", "status", CLUSTER, "--json")))
+
+
+@pytest.fixture(scope="session")
+def api() -> Iterator[dict[str, Any]]:
+    """A cluster of its own, where nothing of ours is installed but the definition of models."""
+    run(sys.executable, "dev/cluster", "up", API_CLUSTER, "--audit")
+    info = dict(json.loads(run(sys.executable, "dev/cluster", "status", API_CLUSTER, "--json")))
+    Kube(info, "default").ctl("apply", "-f", "crds/embeddingmodels.yaml")
+    yield info
+    run(sys.executable, "dev/cluster", "down", API_CLUSTER)

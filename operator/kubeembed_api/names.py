@@ -23,9 +23,19 @@ SERVING: Final = "serving"
 WEIGHTS: Final = "weights"
 ADAPTER: Final = "adapter"
 COLLECT: Final = "collect"
+GATEWAY: Final = "gateway"
 
 #: The Lease that says which operator acts, in the namespace of the chart's release.
 LEASE: Final = "kubeembed-operator"
+
+#: The front door: its Deployment, Service and ServiceAccount are the chart's. The field manager of its wakes.
+GATEWAY_NAME: Final = "kubeembed-gateway"
+GATEWAY_MANAGER: Final = "kubeembed-gateway"
+#: Of a model's Service: the port of every gateway pod that belongs to this model alone.
+ACTIVATOR_PORT_ANNOTATION: Final = f"{GROUP}/activator-port"
+ACTIVATOR_PORTS: Final = range(20000, 30000)
+#: Value of endpointslice.kubernetes.io/managed-by of the slices that lead to the gateway.
+SLICE_MANAGER: Final = "gateway.kubeembed.dev"
 
 #: Annotations of children: hash of the manifest as applied, of the document the pod was started with.
 APPLIED_ANNOTATION: Final = f"{GROUP}/applied"
@@ -80,6 +90,11 @@ def fetch_job_name(model: str, request: str) -> str:
 def adapter_job_name(model: str, request: str) -> str:
     """Name of the Job that fetches one adapter. At most 56 characters."""
     return f"{model}-adapter-{request}"
+
+
+def activator_slice_name(model: str) -> str:
+    """Name of the EndpointSlice that leads the requests of a sleeping model to the gateway."""
+    return f"{model}-activator"
 
 
 def endpoint(model: str, namespace: str) -> str:

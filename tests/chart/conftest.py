@@ -52,11 +52,21 @@ def render(helm: Helm) -> Render:
 
 
 @pytest.fixture(scope="session")
-def only() -> Callable[[list[Manifest], str], Manifest]:
-    """The one manifest of a kind."""
+def only() -> Callable[..., Manifest]:
+    """only(manifests, kind, component): the one manifest of that kind, of the operator or another part."""
 
-    def find(manifests: list[Manifest], kind: str) -> Manifest:
-        (found,) = [each for each in manifests if each["kind"] == kind]
+    def find(manifests: list[Manifest], kind: str, component: str = "operator") -> Manifest:
+        (found,) = [
+            each
+            for each in manifests
+            if each["kind"] == kind and component_of(each) in (component, None)
+        ]
         return found
 
     return find
+
+
+def component_of(manifest: Manifest) -> str | None:
+    """None where it is of the installation as a whole."""
+    labels: dict[str, str] = manifest["metadata"].get("labels") or {}
+    return labels.get("app.kubernetes.io/component")

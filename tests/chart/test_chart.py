@@ -14,7 +14,7 @@ from nodekit import ROOT
 pytestmark = pytest.mark.cluster
 
 Manifest = dict[str, Any]
-Only = Callable[[list[Manifest], str], Manifest]
+Only = Callable[..., Manifest]
 Render = Callable[..., list[Manifest]]
 
 CHART = ROOT / "charts" / "kubeembed"
@@ -68,15 +68,16 @@ def test_lints(helm: Callable[..., Any], file: str) -> None:
 
 def test_installs_these_kinds_by_default(render: Render) -> None:
     assert kinds(render()) == [
-        "ClusterRole",
-        "ClusterRoleBinding",
+        *["ClusterRole"] * 2,
+        *["ClusterRoleBinding"] * 2,
         "ConfigMap",
         "CustomResourceDefinition",
-        "Deployment",
-        "PodDisruptionBudget",
+        *["Deployment"] * 2,
+        *["PodDisruptionBudget"] * 2,
         "Role",
         "RoleBinding",
-        "ServiceAccount",
+        "Service",
+        *["ServiceAccount"] * 2,
     ]
 
 
@@ -97,7 +98,8 @@ def test_operator_may_do_what_it_does_and_nothing_else(render: Render, only: Onl
 
 
 def test_one_namespace_needs_no_right_of_the_cluster(render: Render, only: Only) -> None:
-    manifests = render({"watchNamespace": "search"})
+    values = {"watchNamespace": "search", "gateway": {"enabled": False}}
+    manifests = render(values)
     assert not {"ClusterRole", "ClusterRoleBinding"} & set(kinds(manifests))
     roles = {each["metadata"]["namespace"]: each for each in manifests if each["kind"] == "Role"}
     bound = {m["metadata"]["namespace"]: m for m in manifests if m["kind"] == "RoleBinding"}
@@ -230,14 +232,15 @@ def test_packaged_chart_holds_the_definition_itself(
 
 
 def test_one_replica_can_be_evicted(render: Render) -> None:
-    assert "PodDisruptionBudget" not in kinds(render({"operator": {"replicas": 1}}))
+    values = {"operator": {"replicas": 1}, "gateway": {"replicas": 1}}
+    assert "PodDisruptionBudget" not in kinds(render(values))
 
 
 def test_monitors_and_policy_come_when_asked_for(render: Render) -> None:
     metrics = {"podMonitor": {"enabled": True}, "allowFrom": [PROMETHEUS]}
     values = {"networkPolicy": {"enabled": True}, "metrics": metrics}
     added = [kind for kind in kinds(render(values)) if kind not in kinds(render())]
-    assert added == ["NetworkPolicy", "PodMonitor", "PodMonitor"]
+    assert added == ["NetworkPolicy"] * 2 + ["PodMonitor"] * 3
 
 
 def test_notes_end_with_a_command_that_serves_a_model(helm: Callable[..., Any]) -> None:

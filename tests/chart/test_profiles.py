@@ -15,7 +15,7 @@ pytestmark = pytest.mark.cluster
 
 Manifest = dict[str, Any]
 Render = Callable[..., list[Manifest]]
-Only = Callable[[list[Manifest], str], Manifest]
+Only = Callable[..., Manifest]
 
 FILES = sorted(path.name for path in (ROOT / "charts/kubeembed/profiles").glob("*.yaml"))
 EXPECTED = {

@@ -20,6 +20,8 @@ WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
         ["/operator/replicas", "want integer"],
     ),
     ("too many operators", {"operator": {"replicas": 50}}, ["/operator/replicas", "maximum"]),
+    ("no gateway pod", {"gateway": {"replicas": 0}}, ["/gateway/replicas", "minimum"]),
+    ("bytes for MiB", {"gateway": {"heldMiB": "64Mi"}}, ["/gateway/heldMiB", "want integer"]),
     ("log level", {"operator": {"logLevel": "loud"}}, ["/operator/logLevel", "'DEBUG'"]),
     (
         "field of a profile",

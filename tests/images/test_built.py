@@ -38,6 +38,7 @@ def in_image() -> Run:
     ("target", "script"),
     [
         ("control", "kubeembed-operator"),
+        ("control", "kubeembed-gateway"),
         ("control", "kubeembed-weights"),
         ("runtime", "kubeembed-runtime"),
     ],

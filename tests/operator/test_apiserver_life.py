@@ -1,7 +1,5 @@
 """Operator processes against a real API server, controllers and node; no image has to run for it."""
 
-import json
-import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,12 +7,11 @@ from typing import Any
 
 import pytest
 
-from nodekit import RESTRICTED, Kube, run, until
+from nodekit import RESTRICTED, Kube, until
 from operatorkit import Operators, Process, make_fetched, model, writes
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(300)]
 
-CLUSTER = "kubeembed-api"
 LEGAL = {"name": "legal", "source": "hf://acme/legal"}
 CHILDREN = "deploy,svc,sa,cm,job,networkpolicy,pdb"
 SETTINGS = {
@@ -23,16 +20,6 @@ SETTINGS = {
     "weights": {"size": "1Gi"},
     "adminFrom": [{"podSelector": {"matchLabels": {"app": "operator"}}}],
 }
-
-
-@pytest.fixture(scope="session")
-def api() -> Iterator[dict[str, Any]]:
-    """A cluster of its own, where no other operator acts on the models."""
-    run(sys.executable, "dev/cluster", "up", CLUSTER, "--audit")
-    info = dict(json.loads(run(sys.executable, "dev/cluster", "status", CLUSTER, "--json")))
-    Kube(info, "default").ctl("apply", "-f", "crds/embeddingmodels.yaml")
-    yield info
-    run(sys.executable, "dev/cluster", "down", CLUSTER)
 
 
 @pytest.fixture

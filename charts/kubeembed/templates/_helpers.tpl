@@ -1,10 +1,18 @@
 {{/* Name of the release's objects: kubeembed-operator for the release called kubeembed. */}}
 {{- define "kubeembed.operator" -}}
+{{- printf "%s-operator" (include "kubeembed.base" .) -}}
+{{- end -}}
+
+{{- define "kubeembed.gateway" -}}
+{{- printf "%s-gateway" (include "kubeembed.base" .) -}}
+{{- end -}}
+
+{{- define "kubeembed.base" -}}
 {{- $base := .Release.Name -}}
 {{- if not (contains .Chart.Name .Release.Name) -}}
 {{- $base = printf "%s-%s" .Release.Name .Chart.Name -}}
 {{- end -}}
-{{- printf "%s-operator" (trunc 54 $base | trimSuffix "-") -}}
+{{- trunc 54 $base | trimSuffix "-" -}}
 {{- end -}}
 
 {{- define "kubeembed.selector" -}}
@@ -13,8 +21,23 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: operator
 {{- end -}}
 
+{{- define "kubeembed.gatewaySelector" -}}
+app.kubernetes.io/name: kubeembed
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: gateway
+{{- end -}}
+
 {{- define "kubeembed.labels" -}}
 {{ include "kubeembed.selector" . }}
+{{ include "kubeembed.chartLabels" . }}
+{{- end -}}
+
+{{- define "kubeembed.gatewayLabels" -}}
+{{ include "kubeembed.gatewaySelector" . }}
+{{ include "kubeembed.chartLabels" . }}
+{{- end -}}
+
+{{- define "kubeembed.chartLabels" -}}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}

@@ -26,7 +26,7 @@ RECIPE = (".dockerignore", "Dockerfile", "dev/images/install.sh", "locks/build.t
 
 #: What the last layer is made of; the same as the Dockerfile copies.
 CODE: dict[Target, tuple[str, ...]] = {
-    "control": ("operator/kubeembed_operator",),
+    "control": ("operator/kubeembed_operator", "operator/kubeembed_gateway"),
     "runtime": ("runtime/kubeembed_runtime",),
 }
 SHARED_CODE = ("LICENSE", "pyproject.toml", "operator/kubeembed_api", "runtime/kubeembed_weights")

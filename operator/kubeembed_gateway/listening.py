@@ -1,0 +1,135 @@
+"""Ports of this pod: one for each model that may sleep, and the common one. HTTP/1.1 by aiohttp.
+
+A port of a model tells the model whatever the request says, so that clients need not know of the gateway:
+their Service led them here while it slept.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+
+from aiohttp import web
+
+from kubeembed_gateway.errors import GatewayError, Refused
+from kubeembed_gateway.metrics import Metrics
+from kubeembed_gateway.refusals import reply
+from kubeembed_gateway.serving import Serving
+from kubeembed_gateway.table import Key, Table
+
+logger = logging.getLogger(__name__)
+
+BACKLOG = 2048
+#: Longer than the 60 s of the usual load balancers, so that it is they who close idle connections.
+KEEP_ALIVE_SECONDS = 75.0
+MAX_HEAD_BYTES = 64 * 1024
+#: The client closed its connection: no status that anybody reads, but one that metrics can tell apart.
+CLIENT_CLOSED = 499
+
+#: Answers, or raises GatewayError. The second: whose request it is, once that is known.
+Answer = Callable[[web.BaseRequest, list[Key]], Awaitable[web.StreamResponse]]
+
+
+class Ports:
+    """Listening sockets of one host, by number. Those that could not be opened are tried again by `sync`."""
+
+    def __init__(self, host: str, metrics: Metrics) -> None:
+        self._host = host
+        self._metrics = metrics
+        self._open: dict[int, tuple[web.Server, asyncio.Server]] = {}
+        self._closing = False
+
+    def lacks(self, ports: Iterable[int]) -> list[int]:
+        """Those that are not open."""
+        return [port for port in ports if port not in self._open]
+
+    async def open(self, port: int, answer: Answer) -> None:
+        """Raises OSError where the port is taken."""
+        server = web.Server(
+            self._handler(answer),
+            handler_cancellation=True,
+            auto_decompress=False,
+            access_log=None,
+            keepalive_timeout=KEEP_ALIVE_SECONDS,
+            max_line_size=MAX_HEAD_BYTES,
+            max_field_size=MAX_HEAD_BYTES,
+        )
+        loop = asyncio.get_running_loop()
+        listening = await loop.create_server(
+            server, self._host, port, backlog=BACKLOG, reuse_address=True
+        )
+        self._open[port] = server, listening
+
+    async def close(self, port: int) -> None:
+        """What is in hand there is finished."""
+        _, listening = self._open.pop(port)
+        listening.close()
+
+    def drain(self) -> None:
+        """From here on each connection ends with its next reply, and clients open new ones, elsewhere."""
+        self._closing = True
+
+    async def end(self, seconds: float) -> None:
+        """Closes all ports; returns when all is answered, or so many seconds have gone."""
+        for _, listening in self._open.values():
+            listening.close()
+        await asyncio.gather(*(server.shutdown(seconds) for server, _ in self._open.values()))
+        self._open.clear()
+
+    def _handler(
+        self, answer: Answer
+    ) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
+        async def handle(request: web.BaseRequest) -> web.StreamResponse:
+            whose: list[Key] = []
+            status = CLIENT_CLOSED
+            try:
+                response = await answer(request, whose)
+                status = response.status
+            except GatewayError as error:
+                response = reply(error, request.raw_path)
+                status = response.status
+            finally:
+                model = whose[0] if whose else ("", "")
+                self._metrics.requests.labels(*model, str(status)).inc()
+            if self._closing and not response.prepared:
+                response.force_close()
+            return response
+
+        return handle
+
+
+class Activator:
+    """The ports of models that may sleep."""
+
+    def __init__(self, ports: Ports, table: Table, serving: Serving) -> None:
+        self._ports = ports
+        self._table = table
+        self._serving = serving
+        self._known: set[int] = set()
+
+    @property
+    def ready(self) -> bool:
+        """Whether every model's port is open."""
+        return not self._ports.lacks(self._table.ports)
+
+    async def sync(self) -> None:
+        """Opens the ports of new models and closes those of models that are gone."""
+        for port in self._known - set(self._table.ports):
+            self._known.discard(port)
+            await self._ports.close(port)
+        for port in self._ports.lacks(self._table.ports):
+            try:
+                await self._ports.open(port, self._answer(port))
+                self._known.add(port)
+            except OSError as error:
+                logger.error("port %d of a model can't be opened: %s", port, error)
+
+    def _answer(self, port: int) -> Answer:
+        async def answer(request: web.BaseRequest, whose: list[Key]) -> web.StreamResponse:
+            key = self._table.ports.get(port)
+            model = self._table.models.get(key) if key else None
+            if model is None:
+                raise Refused(404, "model_not_found", "the model of this address has been deleted")
+            whose.append(model.key)
+            return await self._serving.serve(request, model, close=True)
+
+        return answer

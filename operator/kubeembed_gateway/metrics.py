@@ -1,0 +1,63 @@
+"""What is counted, for Prometheus. One value, made by `__main__` and passed to who counts."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+MODEL = ("namespace", "model")
+
+#: From a pod that becomes ready at once to a GPU node that has to be bought.
+HOLD_SECONDS = (0.1, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600)
+
+
+class Metrics:
+    """The gateway's own registry, so that tests can have several in one process."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        self.held = Gauge(
+            "kubeembed_gateway_held", "Requests that wait for a pod.", MODEL, registry=registry
+        )
+        self.hold_seconds = Histogram(
+            "kubeembed_gateway_hold_seconds",
+            "How long requests waited that had to.",
+            MODEL,
+            registry=registry,
+            buckets=HOLD_SECONDS,
+        )
+        self.held_bytes = Gauge(
+            "kubeembed_gateway_body_bytes", "Bytes of bodies that are kept.", registry=registry
+        )
+        self.wakes = Counter(
+            "kubeembed_gateway_wakes", "Models scaled from 0 to 1.", MODEL, registry=registry
+        )
+        self.requests = Counter(
+            "kubeembed_gateway_requests",
+            "Requests by the status of their answer; 499 where the client left before it.",
+            (*MODEL, "status"),
+            registry=registry,
+        )
+        self.retries = Counter(
+            "kubeembed_gateway_retries",
+            "Requests sent again because a pod broke off before it answered.",
+            MODEL,
+            registry=registry,
+        )
+        self.models = Gauge("kubeembed_gateway_models", "Models that are known.", registry=registry)
+        self.pods = Gauge("kubeembed_gateway_pods", "Ready pods that are known.", registry=registry)
+        self.watch_errors = Counter(
+            "kubeembed_gateway_watch_errors",
+            "Lists and watches that failed, by kind and HTTP status (0: no answer).",
+            ("kind", "code"),
+            registry=registry,
+        )
+
+    def forget(self, namespace: str, model: str) -> None:
+        """Drops the series of a model that is gone."""
+        for metric in (self.held, self.hold_seconds, self.wakes, self.retries, self.requests):
+            metric.remove_by_labels({"namespace": namespace, "model": model})
+
+    def text(self) -> bytes:
+        return generate_latest(self.registry)

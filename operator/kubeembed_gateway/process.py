@@ -1,0 +1,131 @@
+"""One gateway process: its rooms held together, from the first list to the last answer.
+
+It is stateless: what it holds is with its clients, who come again where it dies. After a signal it goes on
+serving until nothing leads to it any more, then finishes what it has.
+"""
+
+import asyncio
+import logging
+import signal
+from dataclasses import dataclass
+
+from kubernetes.aio.client import ApiClient
+
+from kubeembed_gateway.balancing import Balancer
+from kubeembed_gateway.cluster import Cluster
+from kubeembed_gateway.forwarding import connections
+from kubeembed_gateway.holding import Holds, Memory
+from kubeembed_gateway.listening import Activator, Ports
+from kubeembed_gateway.metrics import Metrics
+from kubeembed_gateway.serving import Serving
+from kubeembed_gateway.table import Key, Table
+from kubeembed_gateway.waking import Waker
+from kubeembed_gateway.watches import Watches
+
+logger = logging.getLogger(__name__)
+
+#: Seconds from a signal until new connections are refused: Services have to forget this pod.
+LINGER_SECONDS = 5.0
+#: For which held requests may go on waiting, and those in hand be answered; kubelet gives 120 in all.
+HOLD_SECONDS, DRAIN_SECONDS = 60.0, 45.0
+#: Seconds between two tries to open a port that was taken.
+AGAIN = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """namespace: the only one that is looked at; empty: all. held_bytes: of bodies, at most."""
+
+    host: str = "0.0.0.0"
+    namespace: str = ""
+    held_bytes: int = 64 * 1024 * 1024
+
+
+class Process:
+    """`run` returns after a signal, when all is answered."""
+
+    def __init__(self, options: Options, api: ApiClient, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._session = connections()
+        self._table = Table()
+        cluster = Cluster(api, options.namespace)
+        self._holds = Holds(self._wake, metrics)
+        self._waker = Waker(cluster, metrics, lambda key: self._holds.count(key) > 0)
+        self._balancer = Balancer()
+        memory = Memory(options.held_bytes)
+        serving = Serving(
+            table=self._table,
+            holds=self._holds,
+            balancer=self._balancer,
+            memory=memory,
+            session=self._session,
+            metrics=metrics,
+        )
+        self._ports = Ports(options.host, metrics)
+        self._activator = Activator(self._ports, self._table, serving)
+        self._watches = Watches(cluster, self._table, metrics, self._notice)
+        self._changed = asyncio.Event()
+        self._stopping = asyncio.Event()
+        metrics.held_bytes.set_function(lambda: memory.held)
+        metrics.models.set_function(lambda: len(self._table.models))
+        metrics.pods.set_function(lambda: len(self._table.all_pods()))
+
+    def unready(self) -> str | None:
+        """For the readiness probe."""
+        if self._stopping.is_set():
+            return "stopping"
+        if not self._watches.synced:
+            return "the API server has not told all yet"
+        return None if self._activator.ready else "ports of models are not open yet"
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        for each in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(each, self._stopping.set)
+        parts = [
+            asyncio.create_task(self._watches.run(), name="watches"),
+            asyncio.create_task(self._follow(), name="ports"),
+        ]
+        stop = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait([*parts, stop], return_when=asyncio.FIRST_COMPLETED)
+            for part in parts:
+                if part.done():
+                    part.result()
+            await self._drain()
+        finally:
+            for task in (*parts, stop):
+                task.cancel()
+            await asyncio.gather(*parts, stop, return_exceptions=True)
+            await self._waker.close()
+            await self._session.close()
+
+    async def _drain(self) -> None:
+        logger.info("stopping")
+        self._ports.drain()
+        await asyncio.sleep(LINGER_SECONDS)
+        asyncio.get_running_loop().call_later(HOLD_SECONDS, self._holds.close)
+        await self._ports.end(HOLD_SECONDS + DRAIN_SECONDS)
+
+    async def _follow(self) -> None:
+        """Brings ports and balancer up to what the table says, whenever that has changed."""
+        while True:
+            self._changed.clear()
+            await self._activator.sync()
+            self._balancer.keep(self._table.all_pods())
+            again = None if self._activator.ready else AGAIN
+            try:
+                await asyncio.wait_for(self._changed.wait(), again)
+            except TimeoutError:
+                continue
+
+    def _notice(self) -> None:
+        """The table has changed."""
+        self._changed.set()
+        for key in self._table.take_changed():
+            if self._table.pods(key):
+                self._holds.release(key)
+
+    def _wake(self, key: Key) -> None:
+        if self._table.may_sleep(key):
+            self._waker(key)

@@ -1,0 +1,89 @@
+"""A request for a model -> a reply: held until a pod is ready, forwarded, sent again if its pod went away."""
+
+import asyncio
+
+import aiohttp
+from aiohttp import web
+
+from kubeembed_gateway.balancing import Balancer
+from kubeembed_gateway.body import Body
+from kubeembed_gateway.errors import Refused, Unavailable
+from kubeembed_gateway.forwarding import PodLost, forward
+from kubeembed_gateway.holding import Holds, Memory
+from kubeembed_gateway.metrics import Metrics
+from kubeembed_gateway.table import Model, Pod, Table
+
+#: A request that pods broke off on may be what breaks them: so many get it at most.
+MOST_SENT = 3
+#: Seconds that pods are tried again that cannot be reached, and the pause between two tries.
+UNREACHABLE_SECONDS, PAUSE = 10.0, 0.1
+
+
+class Serving:
+    """`serve` for every request, whatever port it came by."""
+
+    def __init__(
+        self,
+        *,
+        table: Table,
+        holds: Holds,
+        balancer: Balancer,
+        memory: Memory,
+        session: aiohttp.ClientSession,
+        metrics: Metrics,
+    ) -> None:
+        self._table = table
+        self._holds = holds
+        self._balancer = balancer
+        self._memory = memory
+        self._session = session
+        self._metrics = metrics
+
+    async def serve(
+        self, request: web.BaseRequest, model: Model, *, adapter: str = "", close: bool
+    ) -> web.StreamResponse:
+        """close: the client's connection ends with the reply. Raises GatewayError."""
+        if model.keyed and "Authorization" not in request.headers:
+            raise Refused(401, "unauthorized", f"model {model.name!r} asks for an API key")
+        with Body(request, self._memory) as body:
+            await body.keep()
+            return await self._forwarded(request, model, body, adapter, close)
+
+    async def _forwarded(
+        self, request: web.BaseRequest, model: Model, body: Body, adapter: str, close: bool
+    ) -> web.StreamResponse:
+        loop = asyncio.get_running_loop()
+        lost: list[Pod] = []
+        sent, given_up = 0, loop.time() + UNREACHABLE_SECONDS
+        until = loop.time() + model.wait_seconds
+        while True:
+            if await self._ready(model, body, until):
+                given_up = loop.time() + UNREACHABLE_SECONDS
+            pod = self._balancer.pick(self._table.pods(model.key), adapter, lost)
+            try:
+                with self._balancer.busy(pod, body.size):
+                    reply = await forward(self._session, request, body, pod, close=close)
+                self._balancer.answered(pod)
+                return reply
+            except PodLost as error:
+                self._balancer.lost(pod)
+                self._metrics.retries.labels(*model.key).inc()
+                sent += error.sent
+                if not body.sendable or sent >= MOST_SENT or loop.time() > given_up:
+                    raise Unavailable("pod_lost", str(error), 1) from error
+                if pod in lost:
+                    await asyncio.sleep(PAUSE)
+                lost.append(pod)
+
+    async def _ready(self, model: Model, body: Body, until: float) -> bool:
+        """Returns when there are pods; whether that took a wait. Raises GatewayError."""
+        if self._table.pods(model.key):
+            return False
+        begun = asyncio.get_running_loop().time()
+        self._holds.ask(model)
+        await body.hold()
+        while not self._table.pods(model.key):
+            await self._holds.wait(model, until)
+        waited = asyncio.get_running_loop().time() - begun
+        self._metrics.hold_seconds.labels(*model.key).observe(waited)
+        return True

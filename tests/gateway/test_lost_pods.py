@@ -1,0 +1,158 @@
+"""Pods that go away under a request: before their reply another is asked, within it the client is told."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from gatewaykit import NAMESPACE, Gateway, StubPod
+
+Stub = Callable[..., Awaitable[StubPod]]
+
+
+async def dies(request: web.BaseRequest) -> web.StreamResponse:
+    """After it has read the request."""
+    await request.read()
+    assert request.transport is not None
+    request.transport.abort()
+    return web.Response()
+
+
+async def dies_within(request: web.BaseRequest) -> web.StreamResponse:
+    """In the middle of a long reply."""
+    response = web.StreamResponse(headers={"Content-Length": "1000000"})
+    await response.prepare(request)
+    await response.write(b"x" * 1000)
+    assert request.transport is not None
+    await asyncio.sleep(0.05)
+    request.transport.abort()
+    return response
+
+
+async def dies_within_a_short_reply(request: web.BaseRequest) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Length": "1000"})
+    await response.prepare(request)
+    await response.write(b"x" * 10)
+    assert request.transport is not None
+    await asyncio.sleep(0.05)
+    request.transport.abort()
+    return response
+
+
+async def ask(client: aiohttp.ClientSession, url: str) -> tuple[int, Any]:
+    async with client.post(f"{url}/v1/embeddings", json={"input": "a"}) as got:
+        return got.status, await got.json()
+
+
+@pytest.mark.parametrize("end", [dies, dies_within_a_short_reply])
+async def test_another_pod_is_asked(
+    front: Gateway, client: aiohttp.ClientSession, stub: Stub, end: Any
+) -> None:
+    await front.asleep()
+    await front.awake(await stub("pod-1", end), await stub("pod-2"))
+    for _ in range(10):
+        status, body = await ask(client, front.url)
+        assert (status, body["pod"]) == (200, "pod-2")
+    assert front.counted("retries_total", namespace=NAMESPACE, model="minilm") == 1
+
+
+async def test_a_pod_that_cannot_be_reached_is_left_out(
+    front: Gateway, client: aiohttp.ClientSession, stub: Stub
+) -> None:
+    gone = await stub("pod-1")
+    await front.asleep()
+    await front.awake(gone, await stub("pod-2"))
+    await gone.stop()
+    for _ in range(10):
+        assert (await ask(client, front.url))[1]["pod"] == "pod-2"
+    assert front.counted("retries_total", namespace=NAMESPACE, model="minilm") == 1
+
+
+async def test_the_only_pod_is_waited_for(
+    front: Gateway, client: aiohttp.ClientSession, stub: Stub
+) -> None:
+    pod = await stub("pod-1")
+    await front.asleep()
+    await front.awake(pod)
+    await pod.stop()
+    asked = asyncio.create_task(ask(client, front.url))
+    await asyncio.sleep(0.2)
+    await pod.start()
+    assert (await asked)[0] == 200
+
+
+async def test_a_request_whose_only_pod_goes_is_held_for_the_next(
+    front: Gateway, client: aiohttp.ClientSession, stub: Stub
+) -> None:
+    pod = await stub("pod-1")
+    await front.asleep()
+    await front.awake(pod)
+    await pod.stop()
+    asked = asyncio.create_task(ask(client, front.url))
+    await asyncio.sleep(0.2)
+    await front.gone(pod)
+    await front.until_held(1)
+    await front.awake(await stub("pod-2"))
+    assert (await asked)[1]["pod"] == "pod-2"
+
+
+async def test_a_request_that_breaks_pods_breaks_three_at_most(
+    front: Gateway, client: aiohttp.ClientSession, stub: Stub
+) -> None:
+    broken: list[str] = []
+
+    def breaking(name: str) -> Any:
+        async def answer(request: web.BaseRequest) -> web.StreamResponse:
+            broken.append(name)
+            return await dies(request)
+
+        return answer
+
+    await front.asleep()
+    for number in range(5):
+        await front.awake(await stub(f"pod-{number}", breaking(f"pod-{number}")))
+    async with client.post(f"{front.url}/v1/encode/minilm", data=b"a") as got:
+        assert (got.status, got.headers["X-SIE-Error-Code"]) == (503, "MODEL_LOADING")
+    assert len(set(broken)) == 3
+
+
+async def test_a_reply_that_breaks_off_is_never_taken_for_a_whole_one(
+    front: Gateway, client: aiohttp.ClientSession, stub: Stub
+) -> None:
+    await front.asleep()
+    await front.awake(await stub("pod-1", dies_within), await stub("pod-2"))
+    async with client.get(f"{front.url}/") as got:
+        assert got.status == 200
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await got.read()
+
+
+async def test_a_body_that_is_sent_on_as_it_comes_is_sent_once(
+    front: Gateway, client: aiohttp.ClientSession, stub: Stub
+) -> None:
+    async def pieces() -> Any:
+        yield b"a"
+        yield b"b"
+
+    await front.asleep()
+    await front.awake(await stub("pod-1", dies), await stub("pod-2"))
+    async with client.post(f"{front.url}/embed", data=pieces()) as got:
+        assert got.status == 503
+        assert (await got.json())["error_type"] == "Backend"
+    async with client.post(f"{front.url}/embed", data=pieces()) as got:
+        assert (await got.json()) == {"pod": "pod-2", "body": "ab"}
+
+
+async def test_a_slow_pod_is_waited_for(
+    front: Gateway, client: aiohttp.ClientSession, stub: Stub
+) -> None:
+    async def slow(request: web.BaseRequest) -> web.StreamResponse:
+        await asyncio.sleep(3)
+        return web.json_response({"pod": "pod-1"})
+
+    await front.asleep()
+    await front.awake(await stub("pod-1", slow))
+    assert await ask(client, front.url) == (200, {"pod": "pod-1"})
