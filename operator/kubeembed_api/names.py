@@ -20,6 +20,8 @@ MANAGED_BY_VALUE: Final = "kubeembed"
 COMPONENT: Final = "app.kubernetes.io/component"
 MODEL_LABEL: Final = f"{GROUP}/model"
 SERVING: Final = "serving"
+#: Pods that wait to be promoted: of another Deployment, behind a Service of their own.
+NEXT: Final = "next"
 WEIGHTS: Final = "weights"
 ADAPTER: Final = "adapter"
 COLLECT: Final = "collect"
@@ -50,6 +52,9 @@ DECIDED_ANNOTATION: Final = f"{GROUP}/decided"
 NODE_ANNOTATION: Final = f"{GROUP}/node"
 #: Set on a model by a person: change its value and the revision is resolved anew.
 RESOLVE_ANNOTATION: Final = f"{GROUP}/resolve"
+
+#: Set on a model by a person: the fingerprint of the next pods that its Service is to point at.
+PROMOTE_ANNOTATION: Final = f"{GROUP}/promote"
 
 #: The Service's port, and the container's: contracts for applications, then health and metrics.
 SERVICE_PORT: Final = 80
@@ -95,6 +100,11 @@ def adapter_job_name(model: str, request: str) -> str:
 def activator_slice_name(model: str) -> str:
     """Name of the EndpointSlice that leads the requests of a sleeping model to the gateway."""
     return f"{model}-activator"
+
+
+def serving_name(model: str, component: str) -> str:
+    """Name of Deployment, Service and budget of the pods of that component. At most 45 characters."""
+    return f"{model}-next" if component == NEXT else model
 
 
 def endpoint(model: str, namespace: str) -> str:

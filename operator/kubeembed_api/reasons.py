@@ -31,6 +31,8 @@ class Reason(StrEnum):
     LOADING = "Loading"  # an adapter, by pods that serve
     SCALED_TO_ZERO = "ScaledToZero"
     PAUSED = "Paused"  # a change waits for spec.rollout.paused to be taken away
+    PROMOTION_PENDING = "PromotionPending"  # the next pods are ready and wait for a person's word
+    PROMOTING = "Promoting"  # the Service points at them, and the others are made anew
 
     # The source of the weights
     SOURCE_UNAUTHORIZED = "SourceUnauthorized"  # 401: no token, or a wrong one

@@ -63,6 +63,16 @@ EXPLANATIONS: Mapping[Reason, Explanation] = {
         "the document changed while `spec.rollout.paused` holds roll-outs back; the pods serve as before",
         "take `spec.rollout.paused` away, and the change rolls out",
     ),
+    Reason.PROMOTION_PENDING: Explanation(
+        "the document asks for another vector space, and `spec.rollout.promote` is Manual: its pods are "
+        "behind the Service `NAME-next`, and the Service `NAME` answers as before",
+        "annotate the model with the fingerprint as the message says, once the index is made anew; see "
+        "docs/golden.md",
+    ),
+    Reason.PROMOTING: Explanation(
+        "the Service `NAME` points at the promoted pods, until its own are made anew like them",
+        "wait",
+    ),
     Reason.SOURCE_UNAUTHORIZED: Explanation(
         "the source does not know who asks: no credentials, or wrong or expired ones",
         "put valid ones into the Secret that `spec.model.credentialsSecret` names, under the "

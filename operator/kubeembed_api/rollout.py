@@ -29,12 +29,14 @@ class GoldenVectors(Value):
 
 
 class Rollout(Value):
-    """Surge starts the new pods beside the old. `fallback`: what happens where there is no room for both."""
+    """Surge starts the new pods beside the old. `fallback`: what happens where there is no room for both.
+    `promote` Manual: those of another vector space wait beside the old for a person's word."""
 
     strategy: Literal["Surge", "Recreate"] = "Surge"
     fallback: Literal["None", "Replace"] = "None"
     fallback_after: Duration = "20s"
     paused: bool = False
+    promote: Literal["Auto", "Manual"] = "Auto"
     golden: GoldenVectors | None = None
 
 
@@ -46,6 +48,9 @@ def check_rollout(rollout: Rollout, outputs: Collection[str] | None) -> None:
     if rollout.strategy == "Recreate" and rollout.fallback != "None":
         problem = "is for strategy Surge: Recreate makes room by itself; leave it out"
         raise InvalidSpec("spec.rollout.fallback", problem)
+    if rollout.strategy == "Recreate" and rollout.promote == "Manual":
+        problem = "Manual keeps old and new pods side by side, which Recreate has no room for; write Surge"
+        raise InvalidSpec("spec.rollout.promote", problem)
 
 
 def seconds(duration: str) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from kubeembed_api.names import ADAPTER, SERVING, WEIGHTS
+from kubeembed_api.names import ADAPTER, NEXT, SERVING, WEIGHTS
 from kubeembed_api.podreasons import Manifest, last_words, ready, trouble
 from kubeembed_api.reasons import Reason
 from kubeembed_api.remedies import way_out
@@ -21,11 +21,13 @@ from kubeembed_cli.verdict import Finding, LogOf, Subject, Verdict, Words, condi
 #: In the order in which a model comes to serve, and the labels of the pods that each is about.
 PARTS: Mapping[str, tuple[str, ...]] = {
     "WeightsReady": (WEIGHTS,),
-    "Available": (SERVING,),
-    "AdaptersReady": (ADAPTER, SERVING),
+    "Available": (SERVING, NEXT),
+    "AdaptersReady": (ADAPTER, SERVING, NEXT),
 }
 #: Mistakes in the document: no child of it is to blame.
 OF_THE_DOCUMENT = frozenset({Reason.INVALID_SPEC, Reason.NOT_SUPPORTED_YET, Reason.NAME_TAKEN})
+#: What a person decides, or decided: nobody is to blame.
+DECIDED = frozenset({Reason.SCALED_TO_ZERO, Reason.PROMOTION_PENDING, Reason.PROMOTING})
 #: Where the container's log says more than the message does.
 LOGGED = frozenset(
     {
@@ -156,7 +158,7 @@ def _tried_again(evidence: Evidence, told: Mapping[str, Any]) -> Verdict | None:
 
 def _culprit(evidence: Evidence, reason: str, part: str) -> tuple[Manifest, str]:
     """The object that a reason is about, and its kind."""
-    if reason in OF_THE_DOCUMENT or reason == Reason.SCALED_TO_ZERO:
+    if reason in OF_THE_DOCUMENT or reason in DECIDED:
         return evidence.model, "EmbeddingModel"
     pods = evidence.pods_of(*PARTS[part])
     if reason == Reason.CLAIM_PENDING:

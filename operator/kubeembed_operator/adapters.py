@@ -124,7 +124,8 @@ def offered(model: EmbeddingModel, states: Iterable[AdapterState]) -> dict[str, 
 
 
 def ready_pods(observed: Observed) -> tuple[Manifest, ...]:
-    return tuple(pod for pod in observed.serving_pods if ready(pod))
+    """Of those that the model's Service points at."""
+    return tuple(pod for pod in observed.front.pods if ready(pod))
 
 
 def _state(

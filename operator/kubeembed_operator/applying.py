@@ -61,11 +61,13 @@ class Applier:
     async def carry_out(self, model: EmbeddingModel, plan: Plan) -> None:
         """Raises NameTaken, BeingCollected, ClusterError."""
         await self._pause(model, plan.paused)
+        await self._rescale(model, plan.replicas)
         for kind, manifest in plan.delete:
             logger.info("%s: deleting %s", _path(manifest), kind.name)
             await self._cluster.delete(kind, manifest)
         for manifest in plan.apply:
-            await self._one(model, manifest, plan.replicas)
+            own = manifest["metadata"]["name"] == model.name
+            await self._one(model, manifest, plan.replicas if own else None)
 
     async def _one(self, model: EmbeddingModel, manifest: Manifest, replicas: int | None) -> None:
         kind = kind_of(manifest)
@@ -81,7 +83,7 @@ class Applier:
             await self._make(model, kind, manifest, replicas)
         else:
             _check_owner(model, live)
-            await self._keep(model, kind, manifest, live, replicas)
+            await self._keep(kind, manifest, live)
 
     async def _claim(self, manifest: Manifest) -> None:
         """Made where it is absent, and then the administrator's: never applied over, never deleted."""
@@ -130,17 +132,7 @@ class Applier:
         if stranger is not None:
             _check_owner(model, {**stranger, "kind": kind.name})
 
-    async def _keep(
-        self,
-        model: EmbeddingModel,
-        kind: Kind,
-        manifest: Manifest,
-        live: Manifest,
-        replicas: int | None,
-    ) -> None:
-        if kind == DEPLOYMENT:
-            # Before any apply: one without the number must not take it away from nobody else.
-            await self._scale(model, live, replicas)
+    async def _keep(self, kind: Kind, manifest: Manifest, live: Manifest) -> None:
         if kind == JOB or not self._has_to_be_applied(manifest, live):
             return
         if stamp(manifest) == stamp(live):
@@ -158,14 +150,26 @@ class Applier:
 
     async def _pause(self, model: EmbeddingModel, paused: bool) -> None:
         """Before anything else is applied, so that a roll-out stops where it is."""
-        live = self._store.get(DEPLOYMENT, (model.namespace, model.name))
-        if live is None or terminating(live) or not controlled_by(live, model.metadata.uid):
-            return
-        if _paused(live) != paused:
+        live = self._deployment(model)
+        if live is not None and _paused(live) != paused:
             logger.info("%s: roll-outs %s", _path(live), "are paused" if paused else "go on")
             made = pause(model, paused=paused)
             applied = await self._cluster.apply(made, manager=PAUSE_MANAGER)
             self._store.put(DEPLOYMENT, applied)
+
+    async def _rescale(self, model: EmbeddingModel, replicas: int | None) -> None:
+        """Whether or not the Deployment is applied. Before it is: an apply without the number must not take
+        it away from nobody else."""
+        live = self._deployment(model)
+        if live is not None:
+            await self._scale(model, live, replicas)
+
+    def _deployment(self, model: EmbeddingModel) -> Manifest | None:
+        """The model's own, if it is there to stay."""
+        live = self._store.get(DEPLOYMENT, (model.namespace, model.name))
+        if live is None or terminating(live) or not controlled_by(live, model.metadata.uid):
+            return None
+        return live
 
     async def _scale(self, model: EmbeddingModel, live: Manifest, replicas: int | None) -> None:
         """Once for each number that the document asks for; what a scaler does in between stays."""

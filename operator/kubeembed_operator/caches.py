@@ -63,15 +63,15 @@ def users(store: Store, claim: Manifest) -> Users:
     keys: set[str] = set()
     pending: set[Pending] = set()
     for key in store.models_in(namespace):
-        raw, deployment = store.get(MODEL, key), store.get(DEPLOYMENT, key)
+        raw, deployments = store.get(MODEL, key), store.children(DEPLOYMENT, key)
         if raw is None:
             continue
         model = _parsed(raw)
-        if model is not None and name not in _claims(model) and not _mounts(deployment, name):
+        if model is not None and name not in _claims(model) and not _mounts(deployments, name):
             continue
         config_map = store.get(CONFIG_MAP, key) or {}
         documents = [_annotations(pod) for pod in store.children(POD, key)]
-        documents.append(_annotations((deployment or {}).get("spec", {}).get("template", {})))
+        documents.extend(_annotations(each["spec"]["template"]) for each in deployments)
         keys.update(keys_in(raw.get("spec"), _copies(raw), config_map.get("data"), documents))
         if model is not None and name in _claims(model):
             pending.update(_pending(model, raw))
@@ -171,11 +171,10 @@ def _claims(model: EmbeddingModel) -> set[str]:
     return adapters | ({claim} if (claim := cache_claim(model)) else set())
 
 
-def _mounts(deployment: Manifest | None, claim: str) -> bool:
-    """Whether its pods do: they change to another cache once the copy is there."""
-    if deployment is None:
-        return False
-    volumes = deployment["spec"]["template"]["spec"].get("volumes") or ()
+def _mounts(deployments: Iterable[Manifest], claim: str) -> bool:
+    """Whether pods of theirs do: they change to another cache once the copy is there."""
+    pods = (deployment["spec"]["template"]["spec"] for deployment in deployments)
+    volumes = (volume for pod in pods for volume in pod.get("volumes") or ())
     return any(
         (each.get("persistentVolumeClaim") or {}).get("claimName") == claim for each in volumes
     )

@@ -54,15 +54,18 @@ def conditions(
     adapters: Sequence[AdapterStatus] = (),
     rollout: Rollout = GOES_ON,
     infos: Sequence[RuntimeInfo] = (),
+    promotion: Trouble | None = None,
 ) -> tuple[Condition, ...]:
-    """WeightsReady, Available, AdaptersReady, Asleep and, first, Ready. infos: of the pods that are ready."""
+    """WeightsReady, Available, AdaptersReady, Asleep and, first, Ready. infos: of the pods that are ready;
+    promotion: what is to be said of the next pods."""
     parts = (
         weights_ready(model, weights, observed, now),
         available(model, weights, observed, rollout),
         adapters_ready(adapters),
     )
     asleep = _asleep(model, observed)
-    return (_ready(model, parts, observed, rollout, infos), *parts, asleep)
+    waits = _held_back(rollout) or _surge_blocked(model, rollout) or _a_pods(observed) or promotion
+    return (_ready(model, parts, observed, rollout, infos, waits), *parts, asleep)
 
 
 def weights_ready(
@@ -99,17 +102,17 @@ def _on_nodes(what: str, found: Trouble | None, observed: Observed) -> Condition
 def available(
     model: EmbeddingModel, weights: Weights, observed: Observed, rollout: Rollout
 ) -> Condition:
-    deployment = observed.deployment
-    if deployment is None:
+    deployment, front = observed.deployment, observed.front.deployment
+    if deployment is None or front is None:
         waits = "waits for the weights" if weights.copy is None else "the Deployment is being made"
         return Condition("Available", "False", Reason.PENDING, waits)
-    if ready_replicas(deployment) > 0:
+    if ready_replicas(front) > 0:
         where = endpoint(model.name, model.namespace)
         return Condition("Available", "True", Reason.SERVING, f"answers at {where}")
     if desired_replicas(deployment) == 0:
         wake = f"no replicas are asked for; kubectl scale em/{model.name} --replicas=1 starts one"
         return Condition("Available", "False", Reason.SCALED_TO_ZERO, wake)
-    found = _surge_blocked(model, rollout) or pod_trouble(observed)
+    found = _surge_blocked(model, rollout) or _own_trouble(observed)
     if found is not None:
         return Condition("Available", "False", found.reason, found.message)
     return Condition("Available", "False", Reason.STARTING, "pods are starting")
@@ -126,11 +129,11 @@ def adapters_ready(adapters: Sequence[AdapterStatus]) -> Condition:
     return Condition("AdaptersReady", "False", amiss.reason, shortened(message))
 
 
-def pod_trouble(observed: Observed) -> Trouble | None:
+def pod_trouble(pods: Sequence[Manifest], deployment: Manifest | None) -> Trouble | None:
     """What the youngest pod suffers from, or why there are no pods."""
-    pods = sorted(observed.serving_pods, key=_created, reverse=True)
-    found = next((t for t in map(trouble, pods) if t is not None), None)
-    return found or (_refused(observed.deployment) if observed.deployment else None)
+    youngest = sorted(pods, key=_created, reverse=True)
+    found = next((t for t in map(trouble, youngest) if t is not None), None)
+    return found or (_refused(deployment) if deployment else None)
 
 
 def rolling(deployment: Manifest) -> bool:
@@ -159,13 +162,13 @@ def _ready(
     observed: Observed,
     rollout: Rollout,
     infos: Sequence[RuntimeInfo],
+    waits: Trouble | None,
 ) -> Condition:
     for part in parts:
         if part.status != "True":
             return replace(part, type="Ready", status="False")
-    found = _held_back(rollout) or _surge_blocked(model, rollout) or _a_pods(observed)
-    if found is not None:
-        return Condition("Ready", "False", found.reason, found.message)
+    if waits is not None:
+        return Condition("Ready", "False", waits.reason, waits.message)
     rolls = observed.deployment is not None and rolling(observed.deployment)
     if rolls and rollout.paused:
         paused = "the roll-out is paused on its way (spec.rollout.paused); old and new pods serve"
@@ -181,8 +184,12 @@ def _ready(
     return Condition("Ready", "True", Reason.READY, f"answers at {where}{still}")
 
 
+def _own_trouble(observed: Observed) -> Trouble | None:
+    return pod_trouble(observed.serving_pods, observed.deployment)
+
+
 def _a_pods(observed: Observed) -> Trouble | None:
-    found = pod_trouble(observed)
+    found = _own_trouble(observed)
     return found and Trouble(found.reason, shortened(f"a pod: {found.message}"))
 
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from kubeembed_api.document import EmbeddingModel
-from kubeembed_api.podreasons import Trouble, shortened
+from kubeembed_api.podreasons import Trouble, ready, shortened
 from kubeembed_api.reasons import Reason
 from kubeembed_api.report import RuntimeInfo
-from kubeembed_operator.adapters import AdapterState, concluded, offered, ready_pods
+from kubeembed_operator.adapters import AdapterState, concluded, offered
 from kubeembed_operator.cluster import Cluster
 from kubeembed_operator.conditions import age
 from kubeembed_operator.fetches import has_pods
@@ -35,14 +35,26 @@ INFO_POLL, INFO_TRIES, INFO_POLL_SLOW = 2.0, 5, 30.0
 
 
 @dataclass(slots=True)
+class Heard:
+    """What the pods of one Deployment have told."""
+
+    infos: dict[str, RuntimeInfo] = field(default_factory=dict)  # by identity of the pod
+    tries: int = 0
+    adapters: Known = field(default_factory=Known)
+
+
+@dataclass(slots=True)
 class Memory:
     """What is remembered of a model between passes; all of it can be lost at any time."""
 
     progress_written: float = float("-inf")
     unseen_since: float | None = None
-    infos: dict[str, RuntimeInfo] = field(default_factory=dict)  # by identity of the pod
-    info_tries: int = 0
-    adapters: Known = field(default_factory=Known)
+    own: Heard = field(default_factory=Heard)
+    next: Heard = field(default_factory=Heard)
+
+    def front(self, observed: Observed) -> Heard:
+        """Of the pods that answer for the model."""
+        return self.next if observed.switched else self.own
 
 
 class Inquiry:
@@ -102,13 +114,22 @@ class Inquiry:
     ) -> tuple[tuple[AdapterState, ...], float | None]:
         """Tells the pods that are ready what to serve: (what is known after it, seconds to the next look)."""
         polls = [await self._stuck(state) for state in states]
-        wanted = offered(model, states)
-        again = await push(self._pods, ready_pods(observed), wanted, memory.adapters)
-        known = concluded(
-            model, (state for state, _ in polls), verdicts(wanted, memory.adapters), observed
-        )
+        again = await self.offer(model, states, observed.serving_pods, memory.own)
+        heard = verdicts(offered(model, states), memory.front(observed).adapters)
+        known = concluded(model, (state for state, _ in polls), heard, observed)
         waits = [again, *(poll for _, poll in polls)]
         return known, min((each for each in waits if each is not None), default=None)
+
+    async def offer(
+        self,
+        model: EmbeddingModel,
+        states: Sequence[AdapterState],
+        pods: Sequence[Manifest],
+        heard: Heard,
+    ) -> float | None:
+        """Tells those of the pods that are ready what to serve: seconds to the next look."""
+        wanted = offered(model, states)
+        return await push(self._pods, [pod for pod in pods if ready(pod)], wanted, heard.adapters)
 
     async def _stuck(self, state: AdapterState) -> tuple[AdapterState, float | None]:
         fetch = state.fetch
@@ -128,19 +149,19 @@ class Inquiry:
         return None if message is None else Trouble(Reason.PODS_FORBIDDEN, shortened(message))
 
     async def infos(
-        self, observed: Observed, memory: Memory
+        self, pods: Sequence[Manifest], heard: Heard
     ) -> tuple[tuple[RuntimeInfo, ...], float | None]:
         """The recipe as each ready pod serves it, asked of each once: (infos, seconds to the next look).
 
         A pod that has not answered yet is left out.
         """
-        pods = {identity(pod): pod for pod in ready_pods(observed)}
-        known = {pod: info for pod, info in memory.infos.items() if pod in pods}
-        new = [pod for pod in pods if pod not in known]
-        answers = await asyncio.gather(*(self._pods.info(pods[pod]) for pod in new))
+        there = {identity(pod): pod for pod in pods if ready(pod)}
+        known = {pod: info for pod, info in heard.infos.items() if pod in there}
+        new = [pod for pod in there if pod not in known]
+        answers = await asyncio.gather(*(self._pods.info(there[pod]) for pod in new))
         told = {pod: info for pod, info in zip(new, answers, strict=True) if info is not None}
-        memory.infos = known | told
-        memory.info_tries = memory.info_tries + 1 if None in answers else 0
-        quick = memory.info_tries <= INFO_TRIES
-        poll = (INFO_POLL if quick else INFO_POLL_SLOW) if memory.info_tries else None
-        return tuple(memory.infos.values()), poll
+        heard.infos = known | told
+        heard.tries = heard.tries + 1 if None in answers else 0
+        quick = heard.tries <= INFO_TRIES
+        poll = (INFO_POLL if quick else INFO_POLL_SLOW) if heard.tries else None
+        return tuple(heard.infos.values()), poll

@@ -6,7 +6,7 @@ Only what this very object owns counts. A child of an earlier model of the same 
 from dataclasses import dataclass
 
 from kubeembed_api.document import EmbeddingModel
-from kubeembed_api.names import ADAPTER, COMPONENT, SERVING, WEIGHTS
+from kubeembed_api.names import ADAPTER, COMPONENT, NEXT, SERVING, WEIGHTS, serving_name
 from kubeembed_operator.kinds import (
     CLAIM,
     CONFIG_MAP,
@@ -14,6 +14,7 @@ from kubeembed_operator.kinds import (
     DISRUPTION_BUDGET,
     JOB,
     POD,
+    SERVICE,
     Key,
     Kind,
     Manifest,
@@ -23,10 +24,26 @@ from kubeembed_operator.store import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Observed:
-    """None and () stand for absent. Pods and Jobs in the order of their names."""
+class Serving:
+    """What serves under one name. Pods in the order of their names, without those that are going."""
 
     deployment: Manifest | None = None
+    service: Manifest | None = None
+    disruption_budget: Manifest | None = None
+    pods: tuple[Manifest, ...] = ()
+
+
+NOTHING = Serving()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observed:
+    """None and () stand for absent. Pods and Jobs in the order of their names. `next`: what waits to be
+    promoted, or has been and serves in the place of pods that are made anew."""
+
+    deployment: Manifest | None = None
+    service: Manifest | None = None
+    next: Serving = NOTHING
     config_map: Manifest | None = None
     claim: Manifest | None = None
     disruption_budget: Manifest | None = None
@@ -34,6 +51,18 @@ class Observed:
     adapter_jobs: tuple[Manifest, ...] = ()
     serving_pods: tuple[Manifest, ...] = ()
     fetch_pods: tuple[Manifest, ...] = ()
+
+    @property
+    def switched(self) -> bool:
+        """Whether the model's own Service points at the next pods."""
+        selector = ((self.service or {}).get("spec") or {}).get("selector") or {}
+        return bool(selector.get(COMPONENT) == NEXT and self.next.deployment is not None)
+
+    @property
+    def front(self) -> Serving:
+        """What the model's own Service points at."""
+        own = Serving(deployment=self.deployment, pods=self.serving_pods)
+        return self.next if self.switched else own
 
     def job(self, name: str) -> Manifest | None:
         return _named(self.jobs, name)
@@ -52,6 +81,8 @@ def observe(store: Store, model: EmbeddingModel) -> Observed:
     deployment = _own(store, DEPLOYMENT, key, model)
     return Observed(
         deployment=deployment,
+        service=_own(store, SERVICE, key, model),
+        next=_next(store, key, model),
         config_map=_own(store, CONFIG_MAP, key, model),
         claim=store.get(CLAIM, (model.namespace, claim)) if claim else None,
         disruption_budget=_own(store, DISRUPTION_BUDGET, key, model),
@@ -59,6 +90,16 @@ def observe(store: Store, model: EmbeddingModel) -> Observed:
         adapter_jobs=_jobs(store, key, model, ADAPTER),
         serving_pods=_pods(store, key, SERVING) if deployment else (),
         fetch_pods=(*_pods(store, key, WEIGHTS), *_pods(store, key, ADAPTER)),
+    )
+
+
+def _next(store: Store, key: Key, model: EmbeddingModel) -> Serving:
+    there = (model.namespace, serving_name(model.name, NEXT))
+    return Serving(
+        deployment=_own(store, DEPLOYMENT, there, model),
+        service=_own(store, SERVICE, there, model),
+        disruption_budget=_own(store, DISRUPTION_BUDGET, there, model),
+        pods=_pods(store, key, NEXT),
     )
 
 

@@ -11,16 +11,26 @@ from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.names import ADAPTERS_FILE, CA_FILE
 from kubeembed_api.placed import write_placed
 from kubeembed_operator.adapters import AdapterState, placed
+from kubeembed_operator.conditions import desired_replicas
 from kubeembed_operator.fetches import finished
-from kubeembed_operator.kinds import DISRUPTION_BUDGET, JOB, Kind, Manifest
+from kubeembed_operator.kinds import (
+    DEPLOYMENT,
+    DISRUPTION_BUDGET,
+    JOB,
+    SERVICE,
+    Kind,
+    Manifest,
+)
 from kubeembed_operator.manifests import pods, serving
 from kubeembed_operator.manifests.adapters import adapter_job
 from kubeembed_operator.manifests.metadata import stamp, stamped
 from kubeembed_operator.manifests.network import network_policy
 from kubeembed_operator.manifests.node_cache import node_objects, on_node
 from kubeembed_operator.manifests.placement import disruption_budget, wants_disruption_budget
+from kubeembed_operator.manifests.promotion import next_serving
 from kubeembed_operator.manifests.weights import claim, claimed, fetch_job, wants_shared_claim
 from kubeembed_operator.observed import Observed
+from kubeembed_operator.promotion import NO_PROMOTION, Next, Promotion
 from kubeembed_operator.rollout import GOES_ON, Rollout
 from kubeembed_operator.settings import Settings
 from kubeembed_operator.weights import Weights
@@ -49,6 +59,7 @@ def plan(
     weights: Weights,
     adapters: Sequence[AdapterState] = (),
     rollout: Rollout = GOES_ON,
+    promotion: Promotion = NO_PROMOTION,
 ) -> Plan:
     resolved = model.model_copy(update={"resolved": weights.resolved})
     job = stamped(fetch_job(model, settings))
@@ -57,8 +68,11 @@ def plan(
         state.name: stamped(adapter_job(model, state.adapter, settings)) for state in adapters
     }
     stale = _stale_adapter_jobs(wanted, observed, adapters)
-    deployment = stamped(serving.deployment(resolved, settings, replaces=rollout.replaces))
+    deployment = stamped(
+        serving.deployment(resolved, settings, replaces=rollout.replaces, idle=promotion.idle)
+    )
     still = rollout.paused and observed.deployment is not None
+    rolls = weights.copy is not None and not still and not promotion.held
     documents = {
         ADAPTERS_FILE: write_placed(placed(model, adapters)),
         **_request(model, weights, _capacity(model, settings, observed)),
@@ -67,10 +81,15 @@ def plan(
     fetches = weights.copy is None and job["metadata"]["name"] not in _names(outdated)
     jobs = (*outdated, *stale)
     return Plan(
-        delete=(*((JOB, each) for each in jobs), *_unwanted_budget(model, observed)),
+        delete=(
+            *((JOB, each) for each in jobs),
+            *_unwanted_budget(model, observed),
+            *_gone(observed, promotion),
+        ),
         apply=(
-            *map(stamped, _standing(model, settings, documents)),
-            *([deployment] if weights.copy and not still else []),
+            *map(stamped, _standing(model, settings, documents, promotion.behind)),
+            *([deployment] if rolls else []),
+            *map(stamped, _next(resolved, settings, observed, promotion)),
             *([job] if fetches else []),
             *_adapter_jobs(wanted, stale, adapters),
         ),
@@ -81,18 +100,39 @@ def plan(
 
 
 def _standing(
-    model: EmbeddingModel, settings: Settings, documents: dict[str, str]
+    model: EmbeddingModel, settings: Settings, documents: dict[str, str], behind: str
 ) -> list[Manifest]:
-    """What a model has whether or not its weights are there."""
+    """What a model has whether or not its weights are there. behind: the pods that its Service points at."""
     return [
         serving.service_account(model),
         *([claim(model.namespace, settings)] if wants_shared_claim(model) else []),
         *node_objects(model, settings),
         serving.config_map(model, documents),
-        serving.service(model),
+        serving.service(model, pods_of=behind),
         *([network_policy(model, settings)] if settings.admin_from else []),
         *([disruption_budget(model)] if wants_disruption_budget(model) else []),
     ]
+
+
+def _next(
+    resolved: EmbeddingModel, settings: Settings, observed: Observed, promotion: Promotion
+) -> list[Manifest]:
+    if promotion.next is not Next.WANTED or observed.deployment is None:
+        return []
+    return next_serving(resolved, settings, desired_replicas(observed.deployment))
+
+
+def _gone(observed: Observed, promotion: Promotion) -> list[tuple[Kind, Manifest]]:
+    """The next Deployment and what belongs to it, once the model's own Service does not point at its pods."""
+    if promotion.next is not Next.GONE or observed.switched:
+        return []
+    found = observed.next
+    there = (
+        (DEPLOYMENT, found.deployment),
+        (SERVICE, found.service),
+        (DISRUPTION_BUDGET, found.disruption_budget),
+    )
+    return [(kind, manifest) for kind, manifest in there if manifest is not None]
 
 
 def _differ(deployment: Manifest, live: Manifest | None) -> bool:

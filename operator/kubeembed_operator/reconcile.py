@@ -26,12 +26,13 @@ from kubeembed_operator.metrics import Metrics
 from kubeembed_operator.observed import Observed, observe
 from kubeembed_operator.plan import plan
 from kubeembed_operator.pods import Pods
+from kubeembed_operator.promotion import Promotion, lacking, promotion_of
+from kubeembed_operator.promotionstatus import next_status, waits
 from kubeembed_operator.rollout import rollout_of
 from kubeembed_operator.settings import Settings
 from kubeembed_operator.status import Status, status, status_of_problem
 from kubeembed_operator.store import Store
 from kubeembed_operator.supported import Problem, check_cache, check_profile, refused, unsupported
-from kubeembed_operator.vectorspaces import agreed
 from kubeembed_operator.weights import Weights, recorded, weights_of
 from kubeembed_operator.workqueue import TryAgain
 
@@ -123,7 +124,8 @@ class Reconciler:
         weights = weights_of(model, recorded(raw), observed)
         adapters = adapters_of(model, raw, observed)
         rollout = rollout_of(model, observed, self._clock())
-        made = plan(model, self._settings, observed, weights, adapters, rollout)
+        promotion, _ = await self._promotion(model, raw, weights, observed, memory)
+        made = plan(model, self._settings, observed, weights, adapters, rollout, promotion)
         await self._applier.carry_out(model, made)
         observed = observe(self._store, model)
         if self._must_wait(observed, memory) or self._just_made(weights, observed):
@@ -131,14 +133,18 @@ class Reconciler:
         weights, progress, poll = await self._inquiry.fetch(weights, raw, memory)
         if on_node(model) and weights.copy is not None:
             weights, poll = await self._inquiry.nodes(weights, observed, memory)
-        infos, ask = await self._inquiry.infos(observed, memory)
+        infos, ask = await self._inquiry.infos(observed.serving_pods, memory.own)
+        promotion, look = await self._promotion(model, raw, weights, observed, memory)
         adapters, push = await self._inquiry.adapters(
             model, adapters_of(model, raw, observed), observed, memory
         )
-        told = adapter_statuses(model, adapters, ready_pods(observed), memory.adapters.listings)
+        front, coming = memory.front(observed), tuple(memory.next.infos.values())
+        told = adapter_statuses(model, adapters, ready_pods(observed), front.adapters.listings)
         now = self._clock()
         rollout = replace(rollout_of(model, observed, now), held=made.held)
-        found = conditions(model, weights, observed, now, told, rollout, infos)
+        infos = coming if observed.switched else infos
+        waiting = waits(model, promotion, observed, _fingerprint(raw))
+        found = conditions(model, weights, observed, now, told, rollout, infos, waiting)
         wanted = status(
             model,
             raw.get("status") or {},
@@ -146,13 +152,30 @@ class Reconciler:
             weights=weights,
             observed=observed,
             progress=progress,
-            info=agreed(infos),
+            infos=infos,
             now=now,
             adapters=told,
+            coming=next_status(model, observed, coming),
         )
         await self._tell(raw, wanted, found[0])
-        looks = (poll, ask, push, rollout.look_in)
+        looks = (poll, ask, push, look, rollout.look_in)
         return min((each for each in looks if each is not None), default=None)
+
+    async def _promotion(
+        self,
+        model: EmbeddingModel,
+        raw: Manifest,
+        weights: Weights,
+        observed: Observed,
+        memory: Memory,
+    ) -> tuple[Promotion, float | None]:
+        """What becomes of the next pods, who are asked for it, and seconds to the next look."""
+        states, pods = adapters_of(model, raw, observed), observed.next.pods
+        infos, ask = await self._inquiry.infos(pods, memory.next)
+        push = await self._inquiry.offer(model, states, pods, memory.next)
+        without = lacking(model, states, pods, memory.next.adapters.listings)
+        made = promotion_of(model, weights, observed, infos, _fingerprint(raw), without)
+        return made, min((each for each in (ask, push) if each is not None), default=None)
 
     def _must_wait(self, observed: Observed, memory: Memory) -> bool:
         """Whether the Deployment's status does not speak of its newest spec yet, within reason."""
@@ -197,6 +220,12 @@ class Reconciler:
     def _failed(self, key: Key, error: Exception) -> TryAgain:
         logger.warning("%s: %s", "/".join(key), error)
         return TryAgain(str(error))
+
+
+def _fingerprint(raw: Manifest) -> str | None:
+    """Of the pods that answer for the model, as status has it."""
+    told: str | None = ((raw.get("status") or {}).get("model") or {}).get("fingerprint")
+    return told
 
 
 def _keys(before: Status) -> set[tuple[str, str, str]]:

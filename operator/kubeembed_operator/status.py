@@ -16,6 +16,7 @@ from kubeembed_operator.manifests.metadata import selector
 from kubeembed_operator.manifests.serving import wanted_replicas
 from kubeembed_operator.observed import Observed
 from kubeembed_operator.supported import Problem
+from kubeembed_operator.vectorspaces import agreed
 from kubeembed_operator.weights import Weights
 
 Status = dict[str, Any]
@@ -33,11 +34,13 @@ def status(
     weights: Weights,
     observed: Observed,
     progress: str | None,
-    info: RuntimeInfo | None,
+    infos: Sequence[RuntimeInfo],
     now: datetime,
     adapters: Sequence[AdapterStatus] = (),
+    coming: Status | None = None,
 ) -> Status:
-    """The whole status of a model whose document is right."""
+    """The whole status of a model whose document is right. infos: of the pods that answer for it; coming:
+    what is told of those that wait to be promoted."""
     generation = model.metadata.generation
     replicas = _replicas(model, observed)
     return _without_empty(
@@ -46,7 +49,8 @@ def status(
             "adapters": [each.entry(replicas["desired"]) for each in adapters],
             "conditions": merged(before.get("conditions") or [], found, generation, now),
             "endpoint": endpoint(model.name, model.namespace),
-            "model": _model(before, weights, info),
+            "model": _model(before, infos),
+            "next": _without_empty(coming or {}),
             "observedGeneration": generation,
             "replicas": replicas,
             "selector": ",".join(f"{k}={v}" for k, v in sorted(selector(model).items())),
@@ -94,10 +98,12 @@ def _condition(known: Status | None, each: Condition, generation: int, now: date
     }
 
 
-def _model(before: Status, weights: Weights, info: RuntimeInfo | None) -> Status:
+def _model(before: Status, infos: Sequence[RuntimeInfo]) -> Status:
+    """As every pod serves it. While they differ it stays what it was."""
     known: Status = {**(before.get("model") or {})}
-    if weights.copy is not None:
-        known["revision"] = weights.copy.revision
+    if len({each.revision for each in infos}) == 1:
+        known["revision"] = infos[0].revision
+    info = agreed(infos)
     if info is not None:
         known["dimensions"] = info.dimensions
         known["maxTokens"] = info.max_tokens
@@ -115,17 +121,18 @@ def _weights(before: Status, weights: Weights, progress: str | None) -> Status:
         "key": copy.key,
         "progress": copy.progress,
         "request": copy.request,
+        "revision": copy.revision,
     }
     return _without_empty(known)
 
 
 def _replicas(model: EmbeddingModel, observed: Observed) -> Status:
-    deployment = observed.deployment
-    if deployment is None:
+    deployment, front = observed.deployment, observed.front.deployment
+    if deployment is None or front is None:
         wanted = wanted_replicas(model)
         desired, ready = 1 if wanted is None else wanted, 0
     else:
-        desired, ready = desired_replicas(deployment), ready_replicas(deployment)
+        desired, ready = desired_replicas(deployment), ready_replicas(front)
     return {"desired": desired, "ready": ready, "summary": f"{ready}/{desired}"}
 
 

@@ -57,7 +57,7 @@ def recorded(model: Manifest) -> Recorded:
     return Recorded(
         request=weights.get("request"),
         key=weights.get("key"),
-        revision=(status.get("model") or {}).get("revision"),
+        revision=weights.get("revision"),
         bytes=weights.get("bytes"),
         progress=weights.get("progress"),
     )
@@ -98,7 +98,7 @@ def with_progress(weights: Weights, progress: Progress) -> Weights:
 
 def _missed(observed: Observed) -> Trouble | None:
     """A serving pod's word that the copy is not where it should be. A ready pod's is an old story."""
-    for pod in observed.serving_pods:
+    for pod in (*observed.serving_pods, *observed.next.pods):
         for report, at in () if ready(pod) else last_words(pod):
             if report.reason is Reason.WEIGHTS_MISSING:
                 return Trouble(report.reason, report.message, at)

@@ -24,8 +24,9 @@ APPLIED = ["list", "watch", "create", "patch"]
 RIGHTS = [
     (["kubeembed.dev"], ["embeddingmodels"], ["list", "watch"]),
     (["kubeembed.dev"], ["embeddingmodels/status"], ["patch"]),
-    (["apps"], ["deployments"], APPLIED),
-    ([""], ["configmaps", "persistentvolumeclaims", "serviceaccounts", "services"], APPLIED),
+    (["apps"], ["deployments"], [*APPLIED, "delete"]),
+    ([""], ["configmaps", "persistentvolumeclaims", "serviceaccounts"], APPLIED),
+    ([""], ["services"], [*APPLIED, "delete"]),
     (["batch"], ["jobs"], [*APPLIED, "delete"]),
     (["networking.k8s.io"], ["networkpolicies"], APPLIED),
     (["policy"], ["poddisruptionbudgets"], [*APPLIED, "delete"]),

@@ -79,7 +79,7 @@ def test_an_archive_comes_from_a_web_server_of_a_private_ca(
         source = f"{web.url}/minilm.tar"
         kube.apply(model(source=source, model={"sha256": checksum}, **ASLEEP))
         kube.wait_reason("minilm", "WeightsReady", "Fetched", 180)
-        assert kube.get("em", "minilm")["status"]["model"]["revision"] == checksum
+        assert kube.get("em", "minilm")["status"]["weights"]["revision"] == checksum
         assert (web.log.sent(), hub.log()) == (len(archive), [])
 
 

@@ -418,7 +418,7 @@ def test_the_whole_status_of_a_model_with_adapters(model: Build) -> None:
         weights=THERE,
         observed=observed,
         progress=None,
-        info=None,
+        infos=(),
         now=NOW,
         adapters=told,
     )

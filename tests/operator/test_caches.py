@@ -41,7 +41,8 @@ def stored(*models: Manifest, **others: Manifest) -> Store:
     for name, manifest in others.items():
         kind = DEPLOYMENT if name == "deployment" else CONFIG_MAP
         head = {"name": "minilm", "namespace": "search", "uid": "x", "resourceVersion": "1"}
-        store.put(kind, {"metadata": head, **manifest})
+        labels = {"kubeembed.dev/model": "minilm"}
+        store.put(kind, {"metadata": {**head, "labels": labels}, **manifest})
     return store
 
 

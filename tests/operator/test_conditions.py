@@ -100,7 +100,7 @@ def test_the_whole_status_of_a_model_that_serves(model: Build) -> None:
     observed = Observed(deployment=deployment(2, 2))
     found = conditions(model(), THERE, observed, NOW)
     told = status(
-        model(), {}, found, weights=THERE, observed=observed, progress=None, info=None, now=NOW
+        model(), {}, found, weights=THERE, observed=observed, progress=None, infos=(), now=NOW
     )
     assert told["conditions"][0] == {
         "lastTransitionTime": "2026-11-24T12:00:00Z",
@@ -112,11 +112,10 @@ def test_the_whole_status_of_a_model_that_serves(model: Build) -> None:
     }
     assert {name: value for name, value in told.items() if name != "conditions"} == {
         "endpoint": "http://minilm.search.svc",
-        "model": {"revision": "c0ffee"},
         "observedGeneration": 3,
         "replicas": {"desired": 2, "ready": 2, "summary": "2/2"},
         "selector": "app.kubernetes.io/component=serving,kubeembed.dev/model=minilm",
-        "weights": {"bytes": 1, "key": "k", "request": "r"},
+        "weights": {"bytes": 1, "key": "k", "request": "r", "revision": "c0ffee"},
     }
 
 
@@ -132,7 +131,7 @@ def test_a_second_look_at_the_same_says_the_same(model: Build) -> None:
             weights=THERE,
             observed=observed,
             progress=None,
-            info=None,
+            infos=(),
             now=later,
         )
         assert before in ({}, told)
@@ -160,11 +159,11 @@ def test_a_wrong_document_changes_ready_and_leaves_the_rest(model: Build) -> Non
         weights=THERE,
         observed=observed,
         progress=None,
-        info=None,
+        infos=(),
         now=NOW,
     )
     told = status_of_problem(before, Problem(Reason.INVALID_SPEC, "spec.x: no"), 4, NOW)
     assert told["conditions"][0]["reason"] == "InvalidSpec"
     assert told["conditions"][1:] == before["conditions"][1:]
     assert told["observedGeneration"] == 4
-    assert told["model"] == before["model"]
+    assert told["weights"] == before["weights"]

@@ -9,11 +9,10 @@ import pytest
 from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.report import RuntimeInfo
 from kubeembed_operator.conditions import conditions
-from kubeembed_operator.inquiry import INFO_POLL, INFO_POLL_SLOW, INFO_TRIES, Inquiry, Memory
+from kubeembed_operator.inquiry import INFO_POLL, INFO_POLL_SLOW, INFO_TRIES, Heard, Inquiry
 from kubeembed_operator.kinds import Manifest
 from kubeembed_operator.observed import Observed
 from kubeembed_operator.status import status
-from kubeembed_operator.vectorspaces import agreed
 from kubeembed_operator.weights import Recorded, Weights
 
 Build = Callable[..., EmbeddingModel]
@@ -23,7 +22,9 @@ THERE = Weights(request="r", copy=Recorded(request="r", key="k", revision="c0ffe
 OLD, NEW = "a" * 32, "b" * 32
 
 
-def info(fingerprint: str, dtype: str = "bfloat16", device: str = "cuda") -> RuntimeInfo:
+def info(
+    fingerprint: str, dtype: str = "bfloat16", device: str = "cuda", revision: str | None = "c0ffee"
+) -> RuntimeInfo:
     return RuntimeInfo(
         name="minilm",
         dimensions=384,
@@ -31,6 +32,7 @@ def info(fingerprint: str, dtype: str = "bfloat16", device: str = "cuda") -> Run
         dtype=dtype,
         device=device,
         fingerprint=fingerprint,
+        revision=revision,
     )
 
 
@@ -91,7 +93,7 @@ def test_status_keeps_the_fingerprint_that_all_had_until_all_have_another(model:
             weights=THERE,
             observed=observed,
             progress=None,
-            info=agreed(infos),
+            infos=infos,
             now=NOW,
         )
         return dict(found["model"])
@@ -102,6 +104,25 @@ def test_status_keeps_the_fingerprint_that_all_had_until_all_have_another(model:
     assert told(first, info(OLD), info(NEW)) == first
     assert told(first) == first
     assert told(first, info(NEW)) == {"fingerprint": NEW, **rest}
+
+
+def test_the_revision_is_that_of_every_pod_not_of_what_was_fetched(model: Build) -> None:
+    """A commit that changes no weights gives another revision in one vector space."""
+    observed = Observed(deployment=deployment())
+    fetched = Weights(request="r", copy=Recorded(request="r", key="k", revision="new"))
+
+    def told(before: Manifest, *infos: RuntimeInfo) -> Any:
+        wanted = {"weights": fetched, "observed": observed, "progress": None}
+        found = status(model(), {"model": before}, (), **wanted, infos=infos, now=NOW)
+        assert found["weights"]["revision"] == "new"
+        return found["model"].get("revision")
+
+    before = {"revision": "old"}
+    assert told(before) == "old"
+    assert told(before, info(OLD, revision="old")) == "old"
+    assert told(before, info(OLD, revision="old"), info(OLD, revision="new")) == "old"
+    assert told(before, info(OLD, revision="new"), info(OLD, revision="new")) == "new"
+    assert told(before, info(OLD, revision=None)) is None
 
 
 class Admin:
@@ -121,43 +142,41 @@ class Admin:
         return found
 
 
-def serving(*names: str, restarts: int = 0, ready: str = "True") -> Observed:
+def serving(*names: str, restarts: int = 0, ready: str = "True") -> tuple[Manifest, ...]:
     told = {
         "conditions": [{"type": "Ready", "status": ready}],
         "containerStatuses": [{"restartCount": restarts}],
     }
-    return Observed(
-        serving_pods=tuple({"metadata": {"uid": name}, "status": told} for name in names)
-    )
+    return tuple({"metadata": {"uid": name}, "status": told} for name in names)
 
 
 @pytest.mark.asyncio
 async def test_each_ready_pod_is_asked_once_and_again_where_its_container_is_another() -> None:
-    admin, memory = Admin(), Memory()
+    admin, heard = Admin(), Heard()
     inquiry: Any = Inquiry(admin, None, lambda: NOW)  # type: ignore[arg-type]
     admin.says = {"one": info(OLD), "two": info(OLD), "three": info(NEW)}
-    assert await inquiry.infos(serving("one", ready="False"), memory) == ((), None)
+    assert await inquiry.infos(serving("one", ready="False"), heard) == ((), None)
     assert admin.told() == []
-    assert await inquiry.infos(serving("one", "two"), memory) == ((info(OLD), info(OLD)), None)
+    assert await inquiry.infos(serving("one", "two"), heard) == ((info(OLD), info(OLD)), None)
     assert admin.told() == ["one", "two"]
-    assert await inquiry.infos(serving("two", "three"), memory) == ((info(OLD), info(NEW)), None)
+    assert await inquiry.infos(serving("two", "three"), heard) == ((info(OLD), info(NEW)), None)
     assert admin.told() == ["three"]
     admin.says["two"] = info(NEW)
-    found = await inquiry.infos(serving("two", "three", restarts=1), memory)
+    found = await inquiry.infos(serving("two", "three", restarts=1), heard)
     assert found == ((info(NEW), info(NEW)), None)
     assert admin.told() == ["two", "three"]
 
 
 @pytest.mark.asyncio
 async def test_a_silent_pod_is_left_out_and_asked_again_ever_more_slowly() -> None:
-    admin, memory = Admin(), Memory()
+    admin, heard = Admin(), Heard()
     inquiry: Any = Inquiry(admin, None, lambda: NOW)  # type: ignore[arg-type]
     admin.says = {"one": info(OLD)}
-    polls = [await inquiry.infos(serving("one", "two"), memory) for _ in range(INFO_TRIES + 1)]
+    polls = [await inquiry.infos(serving("one", "two"), heard) for _ in range(INFO_TRIES + 1)]
     assert polls == [
         *([((info(OLD),), INFO_POLL)] * INFO_TRIES),
         ((info(OLD),), INFO_POLL_SLOW),
     ]
     assert admin.told() == ["one", *["two"] * (INFO_TRIES + 1)]
     admin.says["two"] = info(OLD)
-    assert await inquiry.infos(serving("one", "two"), memory) == ((info(OLD), info(OLD)), None)
+    assert await inquiry.infos(serving("one", "two"), heard) == ((info(OLD), info(OLD)), None)

@@ -27,9 +27,9 @@ def labels(model: EmbeddingModel, component: str) -> dict[str, str]:
     }
 
 
-def selector(model: EmbeddingModel) -> dict[str, str]:
+def selector(model: EmbeddingModel, component: str = SERVING) -> dict[str, str]:
     """What Deployment and Service select pods by. Immutable in a Deployment: never changed."""
-    return {COMPONENT: SERVING, MODEL_LABEL: model.name}
+    return {COMPONENT: component, MODEL_LABEL: model.name}
 
 
 def owner(model: EmbeddingModel) -> Manifest:

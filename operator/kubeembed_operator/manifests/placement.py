@@ -3,7 +3,7 @@
 from typing import Any
 
 from kubeembed_api.document import EmbeddingModel
-from kubeembed_api.names import SERVING
+from kubeembed_api.names import SERVING, serving_name
 from kubeembed_operator.kinds import DISRUPTION_BUDGET, Manifest
 from kubeembed_operator.manifests.metadata import child, selector
 from kubeembed_operator.settings import Profile
@@ -24,13 +24,14 @@ RECREATE: Manifest = {"type": "Recreate"}
 DEVICE = "device-{}"
 
 
-def strategy(model: EmbeddingModel, *, replaces: bool) -> Manifest:
-    if model.spec.rollout.strategy == "Recreate":
+def strategy(model: EmbeddingModel, *, replaces: bool, idle: bool = False) -> Manifest:
+    """idle: no request comes to the old pods any more, so they make room at once."""
+    if idle or model.spec.rollout.strategy == "Recreate":
         return RECREATE
     return REPLACE if replaces else SURGE
 
 
-def placement(model: EmbeddingModel, profile: Profile) -> Manifest:
+def placement(model: EmbeddingModel, profile: Profile, component: str = SERVING) -> Manifest:
     """Only what the profile sets: an empty value would be dropped by the API server and look like drift."""
     wanted: dict[str, Any] = {
         "nodeSelector": dict(sorted(profile.node_selector.items())),
@@ -41,7 +42,7 @@ def placement(model: EmbeddingModel, profile: Profile) -> Manifest:
         ],
         "runtimeClassName": profile.runtime_class_name,
         "tolerations": [dict(toleration) for toleration in profile.tolerations],
-        "topologySpreadConstraints": [_spread(model)],
+        "topologySpreadConstraints": [_spread(model, component)],
     }
     return {field: value for field, value in wanted.items() if value}
 
@@ -64,21 +65,22 @@ def wants_disruption_budget(model: EmbeddingModel) -> bool:
     return scaling.mode == "External" or scaling.max > 1
 
 
-def disruption_budget(model: EmbeddingModel) -> Manifest:
+def disruption_budget(model: EmbeddingModel, component: str = SERVING) -> Manifest:
     """One pod at a time may be evicted, so a drain goes on whatever the number of pods; and one that does not
     serve always may, so that no broken pod holds a node."""
     spec = {
         "maxUnavailable": 1,
-        "selector": {"matchLabels": selector(model)},
+        "selector": {"matchLabels": selector(model, component)},
         "unhealthyPodEvictionPolicy": "AlwaysAllow",
     }
-    return {**child(DISRUPTION_BUDGET, model.name, model, SERVING), "spec": spec}
+    name = serving_name(model.name, component)
+    return {**child(DISRUPTION_BUDGET, name, model, component), "spec": spec}
 
 
-def _spread(model: EmbeddingModel) -> Manifest:
+def _spread(model: EmbeddingModel, component: str) -> Manifest:
     """Over nodes, as far as there are any. Pods of an earlier template do not count."""
     return {
-        "labelSelector": {"matchLabels": selector(model)},
+        "labelSelector": {"matchLabels": selector(model, component)},
         "matchLabelKeys": ["pod-template-hash"],
         "maxSkew": 1,
         "topologyKey": "kubernetes.io/hostname",

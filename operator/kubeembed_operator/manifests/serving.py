@@ -24,6 +24,7 @@ from kubeembed_api.names import (
     SERVICE_PORT,
     SERVING,
     TERMINATION_LOG,
+    serving_name,
 )
 from kubeembed_api.sources import MOUNTED
 from kubeembed_operator.kinds import CONFIG_MAP, DEPLOYMENT, SERVICE, SERVICE_ACCOUNT, Manifest
@@ -74,29 +75,41 @@ def config_map(model: EmbeddingModel, documents: dict[str, str]) -> Manifest:
     return {**child(CONFIG_MAP, model.name, model, SERVING), "data": documents}
 
 
-def service(model: EmbeddingModel) -> Manifest:
+def service(
+    model: EmbeddingModel, component: str = SERVING, *, pods_of: str | None = None
+) -> Manifest:
+    """pods_of: the component of the pods behind it, where they are not its own."""
     port = {"name": "http", "port": SERVICE_PORT, "protocol": "TCP", "targetPort": "http"}
-    spec = {"ports": [port], "selector": selector(model), "type": "ClusterIP"}
-    return {**child(SERVICE, model.name, model, SERVING), "spec": spec}
+    chosen = selector(model, pods_of or component)
+    spec = {"ports": [port], "selector": chosen, "type": "ClusterIP"}
+    return {**child(SERVICE, serving_name(model.name, component), model, component), "spec": spec}
 
 
-def deployment(model: EmbeddingModel, settings: Settings, *, replaces: bool = False) -> Manifest:
+def deployment(
+    model: EmbeddingModel,
+    settings: Settings,
+    component: str = SERVING,
+    *,
+    replaces: bool = False,
+    idle: bool = False,
+) -> Manifest:
     """`model` is resolved: its key is known, so that no pod ever fetches or resolves by itself. `replaces`:
-    there is no room for a surge, so old pods give their place to new ones."""
+    there is no room for a surge, so old pods give their place to new ones; `idle`: nobody asks the old."""
     profile = settings.profiles[model.spec.resources.profile or settings.default_profile]
     spec = {
         "revisionHistoryLimit": 2,
-        "selector": {"matchLabels": selector(model)},
-        "strategy": strategy(model, replaces=replaces),
+        "selector": {"matchLabels": selector(model, component)},
+        "strategy": strategy(model, replaces=replaces, idle=idle),
         "template": {
             "metadata": {
                 "annotations": {DOCUMENT_ANNOTATION: document(model)},
-                "labels": labels(model, SERVING),
+                "labels": labels(model, component),
             },
-            "spec": _pod(model, settings, profile),
+            "spec": _pod(model, settings, profile, component),
         },
     }
-    return {**child(DEPLOYMENT, model.name, model, SERVING), "spec": spec}
+    name = serving_name(model.name, component)
+    return {**child(DEPLOYMENT, name, model, component), "spec": spec}
 
 
 def scale(model: EmbeddingModel, replicas: int) -> Manifest:
@@ -130,10 +143,10 @@ def wanted_replicas(model: EmbeddingModel) -> int | None:
     return scaling.replicas if scaling.mode == "External" else scaling.min
 
 
-def _pod(model: EmbeddingModel, settings: Settings, profile: Profile) -> Manifest:
+def _pod(model: EmbeddingModel, settings: Settings, profile: Profile, component: str) -> Manifest:
     return {
         **pods.pod_defaults(model, settings),
-        **placement(model, profile),
+        **placement(model, profile, component),
         **_init_containers(model, settings),
         "containers": [_runtime(model, settings, profile)],
         "terminationGracePeriodSeconds": DRAIN_SECONDS,
