@@ -259,3 +259,23 @@ def test_a_model_that_the_operator_has_not_looked_at_yet_is_said() -> None:
     told = diagnose(evidence({"metadata": metadata("minilm", generation=1)}))
     assert (told.reason, told.log) == ("StatusOutdated", None)
     assert told.message == "the model is of generation 1 and has no status"
+
+
+def test_what_waits_for_a_persons_word_is_the_documents_and_nobodys_fault() -> None:
+    message = "http://minilm-next.search.svc answers in vector space b"
+    serving = {"conditions": [{"type": "Ready", "status": "True"}]}
+    coming = pod("minilm-next-1", "next", **serving)
+    found = evidence(
+        model("PromotionPending", message), deployment=deployment("minilm"), pods=(coming,)
+    )
+    assert told(found) == verdict("PromotionPending", MINILM, message)
+
+
+def test_what_keeps_next_pods_from_being_promoted_is_told_of_the_pod() -> None:
+    message = "2 of 2 golden texts are below minCosine 0.999"
+    ended = {"exitCode": 1, "message": f'{{"reason": "GoldenMismatch", "message": "{message}"}}'}
+    coming = pod("minilm-next-1", "next", container(waiting={"reason": "C"}, last=ended))
+    found = evidence(model("GoldenMismatch", message), pods=(coming,))
+    subject = Subject("Pod", "search", "minilm-next-1")
+    words = (Words("Pod minilm-next-1", ("container runtime waits: C",)),)
+    assert told(found) == verdict("GoldenMismatch", subject, message, words=words)

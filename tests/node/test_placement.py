@@ -36,6 +36,10 @@ def serves(kube: Kube) -> bool:
         return False
 
 
+def asked(kube: Kube) -> int:
+    return int(kube.get("deployment", "minilm")["spec"]["replicas"])
+
+
 def tokens(kube: Kube) -> Any:
     return kube.get("em", "minilm")["status"].get("model", {}).get("maxTokens")
 
@@ -102,7 +106,7 @@ def test_a_drain_is_not_held_up_by_a_budget(kube: Kube, model: Model, info: dict
 
 
 def test_a_paused_model_keeps_its_pods_until_it_goes_on(kube: Kube, model: Model) -> None:
-    kube.apply(model())
+    kube.apply(model(scaling={"mode": "External", "replicas": 1}))
     kube.wait_ready("minilm")
     before, old = kube.get("deployment", "minilm")["spec"]["template"], pods(kube)
     change(kube, 64, paused=True)
@@ -113,6 +117,9 @@ def test_a_paused_model_keeps_its_pods_until_it_goes_on(kube: Kube, model: Model
     until("a pod in its place", lambda: pods(kube) not in ([], old) and serves(kube), 240)
     assert kube.condition("minilm")["reason"] == "Paused"
     assert tokens(kube) == 256
+    for number in (2, 1):
+        kube.ctl("scale", "em/minilm", f"--replicas={number}")
+        until("so many", lambda number=number: asked(kube) == number, 30)
     change(kube, 64, paused=False)
     until("the new recipe", lambda: tokens(kube) == 64, 240)
     kube.wait_ready("minilm")
