@@ -42,10 +42,8 @@ def waits(
         return None
     found = pod_trouble(observed.next.pods, observed.next.deployment)
     if found is not None:
-        text = (
-            f"{found.message}. It is not promoted before that is put right; {own} serves as before"
-        )
-        return Trouble(found.reason, shortened(f"{coming}: {text}"))
+        text = f"{coming} is not promoted, and {own} serves as before: {found.message}"
+        return Trouble(found.reason, shortened(text))
     if promotion.fingerprint is None:
         text = f"the pods of {coming} are starting; {own} serves as before, until they are promoted"
         return Trouble(Reason.STARTING, text)

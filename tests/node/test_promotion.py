@@ -9,6 +9,7 @@ import pytest
 from sentence_transformers import SentenceTransformer
 
 from adapterkit import Vectors, nearest
+from kubeembed_api.golden import Golden, GoldenText, golden_config_map
 from loadkit import Answer, Load, load
 from nodekit import Hub, Kube, Manifest, until
 
@@ -131,6 +132,28 @@ def test_a_change_that_is_taken_back_leaves_nothing(
         change(kube, "main")
         until("next", lambda: kube.get("deployment", "m-next"), PATIENCE)
         change(kube, "far")
+        kube.wait_ready("m", PATIENCE)
+        until("next is gone", lambda: gone(kube), 30)
+    assert set(whose(vectors, asking.answers)) == {"far"}
+    assert status(kube)["model"] == before
+
+
+def test_next_pods_that_fail_golden_vectors_are_not_promoted(
+    shared_kube: Kube, url: str, vectors: dict[str, Vectors]
+) -> None:
+    kube, before = shared_kube, status(shared_kube)["model"]
+    text = GoldenText(text=TEXT, side=None, vector=tuple(vectors["far"].tolist()))
+    golden = Golden(model="m", dimensions=384, fingerprint=before["fingerprint"], texts=(text,))
+    kube.apply(golden_config_map(golden, "m-golden", kube.namespace))
+    rollout = {"golden": {"configMap": "m-golden"}}
+    with load(url, TEXT, ["m"], RATE) as asking:
+        kube.patch("em", "m", {"spec": {"recipe": {"pooling": "cls"}, "rollout": rollout}})
+        told = kube.wait_reason("m", "Ready", "GoldenMismatch", PATIENCE)
+        refused = "m-next is not promoted, and m serves as before: 1 of 1 golden texts are below"
+        assert told["message"].startswith(f"{refused} minCosine 0.999; the worst: line 1, ")
+        assert kube.condition("m", "Available")["status"] == "True"
+        assert "fingerprint" not in status(kube)["next"]
+        kube.patch("em", "m", {"spec": {"recipe": {"pooling": None}, "rollout": {"golden": None}}})
         kube.wait_ready("m", PATIENCE)
         until("next is gone", lambda: gone(kube), 30)
     assert set(whose(vectors, asking.answers)) == {"far"}

@@ -366,8 +366,7 @@ def test_ready_says_why_next_pods_cannot_be_promoted(manual: Build, settings: Se
     observed = replace(observed, next=replace(observed.next, pods=(failing,)))
     assert told(document, WAITING, observed) == (
         "GoldenMismatch",
-        "minilm-next: 2 of 2 golden texts are below. It is not promoted before that is put right;"
-        " minilm serves as before",
+        "minilm-next is not promoted, and minilm serves as before: 2 of 2 golden texts are below",
     )
 
 
