@@ -16,6 +16,7 @@ from kubeembed_api.names import (
     COMPONENT,
     DECIDED_ANNOTATION,
     KEYS_ANNOTATION,
+    NEXT,
     NODE_ANNOTATION,
     SERVING,
 )
@@ -153,7 +154,7 @@ def nodes_of(store: Store, namespace: str) -> set[str]:
         if raw and (raw["spec"].get("weights") or {}).get("cache") == "Node"
     ]
     pods = (pod for name in names for pod in store.children(POD, (namespace, name)))
-    serving = (pod for pod in pods if pod["metadata"]["labels"].get(COMPONENT) == SERVING)
+    serving = (pod for pod in pods if pod["metadata"]["labels"].get(COMPONENT) in (SERVING, NEXT))
     return {node for pod in serving if (node := (pod.get("spec") or {}).get("nodeName"))}
 
 

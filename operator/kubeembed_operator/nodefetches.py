@@ -28,7 +28,8 @@ class NodeFetches:
 
 def node_fetches(observed: Observed) -> NodeFetches:
     """Of the newest template alone: pods of an earlier one may have fetched another copy."""
-    pods = [pod for pod in observed.serving_pods if node_of(pod) and _newest(pod, observed)]
+    there = (*observed.serving_pods, *observed.next.pods)
+    pods = [pod for pod in there if node_of(pod) and _newest(pod, observed)]
     done = {node_of(pod) for pod in pods if _fetched(pod)}
     fetching = tuple(pod for pod in pods if node_of(pod) not in done and "running" in _state(pod))
     nodes = tuple(sorted({node_of(pod) for pod in fetching}))
@@ -61,7 +62,8 @@ def node_of(pod: Manifest) -> str:
 
 
 def _newest(pod: Manifest, observed: Observed) -> bool:
-    template = (observed.deployment or {}).get("spec", {}).get("template", {})
+    newest = observed.next.deployment or observed.deployment or {}
+    template = newest.get("spec", {}).get("template", {})
     return _document(pod) == _document(template)
 
 

@@ -23,7 +23,7 @@ from kubeembed_operator.manifests.node_cache import node_objects
 from kubeembed_operator.manifests.serving import deployment
 from kubeembed_operator.manifests.weights import fetch_job
 from kubeembed_operator.nodefetches import NodeFetches, named, node_fetches, together
-from kubeembed_operator.observed import Observed
+from kubeembed_operator.observed import Observed, Serving
 from kubeembed_operator.plan import plan
 from kubeembed_operator.pods import Pods
 from kubeembed_operator.settings import NodeCache, Settings
@@ -180,6 +180,18 @@ def test_pods_without_a_copy_on_their_node_are_asked() -> None:
 def test_pods_of_an_earlier_template_say_nothing_of_the_new_copy() -> None:
     old, new = pod("a", "n1", document="old", **DONE), pod("b", "n1", **RUNS)
     assert node_fetches(observed(old, new)) == NodeFetches(pods=(new,), nodes=("n1",))
+
+
+def test_pods_that_wait_to_be_promoted_are_the_newest() -> None:
+    old, new = pod("a", "n1", document="old", **DONE), pod("b", "n1", **RUNS)
+    own = observed(old)
+    template = {"metadata": {"annotations": {"kubeembed.dev/document": "old"}}}
+    waiting = replace(
+        own,
+        deployment={"spec": {"template": template}},
+        next=Serving(deployment=own.deployment, pods=(new,)),
+    )
+    assert node_fetches(waiting) == NodeFetches(pods=(new,), nodes=("n1",))
 
 
 def test_what_an_attempt_ended_with_is_told_until_a_node_has_a_copy() -> None:
