@@ -8,7 +8,7 @@ import sys
 from kubernetes.aio.config import ConfigException
 
 import kubeembed_gateway
-from kubeembed_api.names import ADMIN_PORT
+from kubeembed_api.names import ADMIN_PORT, HTTP_PORT
 from kubeembed_gateway import admin
 from kubeembed_gateway.cluster import connect
 from kubeembed_gateway.metrics import Metrics
@@ -36,6 +36,7 @@ def main() -> None:
     """Parses the command line. What keeps it from starting ends it with one sentence."""
     parser = argparse.ArgumentParser(prog="kubeembed-gateway", description=__doc__)
     parser.add_argument("--host", default="0.0.0.0", help="address of all ports")
+    parser.add_argument("--port", type=int, default=HTTP_PORT, help="the address of all models")
     parser.add_argument("--admin-port", type=int, default=ADMIN_PORT, help="probes and metrics")
     parser.add_argument("--namespace", default="", help="the only one looked at; default: all")
     parser.add_argument("--held-mib", type=int, default=64, help="bodies kept in memory, in MiB")
@@ -43,7 +44,12 @@ def main() -> None:
     given = parser.parse_args()
     log_format = "%(asctime)s %(levelname)s %(name)s: %(message)s"
     logging.basicConfig(level=given.log_level, format=log_format)
-    options = Options(host=given.host, namespace=given.namespace, held_bytes=given.held_mib * MIB)
+    options = Options(
+        host=given.host,
+        port=given.port,
+        namespace=given.namespace,
+        held_bytes=given.held_mib * MIB,
+    )
     try:
         asyncio.run(run(options, given.admin_port))
     except (ConfigException, OSError) as error:

@@ -8,8 +8,7 @@ import socket
 from collections.abc import AsyncIterator
 
 import aiohttp
-from aiohappyeyeballs import AddrInfoType
-from aiohttp import web
+from aiohttp import AddrInfoType, web
 from aiohttp.client_exceptions import ClientError
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL

@@ -10,10 +10,9 @@ from collections.abc import Awaitable, Callable, Iterable
 
 from aiohttp import web
 
-from kubeembed_gateway.errors import GatewayError, Refused
+from kubeembed_gateway.errors import GatewayError
 from kubeembed_gateway.metrics import Metrics
 from kubeembed_gateway.refusals import reply
-from kubeembed_gateway.serving import Serving
 from kubeembed_gateway.table import Key, Table
 
 logger = logging.getLogger(__name__)
@@ -100,10 +99,11 @@ class Ports:
 class Activator:
     """The ports of models that may sleep."""
 
-    def __init__(self, ports: Ports, table: Table, serving: Serving) -> None:
+    def __init__(self, ports: Ports, table: Table, answer: Callable[[int], Answer]) -> None:
+        """answer: of a port."""
         self._ports = ports
         self._table = table
-        self._serving = serving
+        self._answer = answer
         self._known: set[int] = set()
 
     @property
@@ -122,14 +122,3 @@ class Activator:
                 self._known.add(port)
             except OSError as error:
                 logger.error("port %d of a model can't be opened: %s", port, error)
-
-    def _answer(self, port: int) -> Answer:
-        async def answer(request: web.BaseRequest, whose: list[Key]) -> web.StreamResponse:
-            key = self._table.ports.get(port)
-            model = self._table.models.get(key) if key else None
-            if model is None:
-                raise Refused(404, "model_not_found", "the model of this address has been deleted")
-            whose.append(model.key)
-            return await self._serving.serve(request, model, close=True)
-
-        return answer

@@ -8,12 +8,15 @@ import asyncio
 import logging
 import signal
 from dataclasses import dataclass
+from functools import partial
 
 from kubernetes.aio.client import ApiClient
 
+from kubeembed_api.names import HTTP_PORT
 from kubeembed_gateway.balancing import Balancer
 from kubeembed_gateway.cluster import Cluster
 from kubeembed_gateway.forwarding import connections
+from kubeembed_gateway.front import Front, without_waking
 from kubeembed_gateway.holding import Holds, Memory
 from kubeembed_gateway.listening import Activator, Ports
 from kubeembed_gateway.metrics import Metrics
@@ -34,9 +37,10 @@ AGAIN = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """namespace: the only one that is looked at; empty: all. held_bytes: of bodies, at most."""
+    """port: the common one. namespace: the only one looked at; empty: all. held_bytes: of bodies, at most."""
 
     host: str = "0.0.0.0"
+    port: int = HTTP_PORT
     namespace: str = ""
     held_bytes: int = 64 * 1024 * 1024
 
@@ -45,7 +49,7 @@ class Process:
     """`run` returns after a signal, when all is answered."""
 
     def __init__(self, options: Options, api: ApiClient, metrics: Metrics) -> None:
-        self._metrics = metrics
+        self._options = options
         self._session = connections()
         self._table = Table()
         cluster = Cluster(api, options.namespace)
@@ -62,7 +66,10 @@ class Process:
             metrics=metrics,
         )
         self._ports = Ports(options.host, metrics)
-        self._activator = Activator(self._ports, self._table, serving)
+        self._front = Front(self._table, serving)
+        self._activator = Activator(
+            self._ports, self._table, partial(without_waking, self._table, serving)
+        )
         self._watches = Watches(cluster, self._table, metrics, self._notice)
         self._changed = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -79,9 +86,11 @@ class Process:
         return None if self._activator.ready else "ports of models are not open yet"
 
     async def run(self) -> None:
+        """Raises OSError where the common port is taken."""
         loop = asyncio.get_running_loop()
         for each in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(each, self._stopping.set)
+        await self._ports.open(self._options.port, self._front.answer)
         parts = [
             asyncio.create_task(self._watches.run(), name="watches"),
             asyncio.create_task(self._follow(), name="ports"),

@@ -34,7 +34,7 @@ TEI_PATHS = frozenset(
     )
 )
 #: With the name of a model behind them; /v1/score alone is vLLM's.
-SIE_PREFIXES = ("/v1/encode/", "/v1/score/", "/v1/extract/", "/v1/generate/", "/v1/pools")
+SIE_PATHS = ("/v1/encode/", "/v1/score/", "/v1/extract/", "/v1/generate/")
 
 _SIE_CODES = {
     "model_loading": "PROVISIONING",
@@ -78,7 +78,7 @@ def contract(path: str) -> Callable[[GatewayError], dict[str, Any]]:
         return cohere
     if bare in TEI_PATHS:
         return tei
-    return sie if bare.startswith(SIE_PREFIXES) else openai
+    return sie if bare.startswith((*SIE_PATHS, "/v1/pools")) else openai
 
 
 def openai(error: GatewayError) -> dict[str, Any]:

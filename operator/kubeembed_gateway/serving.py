@@ -39,15 +39,24 @@ class Serving:
         self._session = session
         self._metrics = metrics
 
+    def body(self, request: web.BaseRequest) -> Body:
+        """A context for as long as the request is served."""
+        return Body(request, self._memory)
+
     async def serve(
-        self, request: web.BaseRequest, model: Model, *, adapter: str = "", close: bool
+        self,
+        request: web.BaseRequest,
+        body: Body,
+        model: Model,
+        *,
+        adapter: str = "",
+        close: bool,
     ) -> web.StreamResponse:
         """close: the client's connection ends with the reply. Raises GatewayError."""
         if model.keyed and "Authorization" not in request.headers:
             raise Refused(401, "unauthorized", f"model {model.name!r} asks for an API key")
-        with Body(request, self._memory) as body:
-            await body.keep()
-            return await self._forwarded(request, model, body, adapter, close)
+        await body.keep()
+        return await self._forwarded(request, model, body, adapter, close)
 
     async def _forwarded(
         self, request: web.BaseRequest, model: Model, body: Body, adapter: str, close: bool

@@ -28,10 +28,15 @@ class Phase(StrEnum):
 
 
 class Lifecycle:
-    """One served model, from before its weights are read until the last answer is out."""
+    """One served model, from before its weights are read until the last answer is out.
 
-    def __init__(self, name: str) -> None:
+    namespace: requests may put it before the name, as the gateway has them do where two namespaces have a
+    model of one name.
+    """
+
+    def __init__(self, name: str, namespace: str = "") -> None:
         self.name = name
+        self.namespace = namespace
         self.created = int(time.time())
         self.phase = Phase.LOADING
         self.traffic = Traffic()
@@ -87,8 +92,8 @@ class Lifecycle:
 
     def adapter(self, asked: str) -> str | None:
         """The adapter that a model name asks for. Raises UnknownModel, and Loading."""
-        name, _, adapter = asked.partition(":")
-        if name != self.name or asked == f"{name}:":
+        name, colon, adapter = asked.removeprefix(f"{self.namespace}/").partition(":")
+        if name != self.name or (colon and not adapter):
             raise UnknownModel(asked, self.names)
         if adapter and adapter not in self.model.adapters:
             raise UnknownModel(asked, self.names)

@@ -61,7 +61,7 @@ async def serve(
     SIGINT, or a second signal, cuts the lingering short.
     """
     stop, hurry = _signals()
-    lifecycle, metrics = Lifecycle(model.name), Metrics(__version__)
+    lifecycle, metrics = Lifecycle(model.name, model.namespace), Metrics(__version__)
     metrics.show_ready(lambda: lifecycle.phase is Phase.READY)
     public, admin = _bind(address)
     url = f"http://{_host(public.getsockname())}"

@@ -79,10 +79,11 @@ def gateways(kube: Kube, tmp_path: Path) -> Iterator[Any]:
     started: list[Process] = []
 
     def start(kubeconfig: str, hosts: tuple[str, ...] = HOSTS) -> list[Process]:
-        (admin_port,) = free_ports(1)
+        admin_port, port = free_ports(2)
         for host in hosts:
             command = [sys.executable, "-m", "kubeembed_gateway", "--host", host]
             command += ["--namespace", kube.namespace, "--admin-port", str(admin_port)]
+            command += ["--port", str(port)]
             environment = {**os.environ, "KUBECONFIG": kubeconfig}
             with (tmp_path / f"{host}.log").open("wb") as log:
                 popen = subprocess.Popen(command, stderr=log, env=environment, cwd=tmp_path)

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -12,6 +13,7 @@ from multidict import CIMultiDict
 from kubeembed_api.names import ACTIVATOR_PORT_ANNOTATION, MANAGED_BY, MANAGED_BY_VALUE, MODEL_LABEL
 from kubeembed_gateway.balancing import Balancer
 from kubeembed_gateway.forwarding import connections
+from kubeembed_gateway.front import Front, without_waking
 from kubeembed_gateway.holding import Holds, Memory
 from kubeembed_gateway.listening import Activator, Ports
 from kubeembed_gateway.metrics import Metrics
@@ -22,8 +24,8 @@ Manifest = dict[str, Any]
 Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 NAMESPACE = "search"
-#: Of the range that is the gateway's.
-PORT = 29_001
+#: Of the range that is the gateway's, and the common one.
+PORT, COMMON_PORT = 29_001, 29_000
 
 
 def model(
@@ -143,6 +145,11 @@ class Gateway:
         """Of the model that has PORT."""
         return f"http://127.0.0.1:{PORT}"
 
+    @property
+    def common(self) -> str:
+        """The URL of all models."""
+        return f"http://127.0.0.1:{COMMON_PORT}"
+
     async def put(self, **manifests: Manifest) -> None:
         """models=..., services=..., endpointslices=...: as a watch brings them."""
         for kind, manifest in manifests.items():
@@ -192,7 +199,8 @@ async def gateway(held_bytes: int = 64 * 1024 * 1024) -> AsyncIterator[Gateway]:
             metrics=metrics,
         )
         ports = Ports("127.0.0.1", metrics)
-        activator = Activator(ports, table, serving)
+        await ports.open(COMMON_PORT, Front(table, serving).answer)
+        activator = Activator(ports, table, partial(without_waking, table, serving))
         yield Gateway(table, metrics, memory, holds, balancer, serving, ports, activator, woken)
         await ports.end(0.5)
     assert memory.held == 0

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from kubeembed_api.report import RuntimeInfo
+from kubeembed_runtime.errors import UnknownModel
 from kubeembed_runtime.lifecycle import Lifecycle
 
 LIMITS = {
@@ -149,3 +150,14 @@ async def test_a_model_that_is_not_there_is_not_found(
     reply = await client.get(f"/v1/models/{name}")
     assert reply.status_code == 404
     assert reply.json()["error"]["code"] == "model_not_found"
+
+
+def test_the_namespace_may_stand_before_the_name(fake_model: Any) -> None:
+    fake_model.adapters = ("legal",)
+    lifecycle = Lifecycle("minilm", "search")
+    lifecycle.ready(fake_model)
+    assert lifecycle.adapter("search/minilm") is None
+    assert lifecycle.adapter("search/minilm:legal") == "legal"
+    for wrong in ("other/minilm", "search/minilm:", "search/", "search/search/minilm"):
+        with pytest.raises(UnknownModel):
+            lifecycle.adapter(wrong)
