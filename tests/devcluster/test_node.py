@@ -327,3 +327,24 @@ def test_up_on_a_running_cluster_changes_nothing(
 ) -> None:
     tool("up", "tests", "--audit", "--gpus", "4")
     assert json.loads(tool("status", "tests", "--json")) == node
+
+
+def test_a_component_that_is_killed_comes_back_and_pods_run_on(
+    node: dict[str, Any], kube: Kube, tool: Callable[..., str]
+) -> None:
+    [address] = start(kube, pod("survivor"))
+    before = component_pids(node)
+    for component in ("containerd", "kubelet"):
+        tool("crash", "tests", component, "--away", "0.5")
+    until("up again", lambda: tool("status", "tests", "--json", check=False), 60)
+    changed = {name for name, pid in component_pids(node).items() if pid != before[name]}
+    assert changed == {"containerd", "kubelet"}
+    start(kube, pod("another"))
+    assert ask(address) == "survivor"
+    [status] = kube.get("pod", "survivor")["status"]["containerStatuses"]
+    assert status["restartCount"] == 0
+
+
+def component_pids(node: dict[str, Any]) -> dict[str, str]:
+    folder = Path(node["kubeconfig"]).parent / "running"
+    return {path.stem: path.read_text() for path in folder.iterdir()}

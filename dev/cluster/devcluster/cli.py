@@ -78,6 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     shown.add_argument("--json", action="store_true", help="the same for programs")
     load = command("load", "bring image archives (OCI, docker) into the node", named="1")
     load.add_argument("archives", metavar="ARCHIVE", nargs="+", type=Path)
+    crash = command("crash", "end a component with SIGKILL and start it again", named="1")
+    crash.add_argument("component", choices=components.NAMES, metavar="COMPONENT")
+    crash.add_argument("--away", type=float, default=0.0, metavar="SECONDS", help="in between")
     command("kubeconfig", "print the path of the administrator's kubeconfig")
     for name, text in (
         ("kubectl", "run kubectl as the cluster's administrator"),
@@ -200,6 +203,12 @@ def _load(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _crash(arguments: argparse.Namespace) -> int:
+    cluster, programs = require(arguments.name), build.ensure()
+    node.crash(cluster, programs, arguments.component, arguments.away)
+    return 0
+
+
 def _kubeconfig(arguments: argparse.Namespace) -> int:
     print(require(arguments.name).kubeconfig())
     return 0
@@ -235,6 +244,7 @@ COMMANDS = {
     "down": _down,
     "status": _status,
     "load": _load,
+    "crash": _crash,
     "kubeconfig": _kubeconfig,
     "kubectl": _kubectl,
     "exec": _exec,

@@ -3,6 +3,7 @@
 Every flag that is not plain has its reason beside it.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -175,18 +176,20 @@ def policies(cluster: Cluster, programs: Path) -> Component:
     )
 
 
-NAMES = (
-    "etcd",
-    "containerd",
-    "kube-apiserver",
-    "kube-controller-manager",
-    "kube-scheduler",
-    "kubelet",
-    "kube-proxy",
-    "coredns",
-    "volumes",
-    "policies",
-)
+#: In the order in which they are started.
+PARTS: Mapping[str, Callable[[Cluster, Path], Component]] = {
+    "etcd": etcd,
+    "containerd": containerd,
+    "kube-apiserver": apiserver,
+    "kube-controller-manager": controller_manager,
+    "kube-scheduler": scheduler,
+    "kubelet": kubelet,
+    "kube-proxy": proxy,
+    "coredns": coredns,
+    "volumes": volumes,
+    "policies": policies,
+}
+NAMES = tuple(PARTS)
 
 
 def _component(cluster: Cluster, name: str, *argv: str) -> Component:

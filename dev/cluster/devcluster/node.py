@@ -5,6 +5,7 @@ Whatever fails on the way up, everything that was started is ended again; the lo
 
 import shutil
 import socket
+import time
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -126,6 +127,18 @@ def set_gpus(cluster: Cluster) -> None:
 def is_ready(node: objects.Manifest | None) -> bool:
     conditions = node["status"].get("conditions", ()) if node else ()
     return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
+def crash(cluster: Cluster, programs: Path, name: str, seconds: float) -> None:
+    """SIGKILL to a component, and a new process of it after so many seconds, as an init system would do."""
+    with step(f"kill {name}"):
+        supervision.kill(cluster, name)
+    if seconds:
+        with step(f"leave {name} away for {seconds:g} s"):
+            time.sleep(seconds)
+    with step(f"start {name} again"):
+        node = Node(cluster=cluster, holder=holder.require(cluster))
+        node.start(components.PARTS[name](cluster, programs), again=True)
 
 
 def down(cluster: Cluster, *, keep: bool) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from devcluster import holder
 from devcluster.cluster import Cluster
 from devcluster.components import NAMES, Component
-from devcluster.errors import CommandFailed, ComponentFailed, TimedOut
+from devcluster.errors import ClusterError, CommandFailed, ComponentFailed, TimedOut
 from devcluster.process import CLEAN_ENVIRONMENT, alive, run
 from devcluster.waiting import wait_until
 
@@ -28,13 +28,13 @@ class Node:
     cluster: Cluster
     holder: int
 
-    def start(self, component: Component) -> None:
-        """Start a component, its output into its log."""
+    def start(self, component: Component, *, again: bool = False) -> None:
+        """Start a component, its output into its log; again: behind what an earlier process wrote."""
         record = _record(self.cluster, component.name)
         record.parent.mkdir(exist_ok=True)
         record.unlink(missing_ok=True)
         argv = ["setsid", "--fork", "sh", "-c", BEGIN, str(record)]
-        with log_of(self.cluster, component.name).open("wb") as log:
+        with log_of(self.cluster, component.name).open("ab" if again else "wb") as log:
             subprocess.run(
                 [*holder.enter(self.holder), *argv, *component.argv],
                 stdin=subprocess.DEVNULL,
@@ -82,6 +82,16 @@ def terminate(cluster: Cluster, component: str) -> None:
         pid = _pid(cluster, component)
         with suppress(CommandFailed):  # it has ended meanwhile
             run([*holder.enter(holder.require(cluster)), "kill", str(pid)])
+
+
+def kill(cluster: Cluster, component: str) -> None:
+    """End it with SIGKILL. Returns once it is gone; raises ClusterError if it does not run."""
+    pid, node = _pid(cluster, component), holder.require(cluster)
+    if component not in running(cluster):
+        raise ClusterError(f"{component} of {cluster.name} does not run")
+    with suppress(CommandFailed):  # it has ended meanwhile
+        run([*holder.enter(node), "kill", "-KILL", str(pid)])
+    wait_until(f"{component} to end", 10, lambda: ended(cluster, component))
 
 
 def forget(cluster: Cluster) -> None:
