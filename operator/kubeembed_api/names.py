@@ -71,7 +71,8 @@ DOCUMENT_FILE: Final = "model.yaml"
 DOCUMENT_FOLDER: Final = "/etc/kubeembed"
 #: Beside the document: the adapters that a starting pod serves.
 ADAPTERS_FILE: Final = "adapters.json"
-#: API keys: the key of the user's Secret, one per line, and where the pod sees it.
+#: API keys: the key of the user's Secret, one per line, and where the pod sees it, in a folder that has the
+#: name of the Secret.
 API_KEYS: Final = "api-keys"
 API_KEYS_FOLDER: Final = "/etc/kubeembed-keys"
 #: Where the pod sees golden vectors, in a folder that has the name of the user's ConfigMap.

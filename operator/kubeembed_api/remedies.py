@@ -128,8 +128,9 @@ EXPLANATIONS: Mapping[Reason, Explanation] = {
         "set `weights.storageClassName` to a class that can do ReadWriteMany",
     ),
     Reason.SECRET_MISSING: Explanation(
-        "the Secret, or a key that its source needs, does not exist",
-        "create it with the keys of docs/sources.md; it is picked up by itself",
+        "a Secret that the document names, or a key that is needed of it, does not exist",
+        "create it: with the keys of docs/sources.md for a source, with the key `api-keys` for "
+        "`spec.serving.apiKeysSecret`; it is picked up by itself",
     ),
     Reason.UNSCHEDULABLE: Explanation(
         "no node has what the profile asks for",

@@ -1,5 +1,7 @@
 """What keeps pods from serving is read off the model within 15 seconds, and goes when its cause goes."""
 
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 
 import pytest
@@ -55,6 +57,21 @@ def test_a_crash_at_the_start_shows_the_last_words(kube: Kube, model: Model) -> 
     failed = kube.wait_reason("minilm", "Available", "InvalidRecipe", 60)
     assert "maxTokens" in failed["message"]
     heal(kube, model)
+
+
+def test_api_keys_that_are_not_there_are_told_and_picked_up_when_they_are(
+    kube: Kube, model: Model
+) -> None:
+    kube.apply(model(serving={"apiKeysSecret": "our-keys"}))
+    kube.wait_reason("minilm", "WeightsReady", "Fetched", 90)
+    failed = kube.wait_reason("minilm", "Available", "SecretMissing", 60)
+    assert "/our-keys/api-keys is not there: the Secret, or its key `api-keys`" in failed["message"]
+    assert kube.condition("minilm")["reason"] == "SecretMissing"
+    kube.ctl("create", "secret", "generic", "our-keys", "--from-literal=api-keys=ours")
+    kube.wait_ready("minilm")
+    address = kube.get("service", "minilm")["spec"]["clusterIP"]
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        urllib.request.urlopen(f"http://{address}/v1/models", timeout=10)
 
 
 def test_a_document_that_is_wrong_only_here_names_field_and_fix(kube: Kube, model: Model) -> None:

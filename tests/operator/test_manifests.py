@@ -227,12 +227,12 @@ def test_api_keys_are_one_file_of_the_secret_and_origins_are_flags(
     (container,) = pod["containers"]
     assert container["args"][-4:] == [
         "--api-keys",
-        "/etc/kubeembed-keys/api-keys",
+        "/etc/kubeembed-keys/our-keys/api-keys",
         "--cors-origin=https://app.example",
         "--cors-origin=*",
     ]
     assert container["volumeMounts"].pop() == {
-        "mountPath": "/etc/kubeembed-keys",
+        "mountPath": "/etc/kubeembed-keys/our-keys",
         "name": "api-keys",
         "readOnly": True,
     }
@@ -241,6 +241,7 @@ def test_api_keys_are_one_file_of_the_secret_and_origins_are_flags(
         "secret": {
             "defaultMode": 0o440,
             "items": [{"key": "api-keys", "path": "api-keys"}],
+            "optional": True,
             "secretName": "our-keys",
         },
     }

@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 
+from kubeembed_api.reasons import Reason
 from kubeembed_runtime.api import body, openai_errors
 from kubeembed_runtime.api.app import public_app
 from kubeembed_runtime.api.body import ClientGone
@@ -181,13 +182,17 @@ def test_keys_are_read_again_when_they_change(tmp_path: Path) -> None:
     keys.check("Bearer new")
 
 
-@pytest.mark.parametrize("content", [None, b"", b"\n# none\n", b"\xff\xfe"], ids=repr)
-def test_a_file_without_keys_keeps_the_server_from_starting(
-    tmp_path: Path, content: bytes | None
-) -> None:
+def test_a_file_that_is_not_there_is_told_as_the_secret_that_it_stands_for(tmp_path: Path) -> None:
+    file = tmp_path / "our-keys" / "api-keys"
+    with pytest.raises(StartFailed, match=f"{file} is not there: the Secret, or its key") as told:
+        Keys(file)
+    assert told.value.reason is Reason.SECRET_MISSING
+
+
+@pytest.mark.parametrize("content", [b"", b"\n# none\n", b"\xff\xfe"], ids=repr)
+def test_a_file_without_keys_keeps_the_server_from_starting(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "keys"
-    if content is not None:
-        file.write_bytes(content)
+    file.write_bytes(content)
     with pytest.raises(StartFailed, match=str(file)):
         Keys(file)
 

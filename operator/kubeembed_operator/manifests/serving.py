@@ -204,24 +204,32 @@ def _runtime(model: EmbeddingModel, settings: Settings, profile: Profile) -> Man
 def _edge(model: EmbeddingModel) -> list[str]:
     """The flags for who may ask."""
     serving = model.spec.serving
-    keys = ["--api-keys", f"{API_KEYS_FOLDER}/{API_KEYS}"] if serving.api_keys_secret else []
+    secret = serving.api_keys_secret
+    keys = ["--api-keys", f"{_keys_folder(secret)}/{API_KEYS}"] if secret else []
     return [*keys, *(f"--cors-origin={origin}" for origin in serving.cors_origins)]
 
 
 def _keys_volume(model: EmbeddingModel) -> list[Manifest]:
-    """The one key of the Secret: a pod sees nothing else that may be in it."""
+    """The one key of the Secret: a pod sees nothing else that may be in it. Where it is absent the container
+    starts, and the runtime ends with a word on it, where kubelet would have said it in an Event alone."""
     name = model.spec.serving.api_keys_secret
     if name is None:
         return []
     items = [{"key": API_KEYS, "path": API_KEYS}]
-    secret = {"defaultMode": KEYS_MODE, "items": items, "secretName": name}
+    secret = {"defaultMode": KEYS_MODE, "items": items, "optional": True, "secretName": name}
     return [{"name": pods.KEYS_VOLUME, "secret": secret}]
 
 
 def _keys_mount(model: EmbeddingModel) -> list[Manifest]:
-    if model.spec.serving.api_keys_secret is None:
+    name = model.spec.serving.api_keys_secret
+    if name is None:
         return []
-    return [{"mountPath": API_KEYS_FOLDER, "name": pods.KEYS_VOLUME, "readOnly": True}]
+    return [{"mountPath": _keys_folder(name), "name": pods.KEYS_VOLUME, "readOnly": True}]
+
+
+def _keys_folder(secret: str) -> str:
+    """Has the Secret's name in it, so that the runtime's messages do."""
+    return f"{API_KEYS_FOLDER}/{secret}"
 
 
 def _probes() -> Manifest:

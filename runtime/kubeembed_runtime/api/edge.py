@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from kubeembed_api.names import API_KEYS
 from kubeembed_api.reasons import Reason
 from kubeembed_runtime.errors import FingerprintDiffers, StartFailed, Unauthorized
 
@@ -34,6 +35,12 @@ class Keys:
         self._file, self._clock = file, clock
         try:
             self._digests = _digests(file)
+        except FileNotFoundError:
+            problem = (
+                f"API keys: {file} is not there: the Secret, or its key `{API_KEYS}`, does not exist;"
+                " create it, with one API key per line"
+            )
+            raise StartFailed(Reason.SECRET_MISSING, problem) from None
         except (OSError, UnicodeDecodeError) as error:
             raise StartFailed(Reason.INVALID_SPEC, f"the API keys of {file}: {error}") from error
         if not self._digests:
