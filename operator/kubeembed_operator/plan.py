@@ -5,7 +5,7 @@ copy that they run, and change together once the new copy is complete.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.names import ADAPTERS_FILE, CA_FILE
@@ -20,6 +20,7 @@ from kubeembed_operator.kinds import (
     SERVICE,
     Kind,
     Manifest,
+    kind_of,
 )
 from kubeembed_operator.manifests import pods, serving
 from kubeembed_operator.manifests.adapters import adapter_job
@@ -50,6 +51,11 @@ class Plan:
     replicas: int | None
     paused: bool = False
     held: bool = False
+
+    def only(self, kind: Kind) -> "Plan":
+        """Without what it deletes, and what it applies of other kinds."""
+        chosen = tuple(each for each in self.apply if kind_of(each) == kind)
+        return replace(self, delete=(), apply=chosen)
 
 
 def plan(

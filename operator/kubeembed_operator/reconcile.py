@@ -13,14 +13,14 @@ from datetime import datetime
 from kubeembed_api.document import EmbeddingModel, parse
 from kubeembed_api.errors import InvalidSpec
 from kubeembed_api.reasons import Reason
-from kubeembed_operator.adapters import adapters_of, ready_pods
+from kubeembed_operator.adapters import adapters_of, placed, ready_pods
 from kubeembed_operator.adapterstatus import adapter_statuses
 from kubeembed_operator.applying import Applier, BeingCollected, NameTaken
 from kubeembed_operator.cluster import Cluster, ClusterError, Conflict, Missing, Refused
 from kubeembed_operator.conditions import Condition, age, conditions, unseen
 from kubeembed_operator.events import Recorder
 from kubeembed_operator.inquiry import Inquiry, Memory
-from kubeembed_operator.kinds import MODEL, Key, Manifest
+from kubeembed_operator.kinds import CONFIG_MAP, MODEL, Key, Manifest
 from kubeembed_operator.manifests.node_cache import on_node
 from kubeembed_operator.metrics import Metrics
 from kubeembed_operator.observed import Observed, observe
@@ -135,9 +135,12 @@ class Reconciler:
             weights, poll = await self._inquiry.nodes(weights, observed, memory)
         infos, ask = await self._inquiry.infos(observed.serving_pods, memory.own)
         promotion, look = await self._promotion(model, raw, weights, observed, memory)
-        adapters, push = await self._inquiry.adapters(
-            model, adapters_of(model, raw, observed), observed, memory
-        )
+        states = adapters_of(model, raw, observed)
+        adapters, push = await self._inquiry.adapters(model, states, observed, memory)
+        if placed(model, adapters) != placed(model, states):
+            # Before status calls one loaded: a pod that starts anew serves what is placed.
+            again = plan(model, self._settings, observed, weights, adapters, rollout, promotion)
+            await self._applier.carry_out(model, again.only(CONFIG_MAP))
         front, coming = memory.front(observed), tuple(memory.next.infos.values())
         told = adapter_statuses(model, adapters, ready_pods(observed), front.adapters.listings)
         now = self._clock()

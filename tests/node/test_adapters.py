@@ -176,8 +176,10 @@ def test_twenty_adapters_on_three_replicas_are_each_fetched_once_and_served(
     assert hub.bytes_sent() == sum(sizes)
 
 
-def test_one_that_is_added_under_load_is_usable_and_disturbs_nobody(settled: Served) -> None:
-    before = settled.pods()
+def test_one_that_is_added_under_load_is_usable_and_disturbs_nobody(
+    settled: Served, writes: Any
+) -> None:
+    before, written = settled.pods(), len(writes(settled.kube.namespace))
     with load(settled.url, TEXT, ["m", "m:lora-0", "m:lora-19"]) as asking:
         settled.want(*ALL, "lora-20")
         settled.wait("lora-20", reason="Loaded", ready="3/3")
@@ -191,6 +193,9 @@ def test_one_that_is_added_under_load_is_usable_and_disturbs_nobody(settled: Ser
         "m:lora-20": {"lora-20"},
     }
     assert settled.pods() == before
+    # a pod that starts anew at any moment finds what status calls loaded
+    told = [each for each in writes(settled.kube.namespace)[written:] if each.endswith("s/m")]
+    assert told[-2:] == ["patch configmaps/m", "patch embeddingmodels/m"]
 
 
 def test_one_that_is_replaced_under_load_answers_all_the_time_with_one_or_the_other(
