@@ -8,7 +8,6 @@ import argparse
 import logging
 import os
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,7 +38,8 @@ from kubeembed_weights.trust import trust_private_cas
 logger = logging.getLogger("kubeembed_weights")
 
 
-def main() -> int:
+def main() -> NoReturn:
+    """Ends the process without Python's tidying up: a model, or requests for an adapter, wait for the end."""
     # As process 1 of a container we get no default handler, and kubelet would wait 30 s for us.
     signal.signal(signal.SIGTERM, _leave)
     options = _parser().parse_args()
@@ -48,8 +48,8 @@ def main() -> int:
     trust_private_cas()
     report = _report(options)
     report.write(Path(TERMINATION_LOG))
-    print(report.model_dump_json(by_alias=True, exclude_none=True))
-    return 0 if report.reason in (Reason.FETCHED, Reason.COLLECTED) else 1
+    print(report.model_dump_json(by_alias=True, exclude_none=True), flush=True)
+    os._exit(0 if report.reason in (Reason.FETCHED, Reason.COLLECTED) else 1)
 
 
 def _report(options: argparse.Namespace) -> Report:
@@ -208,4 +208,4 @@ def _key(told: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

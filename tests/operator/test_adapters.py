@@ -316,7 +316,7 @@ def test_the_job_of_an_adapter(model: Build, settings: Settings) -> None:
     assert made["metadata"]["labels"]["app.kubernetes.io/component"] == "adapter"
     assert made["spec"]["ttlSecondsAfterFinished"] == 300
     assert container["command"] == ["kubeembed-weights"]
-    assert container["resources"]["requests"] == {"cpu": "100m", "memory": "64Mi"}
+    assert container["resources"]["requests"] == {"cpu": "250m", "memory": "64Mi"}
     assert container["args"] == [
         "adapter",
         '{"name": "legal", "revision": "v2", "source": "hf://acme/legal"}',

@@ -37,10 +37,11 @@ from kubeembed_operator.settings import Settings
 #: A Job that has told its result is of no more use; its pod's log is for a while.
 KEPT_SECONDS = 300
 
-#: An adapter has a few MB. Those that wait for their next try hold on to what is asked for here.
+#: An adapter has a few MB. Those that wait for their next try hold on to what is asked for here. The CPU is
+#: for the start of the process, which requests wait for, beside pods that use all that their node has.
 RESOURCES: Manifest = {
     "limits": {"memory": "1Gi"},
-    "requests": {"cpu": "100m", "memory": "64Mi"},
+    "requests": {"cpu": "250m", "memory": "64Mi"},
 }
 
 
