@@ -50,6 +50,9 @@ CACHE_ANNOTATION: Final = f"{GROUP}/cache"
 KEYS_ANNOTATION: Final = f"{GROUP}/keys"
 DECIDED_ANNOTATION: Final = f"{GROUP}/decided"
 NODE_ANNOTATION: Final = f"{GROUP}/node"
+#: Set on a claim by a person: keys that are to go as soon as no model uses them. Of a collecting Job: those
+#: that it was told.
+REMOVE_ANNOTATION: Final = f"{GROUP}/remove"
 #: Set on a model by a person: change its value and the revision is resolved anew.
 RESOLVE_ANNOTATION: Final = f"{GROUP}/resolve"
 

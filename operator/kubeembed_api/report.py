@@ -21,8 +21,23 @@ class _Value(BaseModel):
     )
 
 
+class UnusedCopy(_Value):
+    """since: when it was first seen to be in no model's use; goes: when it will be removed. In seconds since
+    1970, None where it is not decided. Without a source: a download that has not ended.
+    """
+
+    key: str
+    bytes: int
+    since: int | None = None
+    goes: int | None = None
+    source: str | None = None
+    revision: str | None = None
+
+
 class CacheReport(_Value):
-    """What a collection found and left in a cache. `next_seconds`: when the next unused copy can go."""
+    """What a collection found and left in a cache: `listed` are as many of the unused copies as have room.
+    `next_seconds`: when the next of them can go.
+    """
 
     copies: int
     bytes: int
@@ -30,6 +45,7 @@ class CacheReport(_Value):
     unused_bytes: int
     removed: tuple[str, ...] = ()
     next_seconds: float | None = None
+    listed: tuple[UnusedCopy, ...] = ()
 
 
 class Report(_Value):

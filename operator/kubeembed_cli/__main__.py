@@ -2,6 +2,7 @@
 kubeembed try NAME TEXT...: how alike texts are to the model.
 kubeembed fetch FILE|URI: weights into this machine's cache.
 kubeembed golden NAME --texts FILE: the vectors that a roll-out is held to.
+kubeembed cache ls, kubeembed cache rm KEY: the copies of weights in the cluster's caches.
 
 Also `kubectl embed why NAME`, and so on. Exit status: 0 good; 1 the model or a source says no;
 2 usage, or the cluster cannot be asked.
@@ -47,6 +48,10 @@ def run(options: argparse.Namespace) -> int:
             from kubeembed_cli.fetching import fetch_
 
             return fetch_(options)
+        case "cache":
+            from kubeembed_cli.caching import cache
+
+            return cache(options)
         case _:
             from kubeembed_cli.goldens import golden
 
@@ -61,13 +66,16 @@ def parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = whole.add_subparsers(dest="command", required=True, metavar="why|try|fetch|golden")
+    commands = whole.add_subparsers(
+        dest="command", required=True, metavar="why|try|fetch|golden|cache"
+    )
     _add_why(
         commands.add_parser("why", help="why a model does not serve as asked, or that it does")
     )
     _add_try(commands.add_parser("try", help="how alike texts are to a model that serves"))
     _add_fetch(commands.add_parser("fetch", help="fetch weights into this machine's cache"))
     _add_golden(commands.add_parser("golden", help="write the vectors that a roll-out is held to"))
+    _add_cache(commands.add_parser("cache", help="list copies of weights, or remove an unused one"))
     return whole
 
 
@@ -117,6 +125,21 @@ def _add_golden(golden: argparse.ArgumentParser) -> None:
     golden.add_argument("-o", "--output", choices=["yaml"], default="yaml", help="(%(default)s)")
     _add_cluster(golden)
     _add_key(golden)
+
+
+def _add_cache(cache: argparse.ArgumentParser) -> None:
+    actions = cache.add_subparsers(dest="action", required=True, metavar="ls|rm")
+    listing = actions.add_parser("ls", help="each copy, who uses it, or when it goes")
+    listing.add_argument("-A", "--all-namespaces", action="store_true")
+    _add_cluster(listing)
+    _add_output(listing)
+    removing = actions.add_parser("rm", help="have the operator remove a copy that no model uses")
+    removing.add_argument("key", metavar="KEY", help="of the copy, or its beginning")
+    removing.add_argument(
+        "--wait", type=float, default=180, metavar="SECONDS", help="until it is gone (%(default)s)"
+    )
+    _add_cluster(removing)
+    _add_output(removing)
 
 
 def _add_cluster(command: argparse.ArgumentParser) -> None:

@@ -6,6 +6,8 @@ CommandFailed         2: usage, or the cluster cannot be asked
 ├── ChartMissing      the cluster has no EmbeddingModels
 └── NoSuchModel       with those that there are
 NotServing            1: the model, or its server, says no
+InUse                 1: the copy is a model's
+StillThere            1: the operator has not removed it yet
 """
 
 from collections.abc import Sequence
@@ -55,3 +57,27 @@ class NotServing(CommandFailed):
     """The model does not answer, or refuses what was asked."""
 
     status = 1
+
+
+class InUse(CommandFailed):
+    """A copy is not removed while models have it."""
+
+    status = 1
+
+    def __init__(self, key: str, models: Sequence[str]) -> None:
+        super().__init__(
+            f"{key} is in use by {', '.join(models)}: it can go once they are deleted, or have another "
+            "source or revision and no pod reads it"
+        )
+
+
+class StillThere(CommandFailed):
+    """The patience of the command is over. The operator's is not."""
+
+    status = 1
+
+    def __init__(self, key: str, state: str) -> None:
+        super().__init__(
+            f"{key} is still there: {state}. The operator goes on without this command; `kubeembed cache ls` "
+            "shows what is left"
+        )

@@ -6,25 +6,24 @@ missed afterwards. A key that went out of use, or the end of an unused one's tim
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from kubeembed_api.cachenotes import Note
-from kubeembed_api.document import EmbeddingModel, parse
-from kubeembed_api.errors import InvalidSpec
-from kubeembed_api.keys import keys_in
+from kubeembed_api.caches import claims_of, keys_on, parsed
+from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.names import (
     COMPONENT,
     DECIDED_ANNOTATION,
     KEYS_ANNOTATION,
     NEXT,
     NODE_ANNOTATION,
+    REMOVE_ANNOTATION,
     SERVING,
 )
 from kubeembed_api.podreasons import last_words
 from kubeembed_api.report import CacheReport
 from kubeembed_operator.kinds import CONFIG_MAP, DEPLOYMENT, MODEL, POD, Manifest
 from kubeembed_operator.manifests.node_cache import on_node
-from kubeembed_operator.manifests.weights import cache_claim, fetch_request, shared_claim
+from kubeembed_operator.manifests.weights import fetch_request
 from kubeembed_operator.observed import controlled_by
 from kubeembed_operator.store import Store
 
@@ -55,26 +54,23 @@ class Verdict:
 
 
 def users(store: Store, claim: Manifest) -> Users:
-    """Of all models of the namespace that use the claim, as their documents say or their pods still do.
-
-    A key is in use wherever it is told: in the document (pvc://claim/key), in status, and in what pods read,
-    also those of an earlier template, which may have to start once more.
-    """
+    """Of all models of the namespace that use the claim."""
     namespace, name = claim["metadata"]["namespace"], claim["metadata"]["name"]
     keys: set[str] = set()
     pending: set[Pending] = set()
     for key in store.models_in(namespace):
-        raw, deployments = store.get(MODEL, key), store.children(DEPLOYMENT, key)
+        raw = store.get(MODEL, key)
         if raw is None:
             continue
-        model = _parsed(raw)
-        if model is not None and name not in _claims(model) and not _mounts(deployments, name):
-            continue
-        config_map = store.get(CONFIG_MAP, key) or {}
-        documents = [_annotations(pod) for pod in store.children(POD, key)]
-        documents.extend(_annotations(each["spec"]["template"]) for each in deployments)
-        keys.update(keys_in(raw.get("spec"), _copies(raw), config_map.get("data"), documents))
-        if model is not None and name in _claims(model):
+        keys |= keys_on(
+            name,
+            raw,
+            deployments=store.children(DEPLOYMENT, key),
+            config_map=store.get(CONFIG_MAP, key),
+            pods=store.children(POD, key),
+        )
+        model = parsed(raw)
+        if model is not None and name in claims_of(model):
             pending.update(_pending(model, raw))
     return Users(keys=frozenset(keys), pending=frozenset(pending))
 
@@ -87,8 +83,10 @@ def judged(
     now: float,
     *,
     node: str | None = None,
+    asked: frozenset[str] = frozenset(),
 ) -> Verdict:
-    """`jobs`: the collections of this place that are still there. `now` in seconds since the epoch."""
+    """`jobs`: the collections of this place that are still there. `now` in seconds since the epoch. `asked`:
+    keys that somebody wants removed, which they are once no model uses them."""
     known = note or Note(node=node)
     newest = max(jobs, key=decided_at, default=None)
     if newest is not None and decided_at(newest) > known.decided:
@@ -96,9 +94,9 @@ def judged(
         if report is None:  # it runs; or it failed, and that it stays a while is the pause
             return Verdict(busy=True, gone=node is not None and _never_came(newest))
         found = _noted(newest, report, now)
-        then = _settled(found, using, now)
+        then = _settled(found, using, asked, now)
         return replace(then, note=then.note or found)
-    return _settled(known, using, now)
+    return _settled(known, using, asked, now)
 
 
 def _never_came(job: Manifest) -> bool:
@@ -112,13 +110,14 @@ def decided_at(job: Manifest) -> float:
     return float((job["metadata"].get("annotations") or {}).get(DECIDED_ANNOTATION) or 0)
 
 
-def _settled(note: Note, using: Users, now: float) -> Verdict:
-    if note.keys - using.keys or (note.due is not None and now >= note.due):
+def _settled(note: Note, using: Users, asked: frozenset[str], now: float) -> Verdict:
+    """A key is asked for anew once nobody has asked for it in between."""
+    went = note.keys - using.keys or asked - using.keys - note.asked
+    if went or (note.due is not None and now >= note.due):
         return Verdict(collect=True)
+    told = replace(note, keys=using.keys, asked=note.asked & asked)
     wait = None if note.due is None else note.due - now
-    if using.keys - note.keys:
-        return Verdict(note=replace(note, keys=using.keys), wait=wait)
-    return Verdict(wait=wait)
+    return Verdict(note=told if told != note else None, wait=wait)
 
 
 def _noted(job: Manifest, report: CacheReport, now: float) -> Note:
@@ -133,6 +132,8 @@ def _noted(job: Manifest, report: CacheReport, now: float) -> Note:
         unused=report.unused,
         unused_bytes=report.unused_bytes,
         node=annotations.get(NODE_ANNOTATION),
+        asked=frozenset((annotations.get(REMOVE_ANNOTATION) or "").split()),
+        listed=report.listed,
     )
 
 
@@ -156,40 +157,6 @@ def nodes_of(store: Store, namespace: str) -> set[str]:
     pods = (pod for name in names for pod in store.children(POD, (namespace, name)))
     serving = (pod for pod in pods if pod["metadata"]["labels"].get(COMPONENT) in (SERVING, NEXT))
     return {node for pod in serving if (node := (pod.get("spec") or {}).get("nodeName"))}
-
-
-def _parsed(raw: Manifest) -> EmbeddingModel | None:
-    """None for a document that is wrong by now: what it had may still be served, from whatever cache."""
-    try:
-        return parse(raw)
-    except InvalidSpec:
-        return None
-
-
-def _claims(model: EmbeddingModel) -> set[str]:
-    """Of the weights, and of adapters."""
-    adapters = {shared_claim(model)} if model.spec.adapters else set()
-    return adapters | ({claim} if (claim := cache_claim(model)) else set())
-
-
-def _mounts(deployments: Iterable[Manifest], claim: str) -> bool:
-    """Whether pods of theirs do: they change to another cache once the copy is there."""
-    pods = (deployment["spec"]["template"]["spec"] for deployment in deployments)
-    volumes = (volume for pod in pods for volume in pod.get("volumes") or ())
-    return any(
-        (each.get("persistentVolumeClaim") or {}).get("claimName") == claim for each in volumes
-    )
-
-
-def _copies(raw: Manifest) -> list[Any]:
-    """What status tells of copies. Not the whole of it: a fingerprint looks like a key."""
-    status = raw.get("status") or {}
-    adapters = status.get("adapters") or ()
-    return [status.get("weights"), *(adapter.get("key") for adapter in adapters)]
-
-
-def _annotations(manifest: Manifest) -> Manifest:
-    return dict(manifest.get("metadata", {}).get("annotations") or {})
 
 
 def _pending(model: EmbeddingModel, raw: Manifest) -> Iterator[Pending]:

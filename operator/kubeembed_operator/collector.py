@@ -11,6 +11,7 @@ from datetime import datetime
 from kubeembed_api.cachenotes import (
     Note,
     annotation_of,
+    asked_to_go,
     bounded,
     read_note,
     read_notes,
@@ -56,8 +57,6 @@ class Collector:
 
     async def __call__(self, key: Key) -> float | None:
         """One pass. Seconds until an unused copy can go; raises TryAgain."""
-        if self._settings.weights.unused_seconds is None:
-            return None
         claims = [each for each in self._store.claims_in(key[0]) if not terminating(each)]
         try:
             waits = [await self._claim(key, claim) for claim in claims]
@@ -104,7 +103,8 @@ class Collector:
     ) -> Verdict:
         jobs = [job for job in self._store.children(JOB, key) if _of(job, claim, node)]
         pods = self._store.children(POD, key)
-        return judged(read_note(claim, node), using, jobs, pods, now, node=node)
+        note, asked = read_note(claim, node), asked_to_go(claim)
+        return judged(note, using, jobs, pods, now, node=node, asked=asked)
 
     async def _write(self, claim: Manifest, notes: list[Note]) -> None:
         """All of a claim's notes: one that is left out is taken away."""
@@ -127,7 +127,8 @@ class Collector:
     async def _collect(
         self, claim: Manifest, keep: frozenset[str], now: float, node: str | None
     ) -> None:
-        job = collect_job(claim, keep, now, self._settings, node=node)
+        remove = asked_to_go(claim) - keep
+        job = collect_job(claim, keep, now, self._settings, node=node, remove=remove)
         logger.info("%s: collecting what no model uses", "/".join(key_of(claim)))
         self._store.put(JOB, await self._cluster.apply(job))
 

@@ -5,6 +5,7 @@ Only what this very object owns counts. A child of an earlier model of the same 
 
 from dataclasses import dataclass
 
+from kubeembed_api.caches import cache_claim
 from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.names import ADAPTER, COMPONENT, NEXT, SERVING, WEIGHTS, serving_name
 from kubeembed_operator.kinds import (
@@ -19,7 +20,6 @@ from kubeembed_operator.kinds import (
     Kind,
     Manifest,
 )
-from kubeembed_operator.manifests.weights import cache_claim
 from kubeembed_operator.store import Store
 
 

@@ -87,7 +87,8 @@ def _adapter(options: argparse.Namespace) -> Report:
 def _collect(options: argparse.Namespace) -> Report:
     now = time.time()
     decided = now if options.decided is None else options.decided
-    decision = Decision(keep=frozenset(options.keep), ttl=options.ttl, decided=decided)
+    keep, remove = frozenset(options.keep), frozenset(options.remove)
+    decision = Decision(keep=keep, ttl=options.ttl, decided=decided, remove=remove)
     with writing(options.root, Meter()):
         found = collect(Cache(options.root), decision, now)
     return Report(reason=Reason.COLLECTED, cache=found)
@@ -194,7 +195,15 @@ def _add_collect(command: argparse.ArgumentParser) -> None:
         "--keep", type=_key, nargs="*", required=True, metavar="KEY", help="all keys in use"
     )
     command.add_argument(
-        "--ttl", type=float, required=True, help="seconds that an unused copy stays"
+        "--ttl", type=float, required=True, help="seconds that an unused copy stays; inf: for ever"
+    )
+    command.add_argument(
+        "--remove",
+        type=_key,
+        nargs="*",
+        default=(),
+        metavar="KEY",
+        help="keys that go now, if unused",
     )
     command.add_argument(
         "--decided", type=float, help="when the keys were in use: seconds since 1970; left out: now"

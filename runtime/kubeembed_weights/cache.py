@@ -108,6 +108,13 @@ class Cache:
         manifest = _read_manifest(folder)
         return Copy(path=folder, key=key, revision=manifest.revision or None, bytes=manifest.bytes)
 
+    def manifest(self, key: str) -> Manifest | None:
+        """Of a complete copy; None where there is none that can be read."""
+        try:
+            return _read_manifest(self.root / key)
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
     def revived(self, key: str) -> Copy | None:
         """The complete copy, if there is one, from now on in use: nobody removes it as unused."""
         found = self.find(key)

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from kubeembed_api.golden import GOLDEN_KEY, cosine, read_golden
+from kubeembed_api.names import REMOVE_ANNOTATION
 from nodekit import MINILM, Hub, Kube, Manifest
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
@@ -189,6 +190,32 @@ def test_weights_are_fetched_into_a_local_cache(
     lost = kubeembed("fetch", f"hf://{MINILM}", "--revision", "v9", "--cache", str(tmp_path))
     assert (lost.status, lost.out) == (1, "")
     assert "way out: correct `spec.model.source`" in lost.messages
+
+
+def test_an_unused_copy_is_removed_and_one_in_use_is_not(kube: Kube, kubeembed: Command) -> None:
+    example = yaml.safe_load(Path("examples/minilm.yaml").read_text())
+    asleep = {"mode": "External", "replicas": 0}
+    kube.apply(changed(example, "spare", model={"source": "hf://acme/third"}, scaling=asleep))
+    kube.wait_reason("spare", "WeightsReady", "Fetched", 120)
+    weights = kube.get("em", "spare")["status"]["weights"]
+    key, claim = weights["key"], "kubeembed-weights"
+    [cache] = kubeembed("cache", "ls", "-o", "json").json
+    assert (cache["namespace"], cache["claim"], cache["cleared"]) == (kube.namespace, claim, True)
+    [spare] = [copy for copy in cache["copies"] if copy["key"] == key]
+    assert spare["models"] == [{"name": "spare", "use": "weights"}]
+    assert (spare["bytes"], spare["source"]) == (weights["bytes"], "hf://acme/third")
+    refused = kubeembed("cache", "rm", key[:12])
+    assert (refused.status, refused.out) == (1, "")
+    assert f"{key} is in use by spare: " in refused.messages
+
+    kube.ctl("delete", "em", "spare")
+    gone = kubeembed("cache", "rm", key)  # long before its time to live is over
+    assert gone.status == 0, gone.messages
+    assert gone.out == f"{key}: gone from claim {claim}\n"
+    live = kube.get("pvc", claim)
+    assert not (Path(kube.info["volumes"]) / live["spec"]["volumeName"] / key).exists()
+    assert REMOVE_ANNOTATION not in live["metadata"]["annotations"]
+    assert key not in kubeembed("cache", "ls").out
 
 
 def test_an_operator_that_is_scaled_down_is_the_reason(kube: Kube, kubeembed: Command) -> None:

@@ -1,14 +1,15 @@
 """Which copies are in use, and when somebody has to collect the others."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 
 from kubeembed_api.cachenotes import Note, read_note
 from kubeembed_api.document import parse
-from kubeembed_api.report import CacheReport, Report
+from kubeembed_api.report import CacheReport, Report, UnusedCopy
 from kubeembed_operator.cachemetrics import CacheFigures
 from kubeembed_operator.caches import Users, Verdict, abandoned, judged, users
 from kubeembed_operator.handlers import woken
@@ -108,8 +109,10 @@ def noted(*keys: str, **fields: Any) -> Note:
     return Note(keys=frozenset(keys), **fields)
 
 
-def judge(note: Note | None, wanted: Users, *jobs: Manifest, pods: Any = ()) -> Verdict:
-    return judged(note, wanted, jobs, pods, NOW)
+def judge(
+    note: Note | None, wanted: Users, *jobs: Manifest, pods: Any = (), asked: str = ""
+) -> Verdict:
+    return judged(note, wanted, jobs, pods, NOW, asked=frozenset(asked.split()))
 
 
 def test_nothing_is_done_for_what_is_settled() -> None:
@@ -131,6 +134,16 @@ def test_the_end_of_an_unused_copys_time_asks_for_one() -> None:
     assert judge(noted(A, due=NOW), using(A)) == Verdict(collect=True)
 
 
+def test_a_key_that_somebody_wants_gone_asks_for_one_once_and_never_while_it_is_in_use() -> None:
+    assert judge(noted(A), using(A), asked=A) == Verdict()
+    assert judge(noted(A), using(A), asked=f"{A} {B}") == Verdict(collect=True)
+    assert judge(None, using(), asked=B) == Verdict(collect=True)
+    done = noted(A, asked=frozenset({B}))
+    assert judge(done, using(A), asked=B) == Verdict()
+    assert judge(done, using(A)) == Verdict(note=noted(A))  # and can be asked for anew
+    assert judge(done, using(A), asked=C) == Verdict(collect=True)
+
+
 def ended(job: Manifest, **report: Any) -> Manifest:
     told = Report(reason="Collected", cache=CacheReport(**report)).model_dump_json(by_alias=True)  # type: ignore[arg-type]
     state = {"terminated": {"exitCode": 0, "message": told, "finishedAt": "t"}}
@@ -141,8 +154,10 @@ def ended(job: Manifest, **report: Any) -> Manifest:
     }
 
 
-def collection(settings: Settings, keep: set[str], decided: float) -> Manifest:
-    job = collect_job(claim(), keep, decided, settings)
+def collection(
+    settings: Settings, keep: set[str], decided: float, remove: Collection[str] = ()
+) -> Manifest:
+    job = collect_job(claim(), keep, decided, settings, remove=remove)
     return {**job, "metadata": {**job["metadata"], "uid": "job", "resourceVersion": "1"}}
 
 
@@ -155,6 +170,24 @@ def test_one_collection_at_a_time_and_its_finding_is_noted_once(settings: Settin
     assert judge(found, using(B), job, pods=[pod]) == Verdict(wait=50)
 
 
+def test_what_a_collection_was_to_remove_and_what_it_left_is_noted(settings: Settings) -> None:
+    job = collection(settings, {A}, NOW - 9, remove={B})
+    [container] = job["spec"]["template"]["spec"]["containers"]
+    assert container["args"][-4:] == ["--keep", A, "--remove", B]
+    left = UnusedCopy(key=C, bytes=9, since=1, goes=2, source="hf://acme/c", revision="c0ffee")
+    pod = ended(job, copies=2, bytes=18, unused=1, unused_bytes=9, listed=(left,))
+    found = judge(noted(A, B), using(A), job, pods=[pod], asked=B).note
+    assert found is not None
+    assert (found.asked, found.listed) == ({B}, (left,))
+
+
+def test_without_an_end_of_their_time_unused_copies_are_only_looked_at(settings: Settings) -> None:
+    cache = settings.weights.model_copy(update={"unused_ttl": None})
+    job = collection(settings.model_copy(update={"weights": cache}), set(), NOW)
+    [container] = job["spec"]["template"]["spec"]["containers"]
+    assert container["args"][3:5] == ["--ttl", "inf"]
+
+
 def test_what_went_meanwhile_asks_for_the_next_collection_at_once(settings: Settings) -> None:
     job = collection(settings, {B}, NOW - 9)
     pod = ended(job, copies=1, bytes=9, unused=0, unused_bytes=0)
@@ -165,6 +198,9 @@ def test_what_went_meanwhile_asks_for_the_next_collection_at_once(settings: Sett
 def test_a_note_survives_the_claim_and_nonsense_is_none() -> None:
     note = noted(A, B, decided=1.5, due=2.5, copies=3, bytes=4, unused=1, unused_bytes=2)
     assert read_note(claim(note=note)) == note
+    listed = (UnusedCopy(key=C, bytes=9), UnusedCopy(key=A, bytes=1, since=1, source="hf://a/b"))
+    more = replace(note, asked=frozenset({C}), listed=listed)
+    assert read_note(claim(note=more)) == more
     assert read_note(claim()) is None
     broken = claim()
     broken["metadata"]["annotations"] = {"kubeembed.dev/cache": json.dumps(["x"])}

@@ -13,7 +13,7 @@ from kubeembed_operator.kinds import CLAIM, JOB, MODEL, POD, Manifest
 from kubeembed_operator.settings import Settings
 from kubeembed_operator.store import Store, caches_of
 
-KEY = "a" * 32
+KEY, OTHER = "a" * 32, "b" * 32
 NOW = datetime(2027, 1, 1, tzinfo=UTC)
 
 
@@ -85,6 +85,21 @@ async def test_a_node_with_a_serving_pod_gets_a_note_beside_the_others(
     await collector(caches_of("search"))
     [written] = applied.all
     assert read_notes(written) == {note.node: note for note in noted(2)}
+
+
+async def test_a_key_that_somebody_wants_gone_is_for_the_collection_to_remove_unless_in_use(
+    store: Store, applied: Applied, collector: Collector, document: Callable[..., Manifest]
+) -> None:
+    store.put(MODEL, {**document(weights={"cache": "Node"}), "status": {"weights": {"key": KEY}}})
+    wanted = claim(*noted(2))
+    wanted["metadata"]["annotations"]["kubeembed.dev/remove"] = f"{KEY} {OTHER}"
+    store.put(CLAIM, wanted)
+    await collector(caches_of("search"))
+    told = [each["metadata"]["annotations"] for each in applied.all]
+    assert [(each["kubeembed.dev/node"], each["kubeembed.dev/remove"]) for each in told] == [
+        ("n00", OTHER),
+        ("n01", OTHER),
+    ]
 
 
 async def test_many_nodes_are_cleared_some_at_a_time(

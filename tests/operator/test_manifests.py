@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from kubeembed_api.caches import cache_claim
 from kubeembed_api.document import EmbeddingModel, Resolved
 from kubeembed_operator.kinds import Manifest
 from kubeembed_operator.manifests.metadata import stamp, stamped
@@ -18,7 +19,7 @@ from kubeembed_operator.manifests.serving import (
     service_account,
     wanted_replicas,
 )
-from kubeembed_operator.manifests.weights import cache_claim, claim, fetch_job, fetch_request
+from kubeembed_operator.manifests.weights import claim, fetch_job, fetch_request
 from kubeembed_operator.settings import Settings
 
 Build = Callable[..., EmbeddingModel]

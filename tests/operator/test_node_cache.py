@@ -12,7 +12,7 @@ from kubeembed_api.document import EmbeddingModel, Resolved
 from kubeembed_api.errors import InvalidSpec
 from kubeembed_api.podreasons import Trouble
 from kubeembed_api.reasons import Reason
-from kubeembed_api.report import Progress, Report
+from kubeembed_api.report import Progress, Report, UnusedCopy
 from kubeembed_operator.caches import Users, Verdict, judged, nodes_of, users
 from kubeembed_operator.cluster import Cluster
 from kubeembed_operator.conditions import weights_ready
@@ -322,6 +322,16 @@ def test_notes_of_more_nodes_than_a_claim_has_room_for_are_given_up() -> None:
     kept = [note.node for note in bounded(notes, {"n0", "n1"})]
     count = NOTES_BYTES // len(notes[-1].write())
     assert kept == ["n1", "n0", *(f"n{n}" for n in range(199, 201 - count, -1))]
+
+
+def test_lists_of_copies_are_left_out_before_nodes_are() -> None:
+    copies = tuple(UnusedCopy(key=f"{n:032x}", bytes=n) for n in range(20))
+    few = [Note(decided=float(n), node=f"n{n}", listed=copies) for n in range(3)]
+    many = [Note(decided=float(n), node=f"n{n}", listed=copies) for n in range(200)]
+    assert bounded(few, ()) == few[::-1]
+    assert bounded(many, ()) == [replace(note, listed=()) for note in many[::-1]]
+    waited = [replace(note, asked=frozenset({copies[3].key})) for note in many]
+    assert {note.listed for note in bounded(waited, ())} == {copies[3:4]}
 
 
 def test_a_fetch_that_only_resolves_leaves_nothing_to_collect(

@@ -1,11 +1,13 @@
 """Copies that no model uses: marked, removed, revived, and killed in the middle of it."""
 
+import math
 import mmap
 import os
 import shutil
 import signal
 import sys
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,10 @@ import pytest
 from hub_server import Hub
 from kubeembed_api.document import EmbeddingModel, parse
 from kubeembed_api.reasons import Reason
-from kubeembed_api.report import CacheReport
+from kubeembed_api.report import CacheReport, Report, UnusedCopy
 from kubeembed_weights import fetch, open_copy
-from kubeembed_weights.cache import Cache
-from kubeembed_weights.collecting import SKEW, Decision, collect
+from kubeembed_weights.cache import Cache, Manifest, Stored
+from kubeembed_weights.collecting import REMOVED, SKEW, Decision, collect
 from weightskit import (
     SOURCE,
     TOTAL,
@@ -80,8 +82,24 @@ def key_of(source: str, cache: Cache, environ: Environ) -> str:
     return fetch(model(source), cache.root, environ=environ).key
 
 
-def collected(cache: Cache, keep: list[str], now: float, ttl: float = TTL) -> CacheReport:
-    return collect(cache, Decision(keep=keep, ttl=ttl, decided=now), now)
+def collected(
+    cache: Cache, keep: list[str], now: float, ttl: float = TTL, remove: Collection[str] = ()
+) -> CacheReport:
+    return collect(cache, Decision(keep=keep, ttl=ttl, decided=now, remove=remove), now)
+
+
+def unused(cache: Cache, key: str, since: float | None, goes: float | None) -> UnusedCopy:
+    """As the list has it of a copy that is whole."""
+    manifest = cache.manifest(key)
+    assert manifest is not None
+    return UnusedCopy(
+        key=key,
+        bytes=cache.bytes_of(key),
+        since=None if since is None else int(since),
+        goes=None if goes is None else int(goes),
+        source=manifest.source,
+        revision=manifest.revision,
+    )
 
 
 def test_ten_models_of_three_sources_leave_what_the_eleventh_uses(
@@ -90,18 +108,19 @@ def test_ten_models_of_three_sources_leave_what_the_eleventh_uses(
     copies = {key_of(SOURCES[number % 3], cache, environ) for number in range(10)}
     assert sorted(copies) == cache.entries()
     assert hub.log.sent("/acme/*") + hub.log.sent("/_cdn/*") == 3 * TOTAL
-    kept, *unused = sorted(copies)
+    kept, *others = sorted(copies)
     gone = time.time() + 2 * SKEW
     assert collected(cache, [kept], gone) == CacheReport(
         copies=3,
         bytes=sum(map(cache.bytes_of, copies)),
         unused=2,
-        unused_bytes=sum(map(cache.bytes_of, unused)),
+        unused_bytes=sum(map(cache.bytes_of, others)),
         next_seconds=TTL,
+        listed=tuple(unused(cache, key, gone, gone + TTL) for key in others),
     )
     assert cache.entries() == sorted(copies)
     late = collected(cache, [kept], gone + TTL)
-    assert (late.copies, late.unused, sorted(late.removed)) == (1, 0, unused)
+    assert (late.copies, late.unused, sorted(late.removed)) == (1, 0, others)
     assert cache.entries() == [kept]
     collected(cache, [], gone + TTL)
     assert collected(cache, [], gone + 2 * TTL).removed == (kept,)
@@ -131,6 +150,58 @@ def test_a_model_that_comes_back_after_the_decision_keeps_its_copy(
     assert found.next_seconds == SKEW
     assert hub.log.sent("/_cdn/*") <= sent
     assert cache.uses.unused() == []
+
+
+def test_what_somebody_wants_gone_goes_before_its_time_unless_it_is_in_use(cache: Cache) -> None:
+    kept, goes, stays = cache.entries()
+    now = time.time()
+    found = collected(cache, [kept], now, remove=[kept, goes])
+    assert cache.entries() == [kept, stays]
+    assert (found.removed, found.unused) == ((goes,), 1)
+    assert found.listed == (unused(cache, stays, now, now + TTL),)
+
+
+def test_what_somebody_wants_gone_and_cannot_go_yet_is_listed_first(cache: Cache) -> None:
+    first, second, last = cache.entries()
+    now = time.time()
+    with Cache(cache.root).lock(last):
+        found = collected(cache, [], now, remove=[last])
+    assert [copy.key for copy in found.listed] == [last, first, second]
+    assert found.listed[0] == unused(cache, last, None, None)
+    assert found.next_seconds == SKEW
+
+
+def test_without_an_end_of_their_time_copies_stay_and_no_fetch_takes_their_room(
+    cache: Cache,
+) -> None:
+    kept, *others = cache.entries()
+    now = time.time()
+    collected(cache, [], now)
+    assert sorted(cache.uses.unused()) == [kept, *others]
+    found = collected(cache, [kept], now + 10 * TTL, ttl=math.inf)
+    assert cache.uses.unused() == []
+    assert (found.copies, found.unused, found.removed, found.next_seconds) == (3, 2, (), None)
+    assert found.listed == tuple(unused(cache, key, None, None) for key in others)
+
+
+def test_the_last_word_is_never_longer_than_what_kubelet_keeps(root: Path) -> None:
+    cache = Cache(root)
+    keys = [f"{number:032x}" for number in range(60)]
+    for key in keys:
+        files = {"model.safetensors": Stored(size=0, sha256="0" * 64)}
+        (cache.partial(key) / "model.safetensors").touch()
+        with cache.lock(key):
+            cache.commit(key, Manifest(source="hf://a" + "b" * 90, revision="c" * 40, files=files))
+        long_ago(cache, key)
+    now = time.time()
+    some = collected(cache, [], now)
+    assert (some.unused, len(some.listed)) == (60, 9)
+    assert [copy.key for copy in some.listed] == keys[:9]
+    gone = collected(cache, keys[30:], now + TTL)
+    assert (gone.copies, len(gone.removed)) == (30, REMOVED)
+    for found in (some, gone):
+        told = Report(reason=Reason.COLLECTED, cache=found)
+        assert len(told.model_dump_json(by_alias=True, exclude_none=True)) < 4096
 
 
 def test_a_copy_whose_lock_is_held_stays(cache: Cache) -> None:
@@ -185,7 +256,7 @@ def test_killed_in_the_middle_it_leaves_no_half_of_a_copy(
     assert again.code == 0
     assert again.report["reason"] == "Collected"
     assert len(again.report["cache"].pop("removed")) == 2
-    told = {"copies": 0, "bytes": 0, "unused": 0, "unusedBytes": 0}
+    told = {"copies": 0, "bytes": 0, "unused": 0, "unusedBytes": 0, "listed": []}
     assert again.report["cache"] == told
     assert list((cache.root / ".removed").iterdir()) == []
     assert fetch(model(), cache.root, environ=environ).fetched_bytes == TOTAL
@@ -200,8 +271,12 @@ def stopped(pid: int) -> bool:
     [
         (("--ttl", "0"), "--keep"),
         (("--ttl", "0", "--keep", "../x"), "'../x' is no key of a copy: 32 hex digits"),
+        (
+            ("--ttl", "0", "--keep", "--remove", "../x"),
+            "'../x' is no key of a copy: 32 hex digits",
+        ),
     ],
-    ids=["nothing to keep is said, not left out", "no key"],
+    ids=["nothing to keep is said, not left out", "no key", "no key to remove"],
 )
 def test_it_removes_nothing_it_was_not_told_of(
     cache: Cache, command: Command, words: tuple[str, ...], told: str

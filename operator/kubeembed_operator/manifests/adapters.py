@@ -8,6 +8,7 @@ adapter.
 import hashlib
 import json
 
+from kubeembed_api.caches import shared_claim
 from kubeembed_api.document import Adapter, EmbeddingModel
 from kubeembed_api.keys import LAYOUT
 from kubeembed_api.names import (
@@ -28,7 +29,6 @@ from kubeembed_operator.manifests.weights import (
     container,
     environment,
     identity,
-    shared_claim,
     trusts_more,
     webhook,
 )

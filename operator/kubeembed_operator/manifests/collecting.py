@@ -14,6 +14,7 @@ from kubeembed_api.names import (
     MANAGED_BY,
     MANAGED_BY_VALUE,
     NODE_ANNOTATION,
+    REMOVE_ANNOTATION,
 )
 from kubeembed_operator.kinds import CLAIM, JOB, Manifest
 from kubeembed_operator.manifests import pods
@@ -40,9 +41,11 @@ def collect_job(
     settings: Settings,
     *,
     node: str | None = None,
+    remove: Collection[str] = (),
 ) -> Manifest:
-    """`decided` in seconds since the epoch: with it, and the node, each Job has a name of its own."""
-    keys = sorted(keep)
+    """`decided` in seconds since the epoch: with it, and the node, each Job has a name of its own. `remove`:
+    keys that have no time to live any more."""
+    keys, now = sorted(keep), sorted(remove)
     labels = {COMPONENT: COLLECT, MANAGED_BY: MANAGED_BY_VALUE}
     return {
         "apiVersion": JOB.api_version,
@@ -52,6 +55,7 @@ def collect_job(
                 DECIDED_ANNOTATION: str(decided),
                 KEYS_ANNOTATION: " ".join(keys),
                 **({NODE_ANNOTATION: node} if node else {}),
+                **({REMOVE_ANNOTATION: " ".join(now)} if now else {}),
             },
             "labels": labels,
             "name": f"{claim['metadata']['name'][:40]}-collect-{int(decided):x}{_mark(node)}",
@@ -63,7 +67,7 @@ def collect_job(
             "backoffLimit": 3,
             "template": {
                 "metadata": {"labels": labels},
-                "spec": _pod(claim, keys, decided, settings, node),
+                "spec": _pod(claim, _arguments(keys, now, decided, settings), settings, node),
             },
             "ttlSecondsAfterFinished": KEPT_SECONDS,
         },
@@ -74,11 +78,21 @@ def _mark(node: str | None) -> str:
     return f"-{digest(node)[:8]}" if node else ""
 
 
-def _pod(
-    claim: Manifest, keys: list[str], decided: float, settings: Settings, node: str | None
-) -> Manifest:
-    ttl = ["--ttl", str(settings.weights.unused_seconds)]
-    args = ["collect", "--root", CACHE_ROOT, *ttl, "--decided", str(decided), "--keep", *keys]
+def _arguments(keep: list[str], remove: list[str], decided: float, settings: Settings) -> list[str]:
+    seconds = settings.weights.unused_seconds
+    ttl = ["--ttl", "inf" if seconds is None else str(seconds)]
+    now = ["--remove", *remove] if remove else []
+    return [
+        "collect",
+        *("--root", CACHE_ROOT),
+        *ttl,
+        *("--decided", str(decided)),
+        *("--keep", *keep),
+        *now,
+    ]
+
+
+def _pod(claim: Manifest, args: list[str], settings: Settings, node: str | None) -> Manifest:
     secrets = [{"name": name} for name in settings.images.pull_secrets]
     return {
         **pods.restricted(),

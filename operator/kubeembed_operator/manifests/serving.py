@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import yaml
 
+from kubeembed_api.caches import cache_claim
 from kubeembed_api.document import EmbeddingModel, Resolved, dump
 from kubeembed_api.names import (
     ADAPTERS_FILE,
@@ -32,7 +33,7 @@ from kubeembed_operator.manifests import adapters, golden, pods
 from kubeembed_operator.manifests.metadata import child, labels, selector
 from kubeembed_operator.manifests.node_cache import node_mount, on_node
 from kubeembed_operator.manifests.placement import hardware, placement, strategy
-from kubeembed_operator.manifests.weights import cache_claim, fetch_container, trusts_more
+from kubeembed_operator.manifests.weights import fetch_container, trusts_more
 from kubeembed_operator.settings import Profile, Settings
 
 #: 20 min: 15 GB read from a slow claim, and a GPU that is set up meanwhile.

@@ -6,6 +6,7 @@ name holds a hash of what is asked for: another revision is another Job, beside 
 
 import hashlib
 
+from kubeembed_api.caches import cache_claim, shared_claim
 from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.keys import LAYOUT
 from kubeembed_api.names import (
@@ -17,7 +18,6 @@ from kubeembed_api.names import (
     DOCUMENT_FOLDER,
     MANAGED_BY,
     MANAGED_BY_VALUE,
-    NODE_CLAIM,
     RESOLVE_ANNOTATION,
     SHARED_CLAIM,
     TERMINATION_LOG,
@@ -66,23 +66,6 @@ def fetch_request(model: EmbeddingModel) -> str:
         str(LAYOUT),
     )
     return hashlib.sha256("\n".join(told).encode()).hexdigest()[:8]
-
-
-def cache_claim(model: EmbeddingModel) -> str | None:
-    """Name of the claim that holds, or will hold, the weights; None where each pod has its own."""
-    source = model.spec.model.parsed
-    if source.scheme in MOUNTED:
-        return source.host if source.scheme == "pvc" else None
-    match model.spec.weights.cache:
-        case "Ephemeral":
-            return None
-        case "Node":
-            return NODE_CLAIM
-    return shared_claim(model)
-
-
-def shared_claim(model: EmbeddingModel) -> str:
-    return model.spec.weights.claim or SHARED_CLAIM
 
 
 def wants_shared_claim(model: EmbeddingModel) -> bool:
