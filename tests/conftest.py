@@ -12,7 +12,7 @@ import pytest
 from nodekit import Kube, run
 
 CLUSTER = os.environ.get("KUBEEMBED_CLUSTER", "kubeembed")
-API_CLUSTER = "kubeembed-api"
+API_CLUSTER = f"{CLUSTER}-api"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from kubeembed_api.errors import InvalidSpec
 from kubeembed_api.names import API_VERSION, KIND
 from kubeembed_api.network import Network, check_network
-from kubeembed_api.rollout import Duration, Name253, Rollout, check_rollout
+from kubeembed_api.rollout import Name253, Rollout, check_rollout
+from kubeembed_api.scaling import Scaling, check_scaling
 from kubeembed_api.sourced import Sourced, Value, check_sourced
 from kubeembed_api.sources import MOUNTED, STORES, Source
 
@@ -66,32 +67,6 @@ class Resources(Value):
 
     profile: Name | None = None
     count: int = Field(default=1, ge=1, le=64)
-
-
-class Target(Value):
-    """What the builtin autoscaler holds the load at."""
-
-    utilization: int = Field(default=70, ge=1, le=100)
-    queue_seconds: float = Field(default=0.5, gt=0)
-
-
-class Hold(Value):
-    """How many requests wait, and how long, while a sleeping model wakes."""
-
-    requests: int = Field(default=256, ge=0)
-    wait: Duration = "5m"
-
-
-class Scaling(Value):
-    """How many replicas there are, and who decides."""
-
-    mode: Literal["Builtin", "KEDA", "External"] = "Builtin"
-    min: int = Field(default=1, ge=0, le=1000)
-    max: int = Field(default=1, ge=1, le=1000)
-    replicas: int | None = Field(default=None, ge=0, le=1000)
-    target: Target = Target()
-    idle_after: Duration | None = None
-    hold: Hold = Hold()
 
 
 class Weights(Value):
@@ -251,7 +226,7 @@ def _check(spec: Spec) -> None:
     _check_account(spec)
     _check_recipe(spec.recipe)
     _check_cache(spec, spec.model.parsed)
-    _check_scaling(spec.scaling)
+    check_scaling(spec.scaling)
     check_rollout(spec.rollout, spec.recipe.outputs)
     check_network(spec.network)
 
@@ -286,12 +261,3 @@ def _check_cache(spec: Spec, source: Source) -> None:
         raise InvalidSpec("spec.weights.cache", problem)
     if spec.adapters and cache == "Ephemeral":
         raise InvalidSpec("spec.weights.cache", "adapters are fetched into a claim; write Shared")
-
-
-def _check_scaling(scaling: Scaling) -> None:
-    if scaling.min > scaling.max:
-        raise InvalidSpec("spec.scaling.min", "must not be greater than spec.scaling.max")
-    if scaling.replicas is not None and scaling.mode != "External":
-        raise InvalidSpec("spec.scaling.replicas", "is for mode External; write min and max")
-    if scaling.idle_after and scaling.min > 0:
-        raise InvalidSpec("spec.scaling.idleAfter", "lets the model sleep; write min 0 with it")

@@ -23,6 +23,7 @@ class Reason(StrEnum):
     NO_ADAPTERS = "NoAdapters"
     LOADED = "Loaded"
     AWAKE = "Awake"
+    ASLEEP = "Asleep"  # no replicas, and the next request wakes it
 
     # On the way
     PENDING = "Pending"
@@ -30,6 +31,7 @@ class Reason(StrEnum):
     STARTING = "Starting"
     LOADING = "Loading"  # an adapter, by pods that serve
     SCALED_TO_ZERO = "ScaledToZero"
+    GATEWAY_NOT_READY = "GatewayNotReady"  # asleep, and nobody is there to wake it
     PAUSED = "Paused"  # a change waits for spec.rollout.paused to be taken away
     PROMOTION_PENDING = "PromotionPending"  # the next pods are ready and wait for a person's word
     PROMOTING = "Promoting"  # the Service points at them, and the others are made anew

@@ -59,6 +59,15 @@ EXPLANATIONS: Mapping[Reason, Explanation] = {
         "the model has no replicas",
         "`kubectl scale em/NAME --replicas=1` in mode External",
     ),
+    Reason.ASLEEP: Explanation(
+        "nobody asked for the model for `spec.scaling.idleAfter`, so it has no replicas; "
+        "it answers all the same",
+        "send a request: it is held until a pod is ready; `spec.scaling.min: 1` keeps the model awake",
+    ),
+    Reason.GATEWAY_NOT_READY: Explanation(
+        "the model sleeps, and no pod of the gateway is ready to take requests and wake it",
+        "look at the gateway's pods in the namespace of the chart's release",
+    ),
     Reason.PAUSED: Explanation(
         "the document changed while `spec.rollout.paused` holds roll-outs back; the pods serve as before",
         "take `spec.rollout.paused` away, and the change rolls out",

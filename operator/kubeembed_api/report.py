@@ -86,6 +86,19 @@ class Progress(_Value):
     rate: float = 0.0
 
 
+class Startup(_Value):
+    """Seconds that a runtime took for the stages of its start, one after the other.
+
+    weights: to open them, or fetch them on a laptop. import: of torch and the model's code. load: tensors to
+    the device. warm: the first batches, which set up what users would else wait for.
+    """
+
+    weights_seconds: float
+    import_seconds: float
+    load_seconds: float
+    warm_seconds: float
+
+
 class RuntimeInfo(_Value):
     """Answer of the runtime's admin port to GET /info: the resolved recipe, as it is served.
 
@@ -111,6 +124,7 @@ class RuntimeInfo(_Value):
     max_concurrent_requests: int | None = None
     max_batch_tokens: int | None = None
     tokenizer_threads: int | None = None
+    startup: Startup | None = None
 
 
 class Load(_Value):

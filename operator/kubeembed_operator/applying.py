@@ -9,12 +9,13 @@ import logging
 
 from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.errors import KubeEmbedError
-from kubeembed_api.names import KIND, PAUSE_MANAGER, PAUSED_ANNOTATION, REPLICAS_ANNOTATION
-from kubeembed_operator.cluster import Cluster, Refused
+from kubeembed_api.names import KIND, PAUSE_MANAGER, PAUSED_ANNOTATION
+from kubeembed_operator.cluster import Cluster, Conflict, Refused
 from kubeembed_operator.drift import difference, differs
 from kubeembed_operator.kinds import (
     CLAIM,
     DEPLOYMENT,
+    ENDPOINT_SLICE,
     JOB,
     VOLUME,
     Key,
@@ -24,7 +25,8 @@ from kubeembed_operator.kinds import (
     kind_of,
 )
 from kubeembed_operator.manifests.metadata import stamp
-from kubeembed_operator.manifests.serving import pause, scale
+from kubeembed_operator.manifests.scaling import scale
+from kubeembed_operator.manifests.serving import pause
 from kubeembed_operator.observed import controlled_by, terminating
 from kubeembed_operator.plan import Plan
 from kubeembed_operator.store import Store, version_of
@@ -61,10 +63,12 @@ class Applier:
     async def carry_out(self, model: EmbeddingModel, plan: Plan) -> None:
         """Raises NameTaken, BeingCollected, ClusterError."""
         await self._pause(model, plan.paused)
-        await self._rescale(model, plan.replicas)
+        await self._scale(model, plan.replicas)
         for kind, manifest in plan.delete:
             logger.info("%s: deleting %s", _path(manifest), kind.name)
             await self._cluster.delete(kind, manifest)
+            if kind == ENDPOINT_SLICE:  # others take their time, and end with their event
+                self._store.drop(kind, manifest)
         for manifest in plan.apply:
             own = manifest["metadata"]["name"] == model.name
             await self._one(model, manifest, plan.replicas if own else None)
@@ -114,7 +118,8 @@ class Applier:
     ) -> None:
         if kind not in GUARDED:
             await self._check_name(model, kind, manifest)
-        if kind == DEPLOYMENT and replicas not in (None, 1):
+        counted = kind == DEPLOYMENT and replicas is not None and replicas != 1
+        if counted:
             # Applied once with the number, so that no pod is started that is not asked for.
             manifest = {**manifest, "spec": {**manifest["spec"], "replicas": replicas}}
         try:
@@ -122,9 +127,9 @@ class Applier:
         except Refused:
             await self._check_name(model, kind, manifest)
             raise
+        if counted and replicas is not None:
+            live = await self._cluster.scale(scale(model, replicas))
         self._store.put(kind, live)
-        if kind == DEPLOYMENT:
-            await self._scale(model, live, replicas)
 
     async def _check_name(self, model: EmbeddingModel, kind: Kind, manifest: Manifest) -> None:
         """Raises NameTaken or BeingCollected where the store knows of no such object, but there is one."""
@@ -157,38 +162,33 @@ class Applier:
             applied = await self._cluster.apply(made, manager=PAUSE_MANAGER)
             self._store.put(DEPLOYMENT, applied)
 
-    async def _rescale(self, model: EmbeddingModel, replicas: int | None) -> None:
-        """Whether or not the Deployment is applied. Before it is: an apply without the number must not take
-        it away from nobody else."""
+    async def _scale(self, model: EmbeddingModel, replicas: int | None) -> None:
+        """Of a Deployment that is there. Before any apply: one without the number must not take it away from
+        nobody else."""
         live = self._deployment(model)
-        if live is not None:
-            await self._scale(model, live, replicas)
+        if live is None or replicas is None:
+            return
+        # A number that was decided for what there was must not undo that somebody wakes the model meanwhile.
+        automatic = model.spec.scaling.automatic
+        version = live["metadata"]["resourceVersion"] if automatic else None
+        try:
+            applied = await self._cluster.scale(scale(model, replicas, version))
+        except Conflict:
+            return  # its event brings us back
+        logger.info("%s: scaled to %s", _path(live), replicas)
+        self._store.put(DEPLOYMENT, applied)
 
     def _deployment(self, model: EmbeddingModel) -> Manifest | None:
-        """The model's own, if it is there to stay."""
+        """The model's own."""
         live = self._store.get(DEPLOYMENT, (model.namespace, model.name))
         if live is None or terminating(live) or not controlled_by(live, model.metadata.uid):
             return None
         return live
 
-    async def _scale(self, model: EmbeddingModel, live: Manifest, replicas: int | None) -> None:
-        """Once for each number that the document asks for; what a scaler does in between stays."""
-        if replicas is None or replicas == _asked(live):
-            return
-        logger.info("%s: scaling to %s", _path(live), replicas)
-        self._store.put(DEPLOYMENT, await self._cluster.scale(scale(model, replicas)))
-
 
 def _paused(deployment: Manifest) -> bool:
     """By this operator. What a person paused with kubectl is that person's."""
     return PAUSED_ANNOTATION in (deployment["metadata"].get("annotations") or {})
-
-
-def _asked(deployment: Manifest) -> int:
-    """The number that the document asked for last. One is what a Deployment has by itself."""
-    annotations = deployment["metadata"].get("annotations") or {}
-    number = annotations.get(REPLICAS_ANNOTATION, "1")
-    return int(number) if number.isdigit() else -1
 
 
 def _check_owner(model: EmbeddingModel, live: Manifest) -> None:

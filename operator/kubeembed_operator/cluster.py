@@ -12,7 +12,7 @@ ClusterError
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, cast
 
 import aiohttp
@@ -27,6 +27,7 @@ from kubeembed_operator.kinds import (
     CORE_EVENT,
     EVENT,
     MODEL,
+    POD,
     VOLUME,
     Key,
     Kind,
@@ -167,6 +168,19 @@ class Cluster:
             limit=limit,
         )
         return cast(list[Manifest], found["items"] or [])  # null where there are none
+
+    async def pods_with(self, namespace: str, labels: Mapping[str, str]) -> list[Manifest]:
+        """Pods by their labels, whoever made them, from the API server's cache."""
+        found = await self._call(
+            "list",
+            POD,
+            self._client.get,
+            self._resources[POD],
+            namespace=namespace,
+            label_selector=",".join(f"{name}={value}" for name, value in sorted(labels.items())),
+            resource_version="0",
+        )
+        return cast(list[Manifest], found["items"] or [])
 
     async def create_event(self, event: Manifest) -> None:
         await self._call("create", EVENT, self._client.create, self._resources[EVENT], body=event)

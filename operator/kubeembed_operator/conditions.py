@@ -18,10 +18,11 @@ from kubeembed_api.sources import MOUNTED
 from kubeembed_operator.adapterstatus import AdapterStatus, first_amiss
 from kubeembed_operator.kinds import Manifest
 from kubeembed_operator.manifests.node_cache import on_node
-from kubeembed_operator.manifests.serving import wanted_replicas
+from kubeembed_operator.manifests.scaling import first_replicas
 from kubeembed_operator.nodefetches import named, node_fetches
 from kubeembed_operator.observed import Observed
 from kubeembed_operator.rollout import GOES_ON, Rollout
+from kubeembed_operator.sleep import replicas_of, rolling
 from kubeembed_operator.vectorspaces import mixed
 from kubeembed_operator.weights import Weights
 
@@ -61,7 +62,7 @@ def conditions(
     parts = (
         weights_ready(model, weights, observed, now),
         available(model, weights, observed, rollout),
-        adapters_ready(adapters),
+        adapters_ready(adapters, asleep=_sleeps(model, observed)),
     )
     asleep = _asleep(model, observed)
     waits = _held_back(rollout) or _surge_blocked(model, rollout) or _a_pods(observed) or promotion
@@ -109,20 +110,41 @@ def available(
     if ready_replicas(front) > 0:
         where = endpoint(model.name, model.namespace)
         return Condition("Available", "True", Reason.SERVING, f"answers at {where}")
-    if desired_replicas(deployment) == 0:
-        wake = f"no replicas are asked for; kubectl scale em/{model.name} --replicas=1 starts one"
-        return Condition("Available", "False", Reason.SCALED_TO_ZERO, wake)
+    if replicas_of(deployment) == 0:
+        return _without_pods(model, observed)
     found = _surge_blocked(model, rollout) or _own_trouble(observed)
     if found is not None:
         return Condition("Available", "False", found.reason, found.message)
-    return Condition("Available", "False", Reason.STARTING, "pods are starting")
+    held = "; requests are held until one is ready" if observed.activator else ""
+    return Condition("Available", "False", Reason.STARTING, f"pods are starting{held}")
 
 
-def adapters_ready(adapters: Sequence[AdapterStatus]) -> Condition:
+def _without_pods(model: EmbeddingModel, observed: Observed) -> Condition:
+    """Who wakes it, and what is amiss where nobody can."""
+    if not model.spec.scaling.may_sleep:
+        wake = f"no replicas are asked for; kubectl scale em/{model.name} --replicas=1 starts one"
+        return Condition("Available", "False", Reason.SCALED_TO_ZERO, wake)
+    if observed.activator is not None and observed.activator.get("endpoints"):
+        where = endpoint(model.name, model.namespace)
+        return Condition(
+            "Available", "True", Reason.ASLEEP, f"asleep; a request to {where} wakes it"
+        )
+    nobody = (
+        "asleep, and no pod of the gateway is ready to take requests; "
+        f"kubectl scale deploy/{model.name} --replicas=1 wakes it by hand"
+    )
+    return Condition("Available", "False", Reason.GATEWAY_NOT_READY, nobody)
+
+
+def adapters_ready(adapters: Sequence[AdapterStatus], *, asleep: bool = False) -> Condition:
+    """asleep: no pod has any now; the next one loads what is there."""
     if not adapters:
         message = "the model has no adapters"
         return Condition("AdaptersReady", "True", Reason.NO_ADAPTERS, message)
     amiss = first_amiss(adapters)
+    if asleep and amiss is not None and amiss.reason is Reason.PENDING:
+        message = "every adapter is fetched, and loaded when the model wakes"
+        return Condition("AdaptersReady", "True", Reason.ASLEEP, message)
     if amiss is None:
         return Condition("AdaptersReady", "True", Reason.LOADED, "every pod serves every adapter")
     message = f"adapter {amiss.state.name}: {amiss.message}"
@@ -136,12 +158,6 @@ def pod_trouble(pods: Sequence[Manifest], deployment: Manifest | None) -> Troubl
     return found or (_refused(deployment) if deployment else None)
 
 
-def rolling(deployment: Manifest) -> bool:
-    """Whether pods of an earlier template still run beside the new ones."""
-    status = deployment.get("status") or {}
-    return int(status.get("replicas") or 0) > int(status.get("updatedReplicas") or 0)
-
-
 def unseen(deployment: Manifest) -> bool:
     """Whether the Deployment's status speaks of an older spec, so that it says nothing about this one."""
     seen = (deployment.get("status") or {}).get("observedGeneration") or 0
@@ -150,10 +166,6 @@ def unseen(deployment: Manifest) -> bool:
 
 def ready_replicas(deployment: Manifest) -> int:
     return int((deployment.get("status") or {}).get("readyReplicas") or 0)
-
-
-def desired_replicas(deployment: Manifest) -> int:
-    return int((deployment.get("spec") or {}).get("replicas", 1))
 
 
 def _ready(
@@ -179,6 +191,8 @@ def _ready(
     if rolls:
         starts = "new pods are starting; the old ones serve until then"
         return Condition("Ready", "False", Reason.STARTING, starts)
+    if _sleeps(model, observed):
+        return replace(parts[1], type="Ready")
     where = endpoint(model.name, model.namespace)
     still = "; roll-outs are paused (spec.rollout.paused)" if rollout.paused else ""
     return Condition("Ready", "True", Reason.READY, f"answers at {where}{still}")
@@ -221,11 +235,24 @@ def _surge_blocked(model: EmbeddingModel, rollout: Rollout) -> Trouble | None:
 
 
 def _asleep(model: EmbeddingModel, observed: Observed) -> Condition:
-    deployment = observed.deployment
-    desired = wanted_replicas(model) if deployment is None else desired_replicas(deployment)
-    if desired == 0:
+    if _sleeps(model, observed):
+        why = f"nobody asked for {model.spec.scaling.sleeps_after}; the next request wakes it"
+        return Condition("Asleep", "True", Reason.ASLEEP, why)
+    if desired(model, observed) == 0:
         return Condition("Asleep", "True", Reason.SCALED_TO_ZERO, "no replicas are asked for")
     return Condition("Asleep", "False", Reason.AWAKE, "replicas are asked for")
+
+
+def desired(model: EmbeddingModel, observed: Observed) -> int:
+    """Pods that there should be."""
+    if observed.deployment is not None:
+        return replicas_of(observed.deployment)
+    first = first_replicas(model)
+    return 1 if first is None else first
+
+
+def _sleeps(model: EmbeddingModel, observed: Observed) -> bool:
+    return model.spec.scaling.may_sleep and desired(model, observed) == 0
 
 
 def _refused(deployment: Manifest) -> Trouble | None:

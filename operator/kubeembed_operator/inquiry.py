@@ -51,6 +51,7 @@ class Memory:
     unseen_since: float | None = None
     own: Heard = field(default_factory=Heard)
     next: Heard = field(default_factory=Heard)
+    awoken: Manifest | None = None  # the pod that ended a sleep, until its start is told
 
     def front(self, observed: Observed) -> Heard:
         """Of the pods that answer for the model."""

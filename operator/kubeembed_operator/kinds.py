@@ -41,6 +41,7 @@ JOB = Kind("batch", "v1", "Job", "jobs")
 POD = Kind("", "v1", "Pod", "pods")
 NETWORK_POLICY = Kind("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies")
 DISRUPTION_BUDGET = Kind("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets")
+ENDPOINT_SLICE = Kind("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices")
 EVENT = Kind("events.k8s.io", "v1", "Event", "events")
 CORE_EVENT = Kind("", "v1", "Event", "events")
 
@@ -55,6 +56,7 @@ CHILDREN = (
     POD,
     NETWORK_POLICY,
     DISRUPTION_BUDGET,
+    ENDPOINT_SLICE,
 )
 
 _BY_NAME = {(kind.api_version, kind.name): kind for kind in (MODEL, VOLUME, *CHILDREN)}

@@ -7,12 +7,22 @@ from dataclasses import dataclass
 
 from kubeembed_api.caches import cache_claim
 from kubeembed_api.document import EmbeddingModel
-from kubeembed_api.names import ADAPTER, COMPONENT, NEXT, SERVING, WEIGHTS, serving_name
+from kubeembed_api.names import (
+    ADAPTER,
+    COMPONENT,
+    NEXT,
+    SERVING,
+    SLICE_MANAGER,
+    WEIGHTS,
+    activator_slice_name,
+    serving_name,
+)
 from kubeembed_operator.kinds import (
     CLAIM,
     CONFIG_MAP,
     DEPLOYMENT,
     DISRUPTION_BUDGET,
+    ENDPOINT_SLICE,
     JOB,
     POD,
     SERVICE,
@@ -39,7 +49,8 @@ NOTHING = Serving()
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
     """None and () stand for absent. Pods and Jobs in the order of their names. `next`: what waits to be
-    promoted, or has been and serves in the place of pods that are made anew."""
+    promoted, or has been and serves in the place of pods that are made anew. activator: the slice that leads
+    to the gateway. answered: Kubernetes itself lists a pod of the model's own Service that is ready."""
 
     deployment: Manifest | None = None
     service: Manifest | None = None
@@ -47,6 +58,8 @@ class Observed:
     config_map: Manifest | None = None
     claim: Manifest | None = None
     disruption_budget: Manifest | None = None
+    activator: Manifest | None = None
+    answered: bool = False
     jobs: tuple[Manifest, ...] = ()
     adapter_jobs: tuple[Manifest, ...] = ()
     serving_pods: tuple[Manifest, ...] = ()
@@ -86,6 +99,10 @@ def observe(store: Store, model: EmbeddingModel) -> Observed:
         config_map=_own(store, CONFIG_MAP, key, model),
         claim=store.get(CLAIM, (model.namespace, claim)) if claim else None,
         disruption_budget=_own(store, DISRUPTION_BUDGET, key, model),
+        activator=_own(
+            store, ENDPOINT_SLICE, (model.namespace, activator_slice_name(model.name)), model
+        ),
+        answered=any(_answers(each, model.name) for each in store.children(ENDPOINT_SLICE, key)),
         jobs=_jobs(store, key, model, WEIGHTS),
         adapter_jobs=_jobs(store, key, model, ADAPTER),
         serving_pods=_pods(store, key, SERVING) if deployment else (),
@@ -108,8 +125,22 @@ def controlled_by(manifest: Manifest, uid: str) -> bool:
     return any(owner.get("controller") and owner["uid"] == uid for owner in owners)
 
 
+def activates(endpoint_slice: Manifest) -> bool:
+    """Whether it leads to the gateway and not to the model's pods."""
+    labels = endpoint_slice["metadata"].get("labels") or {}
+    return labels.get("endpointslice.kubernetes.io/managed-by") == SLICE_MANAGER
+
+
 def terminating(manifest: Manifest) -> bool:
     return "deletionTimestamp" in manifest["metadata"]
+
+
+def _answers(endpoint_slice: Manifest, service: str) -> bool:
+    endpoints = endpoint_slice.get("endpoints") or ()
+    pods = (each for each in endpoints if (each.get("conditions") or {}).get("ready") is not False)
+    labels = endpoint_slice["metadata"].get("labels") or {}
+    own = labels.get("kubernetes.io/service-name") == service and not activates(endpoint_slice)
+    return own and any(pods)
 
 
 def _own(store: Store, kind: Kind, key: Key, model: EmbeddingModel) -> Manifest | None:

@@ -1,4 +1,4 @@
-"""What is to be done for a model, as a value: (model, settings, observed, weights) -> Plan. Pure.
+"""What is to be done for a model, as a value: (model, settings, observed, weights, ...) -> Plan. Pure.
 
 While other weights are fetched, what serves is left as it is: the Deployment and its document stay with the
 copy that they run, and change together once the new copy is complete.
@@ -11,11 +11,11 @@ from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.names import ADAPTERS_FILE, CA_FILE
 from kubeembed_api.placed import write_placed
 from kubeembed_operator.adapters import AdapterState, placed
-from kubeembed_operator.conditions import desired_replicas
 from kubeembed_operator.fetches import finished
 from kubeembed_operator.kinds import (
     DEPLOYMENT,
     DISRUPTION_BUDGET,
+    ENDPOINT_SLICE,
     JOB,
     SERVICE,
     Kind,
@@ -34,17 +34,21 @@ from kubeembed_operator.observed import Observed
 from kubeembed_operator.promotion import NO_PROMOTION, Next, Promotion
 from kubeembed_operator.rollout import GOES_ON, Rollout
 from kubeembed_operator.settings import Settings
+from kubeembed_operator.sleep import Step, replicas_of
 from kubeembed_operator.weights import Weights
 
 #: Adapters of one model that are fetched side by side, and with them those that wait for their next try after
 #: something went wrong: each is a pod, which holds on to its resources.
 ADAPTERS_AT_ONCE, ADAPTER_JOBS = 4, 16
 
+NO_STEP = Step()
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """`apply` in this order: what others need comes first. `replicas` None: left to others. `paused`: the
-    Deployment is to be, and `held`: it keeps pods that the document does not ask for any more."""
+    """`apply` in this order: what others need comes first. `replicas`: to be written; None: left as it is.
+    `paused`: the Deployment is to be, and `held`: it keeps pods that the document does not ask for any more.
+    """
 
     delete: tuple[tuple[Kind, Manifest], ...]
     apply: tuple[Manifest, ...]
@@ -66,6 +70,8 @@ def plan(
     adapters: Sequence[AdapterState] = (),
     rollout: Rollout = GOES_ON,
     promotion: Promotion = NO_PROMOTION,
+    step: Step = NO_STEP,
+    activator_port: int | None = None,
 ) -> Plan:
     resolved = model.model_copy(update={"resolved": weights.resolved})
     job = stamped(fetch_job(model, settings))
@@ -91,22 +97,28 @@ def plan(
             *((JOB, each) for each in jobs),
             *_unwanted_budget(model, observed),
             *_gone(observed, promotion),
+            *([(ENDPOINT_SLICE, step.drop)] if step.drop else []),
         ),
         apply=(
-            *map(stamped, _standing(model, settings, documents, promotion.behind)),
+            *map(stamped, _standing(model, settings, documents, promotion.behind, activator_port)),
+            *([stamped(step.lead)] if step.lead else []),
             *([deployment] if rolls else []),
             *map(stamped, _next(resolved, settings, observed, promotion)),
             *([job] if fetches else []),
             *_adapter_jobs(wanted, stale, adapters),
         ),
-        replicas=serving.wanted_replicas(model),
+        replicas=step.replicas,
         paused=rollout.paused,
         held=still and weights.copy is not None and _differ(deployment, observed.deployment),
     )
 
 
 def _standing(
-    model: EmbeddingModel, settings: Settings, documents: dict[str, str], behind: str
+    model: EmbeddingModel,
+    settings: Settings,
+    documents: dict[str, str],
+    behind: str,
+    activator_port: int | None,
 ) -> list[Manifest]:
     """What a model has whether or not its weights are there. behind: the pods that its Service points at."""
     return [
@@ -114,7 +126,7 @@ def _standing(
         *([claim(model.namespace, settings)] if wants_shared_claim(model) else []),
         *node_objects(model, settings),
         serving.config_map(model, documents),
-        serving.service(model, pods_of=behind),
+        serving.service(model, pods_of=behind, activator_port=activator_port),
         *([network_policy(model, settings)] if settings.admin_from else []),
         *([disruption_budget(model)] if wants_disruption_budget(model) else []),
     ]
@@ -125,7 +137,7 @@ def _next(
 ) -> list[Manifest]:
     if promotion.next is not Next.WANTED or observed.deployment is None:
         return []
-    return next_serving(resolved, settings, desired_replicas(observed.deployment))
+    return next_serving(resolved, settings, replicas_of(observed.deployment))
 
 
 def _gone(observed: Observed, promotion: Promotion) -> list[tuple[Kind, Manifest]]:

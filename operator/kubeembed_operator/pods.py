@@ -10,7 +10,7 @@ import aiohttp
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kubeembed_api.names import ADMIN_PORT
-from kubeembed_api.report import Progress, RuntimeInfo, ServedAdapter, ServedAdapters
+from kubeembed_api.report import Load, Progress, RuntimeInfo, ServedAdapter, ServedAdapters
 from kubeembed_operator.kinds import Manifest
 from kubeembed_operator.metrics import Metrics
 
@@ -54,6 +54,10 @@ class Pods:
     async def info(self, pod: Manifest) -> RuntimeInfo | None:
         """The recipe as a pod serves it."""
         return await self._ask(pod, "/info", RuntimeInfo)
+
+    async def load(self, pod: Manifest) -> Load | None:
+        """How busy a pod is."""
+        return await self._ask(pod, "/load", Load)
 
     async def adapters(self, pod: Manifest) -> ServedAdapters | None:
         """What a pod serves."""

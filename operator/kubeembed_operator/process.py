@@ -24,6 +24,7 @@ from kubeembed_operator.collector import Collector
 from kubeembed_operator.events import Recorder
 from kubeembed_operator.kinds import MODEL, Key, Kind, Manifest
 from kubeembed_operator.leader import Leadership
+from kubeembed_operator.loads import Loads
 from kubeembed_operator.metrics import Metrics
 from kubeembed_operator.pods import Pods
 from kubeembed_operator.reconcile import Reconciler
@@ -58,11 +59,20 @@ class Process:
         self._recorder = Recorder(self._cluster, identity)
         self._leadership = Leadership(api, namespace, identity)
         self._watchdog = Watchdog(self._store, self._cluster, metrics, self._wake_for)
+        pods = Pods(session, metrics)
+        self._loads = Loads(
+            store=self._store,
+            cluster=self._cluster,
+            pods=pods,
+            gateway=settings.gateway,
+            wake=self._wake,
+        )
         self._reconciler = Reconciler(
             store=self._store,
             cluster=self._cluster,
             settings=settings,
-            pods=Pods(session, metrics),
+            pods=pods,
+            loads=self._loads,
             recorder=self._recorder,
             metrics=metrics,
             clock=lambda: datetime.now(UTC),
@@ -107,6 +117,7 @@ class Process:
             "lease": self._leadership.keep(),
             "work queue": self._queue.run(self._look),
             "events": self._recorder.run(),
+            "loads": self._loads.run(),
             "watchdog": self._watchdog.run(),
         }
         parts = {name: asyncio.create_task(each, name=name) for name, each in work.items()}

@@ -8,9 +8,10 @@ from kubeembed_api.names import NEXT, PROMOTE_ANNOTATION, endpoint, serving_name
 from kubeembed_api.podreasons import Trouble, shortened
 from kubeembed_api.reasons import Reason
 from kubeembed_api.report import RuntimeInfo
-from kubeembed_operator.conditions import desired_replicas, pod_trouble, ready_replicas
+from kubeembed_operator.conditions import pod_trouble, ready_replicas
 from kubeembed_operator.observed import Observed
 from kubeembed_operator.promotion import Next, Promotion
+from kubeembed_operator.sleep import replicas_of
 from kubeembed_operator.vectorspaces import agreed
 
 
@@ -25,7 +26,7 @@ def next_status(
         "dimensions": info and info.dimensions,
         "endpoint": endpoint(serving_name(model.name, NEXT), model.namespace),
         "fingerprint": info and info.fingerprint,
-        "ready": f"{ready_replicas(deployment)}/{desired_replicas(deployment)}",
+        "ready": f"{ready_replicas(deployment)}/{replicas_of(deployment)}",
         "revision": info and info.revision,
     }
 

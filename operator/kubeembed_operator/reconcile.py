@@ -17,22 +17,34 @@ from kubeembed_operator.adapters import adapters_of, placed, ready_pods
 from kubeembed_operator.adapterstatus import adapter_statuses
 from kubeembed_operator.applying import Applier, BeingCollected, NameTaken
 from kubeembed_operator.cluster import Cluster, ClusterError, Conflict, Missing, Refused
+from kubeembed_operator.coldstart import awoken, cold_start
 from kubeembed_operator.conditions import Condition, age, conditions, unseen
 from kubeembed_operator.events import Recorder
 from kubeembed_operator.inquiry import Inquiry, Memory
 from kubeembed_operator.kinds import CONFIG_MAP, MODEL, Key, Manifest
+from kubeembed_operator.listings import identity
+from kubeembed_operator.loads import Loads
 from kubeembed_operator.manifests.node_cache import on_node
 from kubeembed_operator.metrics import Metrics
 from kubeembed_operator.observed import Observed, observe
 from kubeembed_operator.plan import plan
 from kubeembed_operator.pods import Pods
+from kubeembed_operator.ports import ActivatorPorts, NoPortLeft
 from kubeembed_operator.promotion import Promotion, lacking, promotion_of
 from kubeembed_operator.promotionstatus import next_status, waits
 from kubeembed_operator.rollout import rollout_of
 from kubeembed_operator.settings import Settings
+from kubeembed_operator.sleep import step
 from kubeembed_operator.status import Status, status, status_of_problem
 from kubeembed_operator.store import Store
-from kubeembed_operator.supported import Problem, check_cache, check_profile, refused, unsupported
+from kubeembed_operator.supported import (
+    Problem,
+    check_cache,
+    check_gateway,
+    check_profile,
+    refused,
+    unsupported,
+)
 from kubeembed_operator.weights import Weights, recorded, weights_of
 from kubeembed_operator.workqueue import TryAgain
 
@@ -56,6 +68,7 @@ class Reconciler:
         cluster: Cluster,
         settings: Settings,
         pods: Pods,
+        loads: Loads,
         recorder: Recorder,
         metrics: Metrics,
         clock: Callable[[], datetime],
@@ -64,6 +77,8 @@ class Reconciler:
         self._cluster = cluster
         self._settings = settings
         self._inquiry = Inquiry(pods, cluster, clock)
+        self._loads = loads
+        self._ports = ActivatorPorts(store)
         self._recorder = recorder
         self._metrics = metrics
         self._clock = clock
@@ -89,9 +104,11 @@ class Reconciler:
         raw = self._store.get(MODEL, key)
         if raw is None or "deletionTimestamp" in raw["metadata"]:
             self._memories.pop(key, None)  # what it owned is collected by Kubernetes
+            self._loads.forget(key)
             return None
         model = await self._parsed(raw)
         if model is None:
+            self._loads.forget(key)
             return None
         try:
             return await self._pass(model, raw)
@@ -101,7 +118,7 @@ class Reconciler:
         except Refused as error:
             await self._tell_problem(raw, refused(model, str(error)))
             raise self._failed(key, error) from error
-        except (BeingCollected, ClusterError) as error:
+        except (BeingCollected, ClusterError, NoPortLeft) as error:
             raise self._failed(key, error) from error
 
     async def _parsed(self, raw: Manifest) -> EmbeddingModel | None:
@@ -110,6 +127,7 @@ class Reconciler:
             model = parse(raw)
             check_profile(model, self._settings)
             check_cache(model, self._settings)
+            check_gateway(model, self._settings)
             problem = unsupported(model)
         except InvalidSpec as error:
             problem = Problem(Reason.INVALID_SPEC, str(error))
@@ -125,8 +143,14 @@ class Reconciler:
         adapters = adapters_of(model, raw, observed)
         rollout = rollout_of(model, observed, self._clock())
         promotion, _ = await self._promotion(model, raw, weights, observed, memory)
-        made = plan(model, self._settings, observed, weights, adapters, rollout, promotion)
+        self._loads.follow(model)
+        port = self._ports.of(model)
+        due = step(model, observed, self._loads.demand(model, port), self._clock())
+        made = plan(
+            model, self._settings, observed, weights, adapters, rollout, promotion, due, port
+        )
         await self._applier.carry_out(model, made)
+        memory.awoken = awoken(observed, due) or memory.awoken
         observed = observe(self._store, model)
         if self._must_wait(observed, memory) or self._just_made(weights, observed):
             return UNSEEN_POLL
@@ -159,10 +183,17 @@ class Reconciler:
             now=now,
             adapters=told,
             coming=next_status(model, observed, coming),
+            cold_start=self._cold_start(memory),
         )
         await self._tell(raw, wanted, found[0])
-        looks = (poll, ask, push, look, rollout.look_in)
+        memory.awoken = None
+        looks = (poll, ask, push, look, rollout.look_in, due.look_in)
         return min((each for each in looks if each is not None), default=None)
+
+    def _cold_start(self, memory: Memory) -> Status | None:
+        """Of the pod that has just ended a sleep, if one has."""
+        pod = memory.awoken
+        return None if pod is None else cold_start(pod, memory.own.infos.get(identity(pod)))
 
     async def _promotion(
         self,

@@ -131,11 +131,19 @@ class SharedCache(_Value):
         return sum(int(number) * UNIT_SECONDS[unit] for number, unit in parts)
 
 
+class Gateway(_Value):
+    """Where the gateway's pods are, and which they are: what holds requests while a model sleeps."""
+
+    namespace: str = Field(min_length=1)
+    labels: dict[str, str] = Field(min_length=1)
+
+
 class Settings(_Value):
     """All of it. `namespace` is the only one that is watched; empty: every namespace.
 
     `admin_from`: peers, as of a NetworkPolicy, that reach the pods' admin ports; the operator's own pods are
-    among them. Empty: no policies are made, as for an operator that runs outside the cluster.
+    among them. Empty: no policies are made, as for an operator that runs outside the cluster. `gateway`: None
+    where the installation has none, so that no model may sleep.
     """
 
     images: Images
@@ -144,6 +152,7 @@ class Settings(_Value):
     profiles: dict[str, Profile] = Field(min_length=1)
     weights: SharedCache = SharedCache()
     admin_from: tuple[dict[str, Any], ...] = ()
+    gateway: Gateway | None = None
 
     @classmethod
     def load(cls, path: Path) -> "Settings":

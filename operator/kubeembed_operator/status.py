@@ -11,9 +11,8 @@ from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.names import endpoint
 from kubeembed_api.report import Progress, RuntimeInfo
 from kubeembed_operator.adapterstatus import AdapterStatus, summary
-from kubeembed_operator.conditions import Condition, desired_replicas, ready_replicas
+from kubeembed_operator.conditions import Condition, desired, ready_replicas
 from kubeembed_operator.manifests.metadata import selector
-from kubeembed_operator.manifests.serving import wanted_replicas
 from kubeembed_operator.observed import Observed
 from kubeembed_operator.supported import Problem
 from kubeembed_operator.vectorspaces import agreed
@@ -38,6 +37,7 @@ def status(
     now: datetime,
     adapters: Sequence[AdapterStatus] = (),
     coming: Status | None = None,
+    cold_start: Status | None = None,
 ) -> Status:
     """The whole status of a model whose document is right. infos: of the pods that answer for it; coming:
     what is told of those that wait to be promoted."""
@@ -49,6 +49,7 @@ def status(
             "adapters": [each.entry(replicas["desired"]) for each in adapters],
             "conditions": merged(before.get("conditions") or [], found, generation, now),
             "endpoint": endpoint(model.name, model.namespace),
+            "lastColdStart": cold_start or before.get("lastColdStart"),
             "model": _model(before, infos),
             "next": _without_empty(coming or {}),
             "observedGeneration": generation,
@@ -127,13 +128,10 @@ def _weights(before: Status, weights: Weights, progress: str | None) -> Status:
 
 
 def _replicas(model: EmbeddingModel, observed: Observed) -> Status:
-    deployment, front = observed.deployment, observed.front.deployment
-    if deployment is None or front is None:
-        wanted = wanted_replicas(model)
-        desired, ready = 1 if wanted is None else wanted, 0
-    else:
-        desired, ready = desired_replicas(deployment), ready_replicas(front)
-    return {"desired": desired, "ready": ready, "summary": f"{ready}/{desired}"}
+    wanted, front = desired(model, observed), observed.front.deployment
+    there = observed.deployment is not None and front is not None
+    ready = ready_replicas(front) if there and front is not None else 0
+    return {"desired": wanted, "ready": ready, "summary": f"{ready}/{wanted}"}
 
 
 def _without_empty(values: Status) -> Status:

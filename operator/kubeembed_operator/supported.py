@@ -54,6 +54,16 @@ def check_cache(model: EmbeddingModel, settings: Settings) -> None:
         raise InvalidSpec("spec.weights.cache", problem)
 
 
+def check_gateway(model: EmbeddingModel, settings: Settings) -> None:
+    """Raises InvalidSpec for a model that could fall asleep and never be woken."""
+    if model.spec.scaling.may_sleep and settings.gateway is None:
+        problem = (
+            "0 lets the model sleep, and the gateway, which wakes it, is not installed: write min 1,"
+            " or have the chart installed with gateway.enabled=true"
+        )
+        raise InvalidSpec("spec.scaling.min", problem)
+
+
 Found = Iterator[tuple[str, str, str]]
 
 
@@ -77,14 +87,8 @@ def _adapters(spec: Spec) -> Found:
 
 
 def _scaling(spec: Spec) -> Found:
-    scaling = spec.scaling
-    fixed = "write min equal to max, or mode External"
-    if scaling.mode == "KEDA":
-        yield "spec.scaling.mode", "KEDA", fixed
-    elif scaling.idle_after is not None:
-        yield "spec.scaling.idleAfter", scaling.idle_after, "leave it out"
-    elif scaling.mode == "Builtin" and scaling.min != scaling.max:
-        yield "spec.scaling", f"min {scaling.min} with max {scaling.max}", fixed
+    if spec.scaling.mode == "KEDA":
+        yield "spec.scaling.mode", "KEDA", "write mode Builtin, or External with a scaler of yours"
 
 
 CHECKS: tuple[Callable[[Spec], Found], ...] = (

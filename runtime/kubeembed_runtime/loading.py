@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.placed import PlacedAdapter
-from kubeembed_api.report import RuntimeInfo
+from kubeembed_api.report import RuntimeInfo, Startup
 from kubeembed_runtime.adapters import Adapters
 from kubeembed_runtime.batcher import Batcher
 from kubeembed_runtime.errors import AdapterRefused
@@ -59,9 +59,9 @@ def load(
     placed: Sequence[PlacedAdapter] = (),
 ) -> Loaded:
     """placed: adapters that somebody fetched for us. Raises StartFailed."""
-    weights = open_weights(model, cache)
     begun = time.monotonic()
-    made = _make(model, weights.folder, threads)
+    weights = open_weights(model, cache)
+    made = _make(model, weights.folder, threads, time.monotonic() - begun)
     encoder, recipe = made.encoder, made.encoder.recipe
     info = describe(model, made, weights.revision, threads)
     batcher = Batcher(
@@ -91,27 +91,28 @@ def load(
         info.device,
         threads,
         time.monotonic() - begun,
-        made.imported - begun,
+        made.startup.import_seconds,
     )
     return Loaded(pipeline=pipeline, batcher=batcher)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Made:
-    """What is made of a folder of weights. imported: when torch was, of time.monotonic()."""
+    """What is made of a folder of weights."""
 
     encoder: "Encoder"
     tokenizer: "Tokenizer"
     fingerprint: str
-    imported: float
+    startup: Startup
 
     @property
     def budget(self) -> int:
         return BUDGET_TOKENS[self.encoder.device.type]
 
 
-def _make(model: EmbeddingModel, folder: Path, threads: int) -> _Made:
+def _make(model: EmbeddingModel, folder: Path, threads: int, weights_seconds: float) -> _Made:
     """Hashing and the tokenizer's file go on beside the import of torch."""
+    begun = time.monotonic()
     with ThreadPoolExecutor(2) as beside:
         from kubeembed_runtime.model import fingerprint
         from kubeembed_runtime.model.resolving import resolve
@@ -127,15 +128,17 @@ def _make(model: EmbeddingModel, folder: Path, threads: int) -> _Made:
             folder, model, threads, recipe=recipe, lookup=lambda names: reading.result().ids(names)
         )
         tokenizer = reading.result()
+        loaded = time.monotonic()
         encoder(items(tokenizer([WARM_UP_TEXT]), PLAIN, recipe.outputs.value[:1], None))
         encoder.warm_up(BUDGET_TOKENS[encoder.device.type])
         mark = fingerprint.fingerprint(hashes.result(), recipe.plain(), encoder.dtype)
-    return _Made(
-        encoder=encoder,
-        tokenizer=tokenizer,
-        fingerprint=mark,
-        imported=imported,
+    startup = Startup(
+        weights_seconds=weights_seconds,
+        import_seconds=imported - begun,
+        load_seconds=loaded - imported,
+        warm_seconds=time.monotonic() - loaded,
     )
+    return _Made(encoder=encoder, tokenizer=tokenizer, fingerprint=mark, startup=startup)
 
 
 def _adapters(
@@ -207,4 +210,5 @@ def describe(model: EmbeddingModel, made: _Made, revision: str | None, threads: 
         max_concurrent_requests=MAX_TOKENIZING,
         max_batch_tokens=made.budget,
         tokenizer_threads=threads,
+        startup=made.startup,
     )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from kubeembed_operator.settings import Settings
+from kubeembed_operator.settings import Gateway, Settings
 from nodekit import ROOT
 
 pytestmark = pytest.mark.cluster
@@ -30,6 +30,7 @@ RIGHTS = [
     (["batch"], ["jobs"], [*APPLIED, "delete"]),
     (["networking.k8s.io"], ["networkpolicies"], APPLIED),
     (["policy"], ["poddisruptionbudgets"], [*APPLIED, "delete"]),
+    (["discovery.k8s.io"], ["endpointslices"], [*APPLIED, "delete"]),
     ([""], ["pods"], ["list", "watch"]),
     (["events.k8s.io"], ["events"], ["create"]),
     ([""], ["events"], ["list"]),
@@ -45,6 +46,15 @@ OPERATOR = {
         }
     },
 }
+#: Its pods, as the operator is told of them.
+GATEWAY = Gateway(
+    namespace="system",
+    labels={
+        "app.kubernetes.io/component": "gateway",
+        "app.kubernetes.io/instance": "kubeembed",
+        "app.kubernetes.io/name": "kubeembed",
+    },
+)
 PROMETHEUS = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
 
 
@@ -105,11 +115,24 @@ def test_one_namespace_needs_no_right_of_the_cluster(render: Render, only: Only)
     roles = {each["metadata"]["namespace"]: each for each in manifests if each["kind"] == "Role"}
     bound = {m["metadata"]["namespace"]: m for m in manifests if m["kind"] == "RoleBinding"}
     assert sorted(roles) == sorted(bound) == ["search", "system"]
-    assert rules(roles["search"]) == RIGHTS
+    looks = (["discovery.k8s.io"], ["endpointslices"], ["list", "watch"])
+    assert rules(roles["search"]) == [looks if "endpointslices" in r[1] else r for r in RIGHTS]
     assert bound["search"]["subjects"] == [
         {"kind": "ServiceAccount", "name": "kubeembed-operator", "namespace": "system"}
     ]
     assert settings(manifests, only).namespace == "search"
+
+
+def test_with_the_gateway_the_operator_leads_services_to_it(render: Render, only: Only) -> None:
+    manifests = render({"watchNamespace": "search"})
+    roles = {
+        each["metadata"]["namespace"]: rules(each)
+        for each in manifests
+        if each["kind"] == "Role" and "operator" in each["metadata"]["name"]
+    }
+    assert roles["search"] == RIGHTS
+    assert ([""], ["pods"], ["list"]) in roles["system"]
+    assert settings(manifests, only).gateway == GATEWAY
 
 
 def test_operator_meets_the_restricted_pod_security_level(render: Render, only: Only) -> None:
@@ -154,6 +177,7 @@ def test_operator_reads_the_settings_that_the_values_say(render: Render, only: O
         {
             **values,
             "adminFrom": [OPERATOR],
+            "gateway": GATEWAY.model_dump(by_alias=True),
             "profiles": {
                 "t4": {
                     "resources": {"limits": {"nvidia.com/gpu": 1}},

@@ -16,6 +16,14 @@ from kubeembed_operator.manifests.adapters import adapter_request
 from kubeembed_operator.manifests.weights import fetch_request
 from nodekit import Kube, Manifest, until
 
+#: Of operators on a real API server, where no image has to run.
+SETTINGS = {
+    "images": {"runtime": "runtime.invalid/none:1", "control": "control.invalid/none:1"},
+    "profiles": {"cpu": {"resources": {"requests": {"cpu": "1m"}}}},
+    "weights": {"size": "1Gi"},
+    "adminFrom": [{"podSelector": {"matchLabels": {"app": "operator"}}}],
+}
+
 WRITES = ("create", "update", "patch", "delete")
 
 
@@ -135,7 +143,9 @@ def make_fetched(kube: Kube, *documents: Manifest) -> None:
             {"name": each.name, "request": adapter_request(parsed, each), "key": "1" * 32}
             for each in parsed.spec.adapters
         ]
-        status = {"weights": {**weights, "progress": "100%"}, "adapters": adapters}
+        status: Manifest = {"weights": {**weights, "progress": "100%"}, "adapters": adapters}
+        if not adapters:
+            del status["adapters"]  # an operator would never leave an empty list there
         change = json.dumps({"status": status})
         name = document["metadata"]["name"]
         kube.ctl("patch", "em", name, "--type=merge", "--subresource=status", "-p", change)

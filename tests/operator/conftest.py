@@ -1,12 +1,16 @@
-"""Models, settings and children as the API server has them, for tests of the pure rooms."""
+"""Models, settings and children as the API server has them, for tests of the pure rooms; and a real one."""
 
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from kubeembed_api.document import EmbeddingModel, parse
 from kubeembed_operator.settings import Settings
+from nodekit import RESTRICTED, Kube, until
+from operatorkit import SETTINGS, Operators
 
 Manifest = dict[str, Any]
 
@@ -67,3 +71,20 @@ def model(document: Callable[..., Manifest]) -> Callable[..., EmbeddingModel]:
         return parse(document(**fields))
 
     return build
+
+
+@pytest.fixture
+def kube(api: dict[str, Any]) -> Iterator[Kube]:
+    made = Kube(api, f"op-{uuid.uuid4().hex[:6]}")
+    made.ctl("create", "namespace", made.namespace)
+    made.ctl("label", "namespace", made.namespace, RESTRICTED)
+    until("the default account", lambda: made.get("sa", "default"), 30)
+    yield made
+    made.ctl("delete", "namespace", made.namespace, "--wait=false")
+
+
+@pytest.fixture
+def operators(kube: Kube, tmp_path: Path) -> Iterator[Operators]:
+    made = Operators(kube, tmp_path, SETTINGS)
+    yield made
+    made.end()

@@ -1,42 +1,14 @@
 """Operator processes against a real API server, controllers and node; no image has to run for it."""
 
-import uuid
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
-
 import pytest
 
-from nodekit import RESTRICTED, Kube, until
+from nodekit import Kube, until
 from operatorkit import Operators, Process, make_fetched, model, writes
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(300)]
 
 LEGAL = {"name": "legal", "source": "hf://acme/legal"}
 CHILDREN = "deploy,svc,sa,cm,job,networkpolicy,pdb"
-SETTINGS = {
-    "images": {"runtime": "runtime.invalid/none:1", "control": "control.invalid/none:1"},
-    "profiles": {"cpu": {"resources": {"requests": {"cpu": "1m"}}}},
-    "weights": {"size": "1Gi"},
-    "adminFrom": [{"podSelector": {"matchLabels": {"app": "operator"}}}],
-}
-
-
-@pytest.fixture
-def kube(api: dict[str, Any]) -> Iterator[Kube]:
-    made = Kube(api, f"op-{uuid.uuid4().hex[:6]}")
-    made.ctl("create", "namespace", made.namespace)
-    made.ctl("label", "namespace", made.namespace, RESTRICTED)
-    until("the default account", lambda: made.get("sa", "default"), 30)
-    yield made
-    made.ctl("delete", "namespace", made.namespace, "--wait=false")
-
-
-@pytest.fixture
-def operators(kube: Kube, tmp_path: Path) -> Iterator[Operators]:
-    made = Operators(kube, tmp_path, SETTINGS)
-    yield made
-    made.end()
 
 
 def settled(process: Process, models: int) -> bool:

@@ -96,6 +96,51 @@ def test_reasons_of_what_was_observed(
     assert (found["Ready"].status == "True") == (expected[0] == "Ready")
 
 
+LEAD = {"metadata": {}, "endpoints": [{"addresses": ["10.0.0.7"]}]}
+WAKES = "asleep; a request to http://minilm.search.svc wakes it"
+
+
+@pytest.mark.parametrize(
+    ("observed", "ready", "reason", "message", "asleep"),
+    [
+        (Observed(deployment=deployment(0), activator=LEAD), "True", "Asleep", WAKES, "Asleep"),
+        (
+            Observed(deployment=deployment(0), activator={"metadata": {}}),
+            "False",
+            "GatewayNotReady",
+            "asleep, and no pod of the gateway is ready to take requests; "
+            "kubectl scale deploy/minilm --replicas=1 wakes it by hand",
+            "Asleep",
+        ),
+        (
+            Observed(deployment=deployment(1), activator=LEAD),
+            "False",
+            "Starting",
+            "pods are starting; requests are held until one is ready",
+            "Awake",
+        ),
+        (
+            Observed(deployment=deployment(1, 1), activator=LEAD),
+            "True",
+            "Ready",
+            "answers at http://minilm.search.svc",
+            "Awake",
+        ),
+    ],
+    ids=["asleep", "nobody wakes it", "it wakes", "awake"],
+)
+def test_a_model_that_may_sleep_says_who_wakes_it(
+    model: Build, observed: Observed, ready: str, reason: str, message: str, asleep: str
+) -> None:
+    built = model(scaling={"min": 0, "idleAfter": "5m"})
+    found = {each.type: each for each in conditions(built, THERE, observed, NOW)}
+    told = found["Ready"]
+    assert (told.status, str(told.reason), told.message) == (ready, reason, message)
+    assert str(found["Asleep"].reason) == asleep
+    if asleep == "Asleep":
+        assert found["Asleep"].message == "nobody asked for 5m; the next request wakes it"
+
+
 def test_the_whole_status_of_a_model_that_serves(model: Build) -> None:
     observed = Observed(deployment=deployment(2, 2))
     found = conditions(model(), THERE, observed, NOW)

@@ -10,14 +10,13 @@ from kubeembed_api.caches import cache_claim
 from kubeembed_api.document import EmbeddingModel, Resolved
 from kubeembed_operator.kinds import Manifest
 from kubeembed_operator.manifests.metadata import stamp, stamped
+from kubeembed_operator.manifests.scaling import first_replicas, scale
 from kubeembed_operator.manifests.serving import (
     deployment,
     document,
     fetch_document,
-    scale,
     service,
     service_account,
-    wanted_replicas,
 )
 from kubeembed_operator.manifests.weights import claim, fetch_job, fetch_request
 from kubeembed_operator.settings import Settings
@@ -520,13 +519,15 @@ def test_recreate_stops_the_old_pods_first(resolved: Build, settings: Settings) 
         ({"min": 3, "max": 3}, 3),
         ({"mode": "External", "replicas": 0}, 0),
         ({"mode": "External"}, None),
+        ({"min": 2, "max": 5}, 2),
+        ({"min": 0}, 1),
     ],
-    ids=["default", "fixed", "external", "left to others"],
+    ids=["default", "fixed", "external", "left to others", "by load", "may sleep"],
 )
 def test_who_says_how_many_replicas(
     model: Build, scaling: dict[str, Any], replicas: int | None
 ) -> None:
-    assert wanted_replicas(model(scaling=scaling)) == replicas
+    assert first_replicas(model(scaling=scaling)) == replicas
 
 
 @pytest.mark.parametrize("make", [deployment, fetch_job], ids=["deployment", "job"])

@@ -13,7 +13,7 @@ from kubeembed_operator.kinds import Manifest
 from kubeembed_operator.manifests.network import network_policy
 from kubeembed_operator.observed import Observed
 from kubeembed_operator.plan import plan
-from kubeembed_operator.settings import Settings
+from kubeembed_operator.settings import Gateway, Settings
 from kubeembed_operator.weights import Weights
 
 Build = Callable[..., EmbeddingModel]
@@ -42,6 +42,34 @@ def test_the_admin_port_is_the_operators_and_the_public_one_everybodys(
         "podSelector": {"matchLabels": {"kubeembed.dev/model": "minilm"}},
         "policyTypes": ["Ingress"],
     }
+
+
+GATEWAY = Gateway(namespace="system", labels={"app.kubernetes.io/component": "gateway"})
+PEER = {
+    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "system"}},
+    "podSelector": {"matchLabels": {"app.kubernetes.io/component": "gateway"}},
+}
+
+
+@pytest.mark.parametrize(
+    ("scaling", "gateway", "callers"),
+    [
+        ({"min": 0}, GATEWAY, [{"podSelector": {}}, PEER]),
+        ({}, GATEWAY, [{"podSelector": {}}]),
+        ({"min": 0}, None, [{"podSelector": {}}]),
+    ],
+    ids=["it may sleep", "it may not", "there is no gateway"],
+)
+def test_the_gateway_is_let_in_where_it_brings_what_it_held(
+    model: Build,
+    guarded: Settings,
+    scaling: dict[str, Any],
+    gateway: Gateway | None,
+    callers: list[Manifest],
+) -> None:
+    built = model(scaling=scaling, network={"allowFrom": [{"podSelector": {}}]})
+    made = network_policy(built, guarded.model_copy(update={"gateway": gateway}))
+    assert made["spec"]["ingress"][1]["from"] == callers
 
 
 def test_a_list_narrows_the_public_port_and_is_passed_on_as_it_was_written(

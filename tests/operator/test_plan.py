@@ -7,13 +7,14 @@ import pytest
 import yaml
 
 from kubeembed_api.document import EmbeddingModel
+from kubeembed_api.errors import InvalidSpec
 from kubeembed_operator.kinds import JOB, Manifest
 from kubeembed_operator.manifests.metadata import stamped
 from kubeembed_operator.manifests.weights import fetch_job
 from kubeembed_operator.observed import Observed
 from kubeembed_operator.plan import Plan, plan
-from kubeembed_operator.settings import Settings
-from kubeembed_operator.supported import unsupported
+from kubeembed_operator.settings import Gateway, Settings
+from kubeembed_operator.supported import check_gateway, unsupported
 from kubeembed_operator.weights import Recorded, Weights
 
 Build = Callable[..., EmbeddingModel]
@@ -90,8 +91,6 @@ def test_a_finished_job_is_left(model: Build, settings: Settings) -> None:
         ({"model": {"source": "hf://a/b", "trustRemoteCode": True}}, "spec.model.trustRemoteCode"),
         ({"adapters": [{"name": "a", "source": "pvc://claim/a"}]}, "spec.adapters[0].source"),
         ({"scaling": {"mode": "KEDA"}}, "spec.scaling.mode"),
-        ({"scaling": {"min": 1, "max": 2}}, "spec.scaling"),
-        ({"scaling": {"min": 0, "idleAfter": "10m"}}, "spec.scaling.idleAfter"),
     ],
 )
 def test_what_later_versions_will_serve_is_said(
@@ -101,6 +100,15 @@ def test_what_later_versions_will_serve_is_said(
     assert problem is not None
     assert problem.message.startswith(f"{field}: ")
     assert "is not supported yet; " in problem.message
+
+
+def test_a_model_may_sleep_only_where_somebody_wakes_it(model: Build, settings: Settings) -> None:
+    gateway = Gateway(namespace="system", labels={"app": "gateway"})
+    check_gateway(model(), settings)
+    check_gateway(model(scaling={"mode": "External", "min": 0}), settings)
+    check_gateway(model(scaling={"min": 0}), settings.model_copy(update={"gateway": gateway}))
+    with pytest.raises(InvalidSpec, match=r"spec\.scaling\.min: .*gateway\.enabled=true"):
+        check_gateway(model(scaling={"min": 0}), settings)
 
 
 def test_a_plain_model_is_supported(model: Build) -> None:

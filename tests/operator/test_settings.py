@@ -44,6 +44,7 @@ def test_the_least_file_has_defaults_for_the_rest() -> None:
             "node": None,
         },
         "admin_from": (),
+        "gateway": None,
     }
 
 

@@ -75,6 +75,7 @@ async def test_info_is_the_operator_s_to_read(
         "maxConcurrentRequests": None,
         "maxBatchTokens": None,
         "tokenizerThreads": None,
+        "startup": None,
     }
 
 

@@ -120,7 +120,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   "runtime" (include "kubeembed.image" (dict "root" $root "kind" "runtime"))
   "pullPolicy" .Values.images.pullPolicy
   "pullSecrets" (.Values.images.pullSecrets | default list) -}}
+{{- $gateway := dict "namespace" .Release.Namespace "labels" (include "kubeembed.gatewaySelector" . | fromYaml) -}}
 {{- toYaml (dict
+  "gateway" (ternary $gateway nil .Values.gateway.enabled)
   "adminFrom" (include "kubeembed.adminFrom" . | fromYamlArray)
   "images" $images
   "namespace" (.Values.watchNamespace | default "")

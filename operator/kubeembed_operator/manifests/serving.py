@@ -11,6 +11,7 @@ import yaml
 from kubeembed_api.caches import cache_claim
 from kubeembed_api.document import EmbeddingModel, Resolved, dump
 from kubeembed_api.names import (
+    ACTIVATOR_PORT_ANNOTATION,
     ADAPTERS_FILE,
     API_KEYS,
     API_KEYS_FOLDER,
@@ -21,7 +22,6 @@ from kubeembed_api.names import (
     DOCUMENT_FOLDER,
     HTTP_PORT,
     PAUSED_ANNOTATION,
-    REPLICAS_ANNOTATION,
     SERVICE_PORT,
     SERVING,
     TERMINATION_LOG,
@@ -35,6 +35,9 @@ from kubeembed_operator.manifests.node_cache import node_mount, on_node
 from kubeembed_operator.manifests.placement import hardware, placement, strategy
 from kubeembed_operator.manifests.weights import fetch_container, trusts_more
 from kubeembed_operator.settings import Profile, Settings
+
+#: Of the Service, and so of every EndpointSlice of it.
+HTTP_PORT_NAME = "http"
 
 #: 20 min: 15 GB read from a slow claim, and a GPU that is set up meanwhile.
 STARTUP_SECONDS = 1200
@@ -77,13 +80,22 @@ def config_map(model: EmbeddingModel, documents: dict[str, str]) -> Manifest:
 
 
 def service(
-    model: EmbeddingModel, component: str = SERVING, *, pods_of: str | None = None
+    model: EmbeddingModel,
+    component: str = SERVING,
+    *,
+    pods_of: str | None = None,
+    activator_port: int | None = None,
 ) -> Manifest:
-    """pods_of: the component of the pods behind it, where they are not its own."""
-    port = {"name": "http", "port": SERVICE_PORT, "protocol": "TCP", "targetPort": "http"}
+    """pods_of: the component of the pods behind it, where they are not its own. activator_port: of the
+    gateway's pods, for this model; None where it has none."""
+    made = child(SERVICE, serving_name(model.name, component), model, component)
+    port = {"name": HTTP_PORT_NAME, "port": SERVICE_PORT, "protocol": "TCP", "targetPort": "http"}
     chosen = selector(model, pods_of or component)
     spec = {"ports": [port], "selector": chosen, "type": "ClusterIP"}
-    return {**child(SERVICE, serving_name(model.name, component), model, component), "spec": spec}
+    if activator_port is None:
+        return {**made, "spec": spec}
+    annotations = {ACTIVATOR_PORT_ANNOTATION: str(activator_port)}
+    return {**made, "metadata": {**made["metadata"], "annotations": annotations}, "spec": spec}
 
 
 def deployment(
@@ -113,20 +125,6 @@ def deployment(
     return {**child(DEPLOYMENT, name, model, component), "spec": spec}
 
 
-def scale(model: EmbeddingModel, replicas: int) -> Manifest:
-    """Applied by another field manager, which so owns the number until a scaler takes it."""
-    return {
-        "apiVersion": DEPLOYMENT.api_version,
-        "kind": DEPLOYMENT.name,
-        "metadata": {
-            "annotations": {REPLICAS_ANNOTATION: str(replicas)},
-            "name": model.name,
-            "namespace": model.namespace,
-        },
-        "spec": {"replicas": replicas},
-    }
-
-
 def pause(model: EmbeddingModel, *, paused: bool) -> Manifest:
     """Applied by a field manager of its own: leaving the fields out takes this pause away and no other."""
     told: Manifest = {"annotations": {PAUSED_ANNOTATION: "true"}} if paused else {}
@@ -136,12 +134,6 @@ def pause(model: EmbeddingModel, *, paused: bool) -> Manifest:
         "metadata": {**told, "name": model.name, "namespace": model.namespace},
         "spec": {"paused": True} if paused else {},
     }
-
-
-def wanted_replicas(model: EmbeddingModel) -> int | None:
-    """How many the document asks for; None where it leaves the number to others altogether."""
-    scaling = model.spec.scaling
-    return scaling.replicas if scaling.mode == "External" else scaling.min
 
 
 def _pod(model: EmbeddingModel, settings: Settings, profile: Profile, component: str) -> Manifest:

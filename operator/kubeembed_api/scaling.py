@@ -1,0 +1,76 @@
+"""spec.scaling: how many replicas there are, and who decides."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from kubeembed_api.errors import InvalidSpec
+from kubeembed_api.rollout import Duration, seconds
+from kubeembed_api.sourced import Value
+
+#: A model that may sleep does so after so long without a request, where its document says nothing: longer
+#: than the pauses of a person at work, and shorter than a GPU is worth.
+IDLE_AFTER = "10m"
+
+
+class Target(Value):
+    """What the builtin autoscaler holds the load at."""
+
+    utilization: int = Field(default=70, ge=1, le=100)
+    queue_seconds: float = Field(default=0.5, gt=0)
+
+
+class Hold(Value):
+    """How many requests wait, and how long, while a sleeping model wakes."""
+
+    requests: int = Field(default=256, ge=0)
+    wait: Duration = "5m"
+
+
+class Scaling(Value):
+    """How many replicas there are, and who decides."""
+
+    mode: Literal["Builtin", "KEDA", "External"] = "Builtin"
+    min: int = Field(default=1, ge=0, le=1000)
+    max: int = Field(default=1, ge=1, le=1000)
+    replicas: int | None = Field(default=None, ge=0, le=1000)
+    target: Target = Target()
+    idle_after: Duration | None = None
+    hold: Hold = Hold()
+
+    @property
+    def automatic(self) -> bool:
+        """Whether the operator decides how many there are, as the load of the pods has it."""
+        return self.mode == "Builtin" and self.min != self.max
+
+    @property
+    def may_sleep(self) -> bool:
+        """Whether there may be none, until a request comes."""
+        return self.mode == "Builtin" and self.min == 0
+
+    @property
+    def least(self) -> int:
+        """Replicas of a model that is awake, at least."""
+        return max(self.min, 1)
+
+    @property
+    def sleeps_after(self) -> str:
+        """Of a model that may sleep, as a document spells it."""
+        return self.idle_after or IDLE_AFTER
+
+    @property
+    def idle_seconds(self) -> int:
+        return seconds(self.sleeps_after)
+
+
+def check_scaling(scaling: Scaling) -> None:
+    """Raises InvalidSpec."""
+    if scaling.min > scaling.max:
+        raise InvalidSpec("spec.scaling.min", "must not be greater than spec.scaling.max")
+    if scaling.replicas is not None and scaling.mode != "External":
+        raise InvalidSpec("spec.scaling.replicas", "is for mode External; write min and max")
+    if scaling.idle_after and scaling.min > 0:
+        raise InvalidSpec("spec.scaling.idleAfter", "lets the model sleep; write min 0 with it")
+    if scaling.idle_after and scaling.mode == "External":
+        problem = "is for models that go to sleep by themselves; leave it out in mode External"
+        raise InvalidSpec("spec.scaling.idleAfter", problem)

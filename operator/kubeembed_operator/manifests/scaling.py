@@ -1,0 +1,40 @@
+"""How many replicas the Deployment has, applied by a field manager that owns this number and nothing else."""
+
+from kubeembed_api.document import EmbeddingModel
+from kubeembed_api.names import REPLICAS_ANNOTATION
+from kubeembed_operator.kinds import DEPLOYMENT, Manifest
+
+#: In the annotation of a model whose number follows its load: no number of a document equals it.
+AUTOMATIC = "automatic"
+
+
+def scale(model: EmbeddingModel, replicas: int, version: str | None = None) -> Manifest:
+    """version: of the Deployment that the number was decided for; another one is not scaled by it."""
+    told = {"resourceVersion": version} if version is not None else {}
+    asked = AUTOMATIC if model.spec.scaling.automatic else str(replicas)
+    return {
+        "apiVersion": DEPLOYMENT.api_version,
+        "kind": DEPLOYMENT.name,
+        "metadata": {
+            "annotations": {REPLICAS_ANNOTATION: asked},
+            "name": model.name,
+            "namespace": model.namespace,
+            **told,
+        },
+        "spec": {"replicas": replicas},
+    }
+
+
+def first_replicas(model: EmbeddingModel) -> int | None:
+    """How many the document asks for of a new model; None where it leaves the number to others altogether.
+
+    One that may sleep begins awake, because nobody knows of it before that it works.
+    """
+    scaling = model.spec.scaling
+    return scaling.replicas if scaling.mode == "External" else scaling.least
+
+
+def asked_before(deployment: Manifest) -> str:
+    """What the document asked for last. One is what a Deployment has by itself."""
+    annotations = deployment["metadata"].get("annotations") or {}
+    return str(annotations.get(REPLICAS_ANNOTATION, "1"))
