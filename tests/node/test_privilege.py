@@ -10,6 +10,8 @@ from nodekit import SYSTEM, Kube
 
 pytestmark = [pytest.mark.cluster, pytest.mark.last, pytest.mark.timeout(600)]
 
+OPERATOR = "app.kubernetes.io/name=kubeembed,app.kubernetes.io/component=operator"
+
 Rule = tuple[str, str, str]  # API group, resource, verb
 
 
@@ -17,9 +19,7 @@ def granted(kube: Kube) -> set[Rule]:
     """What the chart's roles grant to the operator's ServiceAccount."""
     rules: list[dict[str, Any]] = []
     for kind in ("clusterroles", "roles"):
-        roles = json.loads(
-            kube.ctl("get", kind, "-l", "app.kubernetes.io/name=kubeembed", "-o", "json")
-        )["items"]
+        roles = json.loads(kube.ctl("get", kind, "-l", OPERATOR, "-o", "json"))["items"]
         rules += [rule for role in roles for rule in role["rules"]]
     return {
         (group, resource, verb)
