@@ -53,6 +53,12 @@ def activator(kube: Kube) -> Manifest | None:
     return found
 
 
+def told(kube: Kube, name: str) -> str:
+    """Ready and wanted replicas, once the model is Ready."""
+    summary: str = kube.get("em", name)["status"]["replicas"]["summary"]
+    return summary if kube.condition(name)["status"] == "True" else ""
+
+
 def ready(kube: Kube, name: str, count: int) -> bool:
     """Lets its pods be ready; whether there are so many."""
     return make_ready(kube, f"{SERVING},kubeembed.dev/model={name}") == count
@@ -72,7 +78,7 @@ def test_the_number_follows_the_load_and_survives_a_restart(
     kube.ctl("scale", "deploy/other", "--replicas=1")
     process.stop()
     operators.start("two")
-    kube.wait_ready("m", 30)
+    until("both told", lambda: (told(kube, "m"), told(kube, "other")) == ("3/3", "1/1"), 30)
     before, asked = writes(kube), pods.asked
     until("several looks at three pods", lambda: pods.asked > asked + 15, 40)
     assert (replicas(kube, "m"), replicas(kube, "other")) == (3, 1)
