@@ -459,6 +459,10 @@ def test_before_a_pod_is_ready_nothing_is_loaded(model: Build) -> None:
     known = raw(request=request_of(legal), key="k1")
     told = adapter_statuses(legal, adapters_of(legal, known, Observed()), (), {})
     assert adapters_ready(told).reason is Reason.PENDING
+    asleep = adapters_ready(told, asleep=True)
+    assert (asleep.status, asleep.reason) == ("True", Reason.ASLEEP)
+    coming = adapter_statuses(legal, adapters_of(legal, {}, Observed()), (), {})
+    assert adapters_ready(coming, asleep=True).status == "False"
 
 
 def test_a_container_that_started_anew_is_another_one() -> None:
