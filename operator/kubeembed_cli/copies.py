@@ -161,7 +161,7 @@ def _copies(raw: Manifest, claim: str, keys: set[str]) -> Iterator[CopyAt]:
             key=weights["key"],
             bytes=weights.get("bytes"),
             source=str(model.spec.model.parsed),
-            revision=(status.get("model") or {}).get("revision"),
+            revision=weights.get("revision"),
             uses=(Use(model.name),),
         )
     if model is not None and shared_claim(model) == claim:

@@ -23,13 +23,14 @@ LABELS = {"app.kubernetes.io/managed-by": "kubeembed"}
 
 def model(name: str, key: str | None = A, *, namespace: str = "search", **spec: Any) -> Manifest:
     adapters = spec.pop("served", [])
-    weights = {"weights": {"key": key, "bytes": 1_000_000}} if key else {}
+    copy = {"key": key, "bytes": 1_000_000, "revision": "c0ffee"}
+    weights = {"weights": copy} if key else {}
     return {
         "apiVersion": "kubeembed.dev/v1alpha1",
         "kind": "EmbeddingModel",
         "metadata": {"name": name, "namespace": namespace, "uid": name},
         "spec": {"model": {"source": "hf://acme/mini"}, **spec},
-        "status": {"model": {"revision": "c0ffee"}, "adapters": adapters, **weights},
+        "status": {"model": {"revision": "of its pods"}, "adapters": adapters, **weights},
     }
 
 

@@ -204,6 +204,7 @@ def test_an_unused_copy_is_removed_and_one_in_use_is_not(kube: Kube, kubeembed: 
     [spare] = [copy for copy in cache["copies"] if copy["key"] == key]
     assert spare["models"] == [{"name": "spare", "use": "weights"}]
     assert (spare["bytes"], spare["source"]) == (weights["bytes"], "hf://acme/third")
+    assert spare["revision"] == weights["revision"]
     refused = kubeembed("cache", "rm", key[:12])
     assert (refused.status, refused.out) == (1, "")
     assert f"{key} is in use by spare: " in refused.messages
