@@ -123,3 +123,22 @@ def test_nobody_is_refused_when(
         )
         assert told.keys() == {f"{stage}Seconds" for stage in STAGES}
         assert told["totalSeconds"] >= told["importSeconds"] > 0
+
+
+def test_a_request_wakes_it_while_the_operator_is_down(
+    shared_kube: Kube, installed: Kube, url: str, vector: np.ndarray
+) -> None:
+    """By its own address, and by the common one."""
+    kube, operator = shared_kube, "deployment/kubeembed-operator"
+    until("asleep", lambda: leads(kube) and replicas(kube) == 0, 90)
+    installed.ctl("scale", operator, "--replicas=0")
+    installed.ctl("rollout", "status", operator, "--timeout=60s")
+    try:
+        assert np.array(embed(url)) @ vector > 0.9999
+        assert replicas(kube) == 1
+        common = f"http://{installed.get('service', 'kubeembed-gateway')['spec']['clusterIP']}"
+        assert np.array(embed(common)) @ vector > 0.9999
+    finally:
+        installed.ctl("scale", operator, "--replicas=2")
+        installed.ctl("rollout", "status", operator, "--timeout=120s")
+    until("the pods alone", lambda: not leads(kube), 60)
