@@ -69,8 +69,8 @@ class Served:
     def pods(self) -> dict[str, int]:
         """Restarts of those that are ready, by name."""
         pods = self.kube.get("pods", "-l", "app.kubernetes.io/component=serving")["items"]
-        told = {pod["metadata"]["name"]: pod["status"]["containerStatuses"][0] for pod in pods}
-        return {name: each["restartCount"] for name, each in told.items() if each["ready"]}
+        told = {pod["metadata"]["name"]: pod["status"].get("containerStatuses") for pod in pods}
+        return {name: c[0]["restartCount"] for name, c in told.items() if c and c[0]["ready"]}
 
     def labels(self, answers: list[Answer]) -> set[str]:
         """Whose vectors came. Raises AssertionError for an answer without one, or another's."""
