@@ -59,12 +59,16 @@ def size(folder: Path) -> int:
     return sum((folder / name).stat().st_size for name in names)
 
 
-def references(folders: Mapping[str, Path], text: str) -> dict[str, Vectors]:
+def references(
+    folders: Mapping[str, Path], text: str, *, weights: Path | None = None, pooling: str = "mean"
+) -> dict[str, Vectors]:
     """Vector of `text` by label: of the base under "", and of each adapter, by sentence-transformers and the
-    merged weights. (384,) each."""
+    merged weights. (384,) each. weights: of the base, in the place of MiniLM's own."""
     from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
 
-    base = SentenceTransformer(str(minilm()), device="cpu")
+    base = SentenceTransformer(str(weights or minilm()), device="cpu")
+    base[1] = Pooling(HIDDEN, pooling)
     found = {"": base.encode([text])[0]}
     for label, folder in folders.items():
         _merge(base, folder, +1)
@@ -75,7 +79,8 @@ def references(folders: Mapping[str, Path], text: str) -> dict[str, Vectors]:
 
 def nearest(vectors: Mapping[str, Vectors], given: Any) -> str:
     """The label of the vector that this one is equal to. Raises AssertionError where it is none of them."""
-    cosines = {label: float(np.dot(each, given)) for label, each in vectors.items()}
+    told = np.asarray(given, np.float32)
+    cosines = {label: float(np.dot(each, told)) for label, each in vectors.items()}
     label = max(cosines, key=lambda each: cosines[each])
     assert cosines[label] > 0.9999, cosines
     return label

@@ -14,12 +14,14 @@ import aiohttp
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """status: 0 where there was no answer, and body says why. asked: when, of time.monotonic()."""
+    """status: 0 where there was no answer, and body says why. asked, done: when, of time.monotonic()."""
 
     model: str
     status: int
     body: Any
     asked: float = 0.0
+    done: float = 0.0
+    fingerprint: str = ""
 
 
 @dataclass
@@ -58,9 +60,14 @@ class Load:
         try:
             url, headers = f"{self.url}/v1/embeddings", self.headers
             async with session.post(url, json=body, headers=headers) as got:
-                self.answers.append(Answer(model, got.status, await got.json(), asked))
+                told = await got.json()
+                fingerprint = got.headers.get("X-KubeEmbed-Fingerprint", "")
+                self._note(model, got.status, told, asked, fingerprint)
         except (aiohttp.ClientError, OSError) as error:
-            self.answers.append(Answer(model, 0, repr(error), asked))
+            self._note(model, 0, repr(error), asked)
+
+    def _note(self, model: str, status: int, body: Any, asked: float, mark: str = "") -> None:
+        self.answers.append(Answer(model, status, body, asked, time.monotonic(), mark))
 
 
 @contextmanager

@@ -195,7 +195,8 @@ def test_one_that_is_added_under_load_is_usable_and_disturbs_nobody(
     assert settled.pods() == before
     # a pod that starts anew at any moment finds what status calls loaded
     told = [each for each in writes(settled.kube.namespace)[written:] if each.endswith("s/m")]
-    assert told[-2:] == ["patch configmaps/m", "patch embeddingmodels/m"]
+    assert "patch configmaps/m" in told
+    assert told[-1] == "patch embeddingmodels/m"
 
 
 def test_one_that_is_replaced_under_load_answers_all_the_time_with_one_or_the_other(
