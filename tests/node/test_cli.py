@@ -90,7 +90,7 @@ def test_a_wrong_source_is_told_with_the_way_out(kube: Kube, kubeembed: Command)
     assert found.out.startswith(f"lost in namespace {kube.namespace}: not ready\n")
     assert "Reason    SourceNotFound" in found.out
     # the Job where it has just been made anew, and no pod of it is there yet
-    assert re.search(r"^Object    (Pod|Job) lost-fetch-", found.out, re.MULTILINE)
+    assert re.search(r"Object    (Pod|Job) lost-fetch-", found.out)
     assert "no such revision" in found.out
     assert "correct `spec.model.source`" in found.out
     assert "\x1b" not in found.out  # no terminal, no colours
