@@ -5,7 +5,7 @@ copy that they run, and change together once the new copy is complete.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.names import ADAPTERS_FILE, CA_FILE
@@ -20,7 +20,6 @@ from kubeembed_operator.kinds import (
     SERVICE,
     Kind,
     Manifest,
-    kind_of,
 )
 from kubeembed_operator.manifests import pods, serving
 from kubeembed_operator.manifests.adapters import adapter_job
@@ -56,11 +55,6 @@ class Plan:
     paused: bool = False
     held: bool = False
 
-    def only(self, kind: Kind) -> "Plan":
-        """Without what it deletes, and what it applies of other kinds."""
-        chosen = tuple(each for each in self.apply if kind_of(each) == kind)
-        return replace(self, delete=(), apply=chosen)
-
 
 def plan(
     model: EmbeddingModel,
@@ -85,11 +79,7 @@ def plan(
     )
     still = rollout.paused and observed.deployment is not None
     rolls = weights.copy is not None and not still and not promotion.held
-    documents = {
-        ADAPTERS_FILE: write_placed(placed(model, adapters)),
-        **_request(model, weights, _capacity(model, settings, observed)),
-        **_certificates(settings),
-    }
+    told = _config_map(model, settings, observed, weights, adapters)
     fetches = weights.copy is None and job["metadata"]["name"] not in _names(outdated)
     jobs = (*outdated, *stale)
     return Plan(
@@ -100,7 +90,7 @@ def plan(
             *([(ENDPOINT_SLICE, step.drop)] if step.drop else []),
         ),
         apply=(
-            *map(stamped, _standing(model, settings, documents, promotion.behind, activator_port)),
+            *map(stamped, _standing(model, settings, told, promotion.behind, activator_port)),
             *([stamped(step.lead)] if step.lead else []),
             *([deployment] if rolls else []),
             *map(stamped, _next(resolved, settings, observed, promotion)),
@@ -113,10 +103,37 @@ def plan(
     )
 
 
+def placing(
+    model: EmbeddingModel,
+    settings: Settings,
+    observed: Observed,
+    weights: Weights,
+    adapters: Sequence[AdapterState],
+) -> Plan:
+    """Only the ConfigMap: a pod that starts anew serves the adapters that are placed in it."""
+    told = stamped(_config_map(model, settings, observed, weights, adapters))
+    return Plan(delete=(), apply=(told,), replicas=None, paused=model.spec.rollout.paused)
+
+
+def _config_map(
+    model: EmbeddingModel,
+    settings: Settings,
+    observed: Observed,
+    weights: Weights,
+    adapters: Sequence[AdapterState],
+) -> Manifest:
+    documents = {
+        ADAPTERS_FILE: write_placed(placed(model, adapters)),
+        **_request(model, weights, _capacity(model, settings, observed)),
+        **_certificates(settings),
+    }
+    return serving.config_map(model, documents)
+
+
 def _standing(
     model: EmbeddingModel,
     settings: Settings,
-    documents: dict[str, str],
+    config_map: Manifest,
     behind: str,
     activator_port: int | None,
 ) -> list[Manifest]:
@@ -125,7 +142,7 @@ def _standing(
         serving.service_account(model),
         *([claim(model.namespace, settings)] if wants_shared_claim(model) else []),
         *node_objects(model, settings),
-        serving.config_map(model, documents),
+        config_map,
         serving.service(model, pods_of=behind, activator_port=activator_port),
         *([network_policy(model, settings)] if settings.admin_from else []),
         *([disruption_budget(model)] if wants_disruption_budget(model) else []),

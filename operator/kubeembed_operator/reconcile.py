@@ -13,7 +13,7 @@ from datetime import datetime
 from kubeembed_api.document import EmbeddingModel, parse
 from kubeembed_api.errors import InvalidSpec
 from kubeembed_api.reasons import Reason
-from kubeembed_operator.adapters import adapters_of, placed, ready_pods
+from kubeembed_operator.adapters import AdapterState, adapters_of, placed, ready_pods
 from kubeembed_operator.adapterstatus import adapter_statuses
 from kubeembed_operator.applying import Applier, BeingCollected, NameTaken
 from kubeembed_operator.cluster import Cluster, ClusterError, Conflict, Missing, Refused
@@ -21,20 +21,20 @@ from kubeembed_operator.coldstart import awoken, cold_start
 from kubeembed_operator.conditions import Condition, age, conditions, unseen
 from kubeembed_operator.events import Recorder
 from kubeembed_operator.inquiry import Inquiry, Memory
-from kubeembed_operator.kinds import CONFIG_MAP, MODEL, Key, Manifest
+from kubeembed_operator.kinds import MODEL, Key, Manifest
 from kubeembed_operator.listings import identity
 from kubeembed_operator.loads import Loads
 from kubeembed_operator.manifests.node_cache import on_node
 from kubeembed_operator.metrics import Metrics
 from kubeembed_operator.observed import Observed, observe
-from kubeembed_operator.plan import plan
+from kubeembed_operator.plan import placing, plan
 from kubeembed_operator.pods import Pods
 from kubeembed_operator.ports import ActivatorPorts, NoPortLeft
 from kubeembed_operator.promotion import Promotion, lacking, promotion_of
 from kubeembed_operator.promotionstatus import next_status, waits
 from kubeembed_operator.rollout import rollout_of
 from kubeembed_operator.settings import Settings
-from kubeembed_operator.sleep import step
+from kubeembed_operator.sleep import Step, step
 from kubeembed_operator.status import Status, status, status_of_problem
 from kubeembed_operator.store import Store
 from kubeembed_operator.supported import (
@@ -138,6 +138,19 @@ class Reconciler:
 
     async def _pass(self, model: EmbeddingModel, raw: Manifest) -> float | None:
         memory = self._memories.setdefault((model.namespace, model.name), Memory())
+        weights, due, held = await self._act(model, raw, memory)
+        observed = observe(self._store, model)
+        if self._must_wait(observed, memory) or self._just_made(weights, observed):
+            return UNSEEN_POLL
+        look = await self._account(model, raw, memory, observed, weights, held)
+        looks = (look, due.look_in)
+        return min((each for each in looks if each is not None), default=None)
+
+    async def _act(
+        self, model: EmbeddingModel, raw: Manifest, memory: Memory
+    ) -> tuple[Weights, Step, bool]:
+        """Makes the objects what they should be. What is known of the weights, the step of scaling that was
+        taken, and whether the Deployment is held where it is."""
         observed = observe(self._store, model)
         weights = weights_of(model, recorded(raw), observed)
         adapters = adapters_of(model, raw, observed)
@@ -151,24 +164,28 @@ class Reconciler:
         )
         await self._applier.carry_out(model, made)
         memory.awoken = awoken(observed, due) or memory.awoken
-        observed = observe(self._store, model)
-        if self._must_wait(observed, memory) or self._just_made(weights, observed):
-            return UNSEEN_POLL
+        return weights, due, made.held
+
+    async def _account(
+        self,
+        model: EmbeddingModel,
+        raw: Manifest,
+        memory: Memory,
+        observed: Observed,
+        weights: Weights,
+        held: bool,
+    ) -> float | None:
+        """Asks Jobs and pods how things are, and tells it in the status. Seconds to the next look."""
         weights, progress, poll = await self._inquiry.fetch(weights, raw, memory)
         if on_node(model) and weights.copy is not None:
             weights, poll = await self._inquiry.nodes(weights, observed, memory)
         infos, ask = await self._inquiry.infos(observed.serving_pods, memory.own)
         promotion, look = await self._promotion(model, raw, weights, observed, memory)
-        states = adapters_of(model, raw, observed)
-        adapters, push = await self._inquiry.adapters(model, states, observed, memory)
-        if placed(model, adapters) != placed(model, states):
-            # Before status calls one loaded: a pod that starts anew serves what is placed.
-            again = plan(model, self._settings, observed, weights, adapters, rollout, promotion)
-            await self._applier.carry_out(model, again.only(CONFIG_MAP))
+        adapters, push = await self._placed(model, raw, memory, observed, weights)
         front, coming = memory.front(observed), tuple(memory.next.infos.values())
         told = adapter_statuses(model, adapters, ready_pods(observed), front.adapters.listings)
         now = self._clock()
-        rollout = replace(rollout_of(model, observed, now), held=made.held)
+        rollout = replace(rollout_of(model, observed, now), held=held)
         infos = coming if observed.switched else infos
         waiting = waits(model, promotion, observed, _fingerprint(raw))
         found = conditions(model, weights, observed, now, told, rollout, infos, waiting)
@@ -187,8 +204,25 @@ class Reconciler:
         )
         await self._tell(raw, wanted, found[0])
         memory.awoken = None
-        looks = (poll, ask, push, look, rollout.look_in, due.look_in)
+        looks = (poll, ask, push, look, rollout.look_in)
         return min((each for each in looks if each is not None), default=None)
+
+    async def _placed(
+        self,
+        model: EmbeddingModel,
+        raw: Manifest,
+        memory: Memory,
+        observed: Observed,
+        weights: Weights,
+    ) -> tuple[tuple[AdapterState, ...], float | None]:
+        """The adapters as the pods have taken them, and seconds to the next look. They are placed before
+        status calls one loaded: a pod that starts anew serves what is placed."""
+        states = adapters_of(model, raw, observed)
+        adapters, push = await self._inquiry.adapters(model, states, observed, memory)
+        if placed(model, adapters) != placed(model, states):
+            made = placing(model, self._settings, observed, weights, adapters)
+            await self._applier.carry_out(model, made)
+        return adapters, push
 
     def _cold_start(self, memory: Memory) -> Status | None:
         """Of the pod that has just ended a sleep, if one has."""
