@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from chartkit import restricted
 from kubeembed_operator.settings import Gateway, Settings
 from nodekit import ROOT
 
@@ -137,18 +138,7 @@ def test_with_the_gateway_the_operator_leads_services_to_it(render: Render, only
 
 def test_operator_meets_the_restricted_pod_security_level(render: Render, only: Only) -> None:
     pod = only(render(), "Deployment")["spec"]["template"]["spec"]
-    (container,) = pod["containers"]
-    assert pod["securityContext"] == {
-        "runAsNonRoot": True,
-        "runAsUser": 10001,
-        "runAsGroup": 10001,
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
-    assert container["securityContext"] == {
-        "allowPrivilegeEscalation": False,
-        "capabilities": {"drop": ["ALL"]},
-        "readOnlyRootFilesystem": True,
-    }
+    restricted(pod)
     assert {kind for volume in pod["volumes"] for kind in volume} == {
         "name",
         "configMap",

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from chartkit import restricted
+
 pytestmark = pytest.mark.cluster
 
 Manifest = dict[str, Any]
@@ -52,18 +54,7 @@ def test_one_namespace_needs_no_right_of_the_cluster(render: Render, only: Only)
 
 def test_gateway_meets_the_restricted_pod_security_level(render: Render, only: Only) -> None:
     pod = only(render(), "Deployment", "gateway")["spec"]["template"]["spec"]
-    (container,) = pod["containers"]
-    assert pod["securityContext"] == {
-        "runAsNonRoot": True,
-        "runAsUser": 10001,
-        "runAsGroup": 10001,
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
-    assert container["securityContext"] == {
-        "allowPrivilegeEscalation": False,
-        "capabilities": {"drop": ["ALL"]},
-        "readOnlyRootFilesystem": True,
-    }
+    restricted(pod)
 
 
 def test_gateway_is_told_what_the_values_say(render: Render, only: Only) -> None:

@@ -23,19 +23,18 @@ async def dies(request: web.BaseRequest) -> web.StreamResponse:
 
 async def dies_within(request: web.BaseRequest) -> web.StreamResponse:
     """In the middle of a long reply."""
-    response = web.StreamResponse(headers={"Content-Length": "1000000"})
-    await response.prepare(request)
-    await response.write(b"x" * 1000)
-    assert request.transport is not None
-    await asyncio.sleep(0.05)
-    request.transport.abort()
-    return response
+    return await _cut(request, length=1_000_000, sent=1000)
 
 
 async def dies_within_a_short_reply(request: web.BaseRequest) -> web.StreamResponse:
-    response = web.StreamResponse(headers={"Content-Length": "1000"})
+    return await _cut(request, length=1000, sent=10)
+
+
+async def _cut(request: web.BaseRequest, *, length: int, sent: int) -> web.StreamResponse:
+    """Promises so many bytes, sends fewer, and breaks off."""
+    response = web.StreamResponse(headers={"Content-Length": str(length)})
     await response.prepare(request)
-    await response.write(b"x" * 10)
+    await response.write(b"x" * sent)
     assert request.transport is not None
     await asyncio.sleep(0.05)
     request.transport.abort()

@@ -26,6 +26,16 @@ def run(*command: str, stdin: str | None = None, check: bool = True) -> str:
     return done.stdout if done.returncode == 0 else done.stderr
 
 
+def embedding_model(name: str, **spec: Any) -> Manifest:
+    """A document, to be applied."""
+    return {
+        "apiVersion": "kubeembed.dev/v1alpha1",
+        "kind": "EmbeddingModel",
+        "metadata": {"name": name},
+        "spec": spec,
+    }
+
+
 def until(what: str, found: Callable[[], Any], seconds: float) -> Any:
     """The first true value of `found`. Raises AssertionError with the last value after `seconds`."""
     end = time.monotonic() + seconds

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from adapterkit import minilm, noisy, write_adapter
-from nodekit import MINILM, RESTRICTED, ROOT, SYSTEM, Hub, Kube, Manifest, run
+from nodekit import MINILM, RESTRICTED, ROOT, SYSTEM, Hub, Kube, Manifest, embedding_model, run
 from storekit import make_certificates
 
 #: Of the word embeddings, as a part of their own spread.
@@ -144,13 +144,7 @@ def model() -> Callable[..., Manifest]:
     """A document: model("name", scaling={...}, source="hf://...")."""
 
     def build(name: str = "minilm", source: str = f"hf://{MINILM}", **spec: Any) -> Manifest:
-        body = {"model": {"source": source, **spec.pop("model", {})}, **spec}
-        return {
-            "apiVersion": "kubeembed.dev/v1alpha1",
-            "kind": "EmbeddingModel",
-            "metadata": {"name": name},
-            "spec": body,
-        }
+        return embedding_model(name, model={"source": source, **spec.pop("model", {})}, **spec)
 
     return build
 

@@ -15,7 +15,7 @@ import pytest
 from adapterkit import Vectors, nearest
 from kubeembed_api.golden import Golden, GoldenText, golden_config_map
 from loadkit import Answer, load
-from nodekit import Hub, Kube, Manifest, until
+from nodekit import Hub, Kube, Manifest, embedding_model, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -97,15 +97,11 @@ def served(shared_kube: Kube, hub: Hub, vectors: dict[str, Vectors]) -> Served:
     hub.reset()
     made = Served(shared_kube, vectors)
     shared_kube.apply(
-        {
-            "apiVersion": "kubeembed.dev/v1alpha1",
-            "kind": "EmbeddingModel",
-            "metadata": {"name": "m"},
-            "spec": {
-                "model": {"source": "hf://acme/other", "revision": "main"},
-                "recipe": {"dtype": "float32"},
-            },
-        }
+        embedding_model(
+            "m",
+            model={"source": "hf://acme/other", "revision": "main"},
+            recipe={"dtype": "float32"},
+        )
     )
     fingerprint = made.wait()
     made.url = f"http://{shared_kube.get('service', 'm')['spec']['clusterIP']}"

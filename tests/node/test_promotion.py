@@ -11,7 +11,7 @@ from sentence_transformers import SentenceTransformer
 from adapterkit import Vectors, nearest
 from kubeembed_api.golden import Golden, GoldenText, golden_config_map
 from loadkit import Answer, Load, load
-from nodekit import Hub, Kube, Manifest, until
+from nodekit import Hub, Kube, Manifest, embedding_model, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -33,16 +33,12 @@ def url(shared_kube: Kube, hub: Hub) -> str:
     """Of a model that serves revision main."""
     hub.reset()
     shared_kube.apply(
-        {
-            "apiVersion": "kubeembed.dev/v1alpha1",
-            "kind": "EmbeddingModel",
-            "metadata": {"name": "m"},
-            "spec": {
-                "model": {"source": "hf://acme/other", "revision": "main"},
-                "recipe": {"dtype": "float32"},
-                "rollout": {"promote": "Manual"},
-            },
-        }
+        embedding_model(
+            "m",
+            model={"source": "hf://acme/other", "revision": "main"},
+            recipe={"dtype": "float32"},
+            rollout={"promote": "Manual"},
+        )
     )
     shared_kube.wait_ready("m", PATIENCE)
     return address(shared_kube, "m")
