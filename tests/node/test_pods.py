@@ -85,12 +85,10 @@ def test_a_document_that_is_wrong_only_here_names_field_and_fix(kube: Kube, mode
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        ({"weights": {"cache": "Node"}}, "Node"),
         ({"adapters": [{"name": "a", "source": "pvc://claim/a"}]}, "adapters"),
         ({"scaling": {"mode": "KEDA"}}, "KEDA"),
-        ({"scaling": {"min": 0, "max": 4}}, "min"),
     ],
-    ids=["node cache", "adapters", "KEDA", "autoscaling"],
+    ids=["adapters", "KEDA"],
 )
 def test_what_is_not_built_yet_says_so(
     kube: Kube, model: Model, spec: Manifest, words: str
