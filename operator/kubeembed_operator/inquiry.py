@@ -11,7 +11,7 @@ from datetime import datetime
 from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.podreasons import Trouble, ready, shortened
 from kubeembed_api.reasons import Reason
-from kubeembed_api.report import RuntimeInfo
+from kubeembed_api.report import Progress, RuntimeInfo
 from kubeembed_operator.adapters import AdapterState, concluded, offered
 from kubeembed_operator.cluster import Cluster
 from kubeembed_operator.conditions import age
@@ -23,7 +23,7 @@ from kubeembed_operator.observed import Observed
 from kubeembed_operator.pods import Pods
 from kubeembed_operator.pushing import Known, push, verdicts
 from kubeembed_operator.status import coarse
-from kubeembed_operator.weights import Weights, recorded, with_progress
+from kubeembed_operator.weights import Weights, recorded
 
 #: Seconds between two looks at the progress of a fetch that runs.
 PROGRESS_POLL = 4.0
@@ -52,6 +52,17 @@ class Memory:
     own: Heard = field(default_factory=Heard)
     next: Heard = field(default_factory=Heard)
     awoken: Manifest | None = None  # the pod that ended a sleep, until its start is told
+    moved: set[str] = field(
+        default_factory=set
+    )  # attempts to fetch that were seen to move, by identity
+
+    def outlived(self, pods: Sequence[Manifest], answers: Sequence[Progress | None]) -> bool:
+        """Whether an attempt of `pods` was ever seen to move: the error of the one before is no longer true,
+        and does not come back while this one checks what it has."""
+        told = {identity(pod): answer for pod, answer in zip(pods, answers, strict=True)}
+        now = {pod for pod, each in told.items() if each and each.bytes > 0 and each.rate > 0}
+        self.moved = now | (self.moved & told.keys())
+        return bool(self.moved)
 
     def front(self, observed: Observed) -> Heard:
         """Of the pods that answer for the model."""
@@ -77,13 +88,15 @@ class Inquiry:
             found = weights.trouble or await self._without_pod(weights.job)
             return replace(weights, trouble=found), before, self._stuck_poll(weights.job)
         answer = await self._pods.progress(weights.pod)
+        if memory.outlived((weights.pod,), (answer,)):
+            weights = replace(weights, trouble=None)
         if answer is None:
             return weights, before, PROGRESS_POLL
         now = asyncio.get_running_loop().time()
         told = coarse(before, answer, now - memory.progress_written)
         if told != before:
             memory.progress_written = now
-        return with_progress(weights, answer), told, PROGRESS_POLL
+        return weights, told, PROGRESS_POLL
 
     async def nodes(
         self, weights: Weights, observed: Observed, memory: Memory
@@ -102,8 +115,7 @@ class Inquiry:
         told = coarse(copy.progress, together(fetches, answers), now - memory.progress_written)
         if told != copy.progress:
             memory.progress_written = now
-        moves = any(answer.rate > 0 for answer in answers if answer is not None)
-        found = None if moves else fetches.trouble
+        found = None if memory.outlived(fetches.pods, answers) else fetches.trouble
         return replace(weights, copy=replace(copy, progress=told), trouble=found), PROGRESS_POLL
 
     async def adapters(

@@ -10,7 +10,7 @@ from kubeembed_api.keys import weights_key
 from kubeembed_api.names import fetch_job_name
 from kubeembed_api.podreasons import Trouble, last_words, ready
 from kubeembed_api.reasons import Reason
-from kubeembed_api.report import Progress, Report
+from kubeembed_api.report import Report
 from kubeembed_api.sources import Source
 from kubeembed_operator.fetches import fetch_of
 from kubeembed_operator.kinds import Manifest
@@ -86,14 +86,6 @@ def _in_image(request: str, source: Source) -> Recorded:
     """Nothing is fetched: kubelet pulls the image, and whether a model is in it the serving pod finds out."""
     key = weights_key(source, source.digest)
     return Recorded(request=request, key=key, revision=source.digest, progress="in image")
-
-
-def with_progress(weights: Weights, progress: Progress) -> Weights:
-    """A fetch that moves again has outlived the error of the attempt before."""
-    moves = progress.bytes > 0 and progress.rate > 0
-    if not moves:
-        return weights
-    return Weights(request=weights.request, job=weights.job, pod=weights.pod)
 
 
 def _missed(observed: Observed) -> Trouble | None:

@@ -87,6 +87,12 @@ def leads(kube: Kube) -> bool:
     return kube.get("endpointslice", "sleepy-activator") is not None
 
 
+def serving(kube: Kube) -> bool:
+    """Whether a pod is there; one that ends goes on answering for a while."""
+    listed = kube.ctl("get", "pods", "-l", "app.kubernetes.io/component=serving", "-o", "name")
+    return "pod/sleepy" in listed
+
+
 def check(clients: Clients, vector: np.ndarray) -> None:
     assert clients.failures == []
     assert len(clients.answers) > 0
@@ -131,6 +137,7 @@ def test_a_request_wakes_it_while_the_operator_is_down(
     """By its own address, and by the common one."""
     kube, operator = shared_kube, "deployment/kubeembed-operator"
     until("asleep", lambda: leads(kube) and replicas(kube) == 0, 90)
+    until("no pod that still answers", lambda: not serving(kube), 60)
     installed.ctl("scale", operator, "--replicas=0")
     installed.ctl("rollout", "status", operator, "--timeout=60s")
     try:

@@ -1,16 +1,22 @@
 """How far the weights are, from the Job, its pod, status, and what serving pods say."""
 
 from collections.abc import Callable
-from typing import Any
+from datetime import UTC, datetime
+from typing import Any, cast
 
 from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.names import fetch_job_name
 from kubeembed_api.reasons import Reason
 from kubeembed_api.report import Progress
+from kubeembed_operator.cluster import Cluster
+from kubeembed_operator.inquiry import Inquiry, Memory
 from kubeembed_operator.kinds import Manifest
 from kubeembed_operator.manifests.weights import fetch_request
 from kubeembed_operator.observed import Observed
-from kubeembed_operator.weights import Recorded, weights_of, with_progress
+from kubeembed_operator.pods import Pods
+from kubeembed_operator.weights import Recorded, weights_of
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 Build = Callable[..., EmbeddingModel]
 
@@ -26,7 +32,8 @@ def pod(message: str, code: int, at: str, owner: str = "job") -> Manifest:
     ended = {"exitCode": code, "message": message, "finishedAt": at}
     owners = [{"controller": True, "uid": owner, "kind": "Job"}]
     container = {"name": "c", "state": {"terminated": ended}}
-    return {"metadata": {"ownerReferences": owners}, "status": {"containerStatuses": [container]}}
+    metadata = {"uid": "pod", "ownerReferences": owners}
+    return {"metadata": metadata, "status": {"containerStatuses": [container]}}
 
 
 def known(model: EmbeddingModel) -> Recorded:
@@ -69,8 +76,18 @@ def test_a_failed_attempt_tells_its_reason(model: Build) -> None:
     assert not found.spent
 
 
-def test_the_reason_stays_while_the_next_attempt_runs_until_bytes_come(model: Build) -> None:
-    """Otherwise Ready would change twice with every attempt."""
+class Answers:
+    """The admin port of a pod that fetches."""
+
+    def __init__(self, *answers: Progress | None) -> None:
+        self._answers = iter(answers)
+
+    async def progress(self, _: Manifest) -> Progress | None:
+        return next(self._answers)
+
+
+async def test_the_reason_stays_while_the_next_attempt_runs_until_bytes_come(model: Build) -> None:
+    """Otherwise Ready would change twice with every attempt. Once they came it does not come back."""
     wanted = model()
     again = pod('{"reason": "SourceForbidden", "message": "no access"}', 1, "12:00")
     (container,) = again["status"]["containerStatuses"]
@@ -79,8 +96,14 @@ def test_the_reason_stays_while_the_next_attempt_runs_until_bytes_come(model: Bu
     found = weights_of(wanted, Recorded(), Observed(jobs=(job(wanted),), fetch_pods=(again,)))
     assert found.trouble is not None
     assert (found.trouble.reason, found.pod) == (Reason.SOURCE_FORBIDDEN, again)
-    assert with_progress(found, Progress(bytes=0, total=9, rate=0.0)).trouble == found.trouble
-    assert with_progress(found, Progress(bytes=4, total=9, rate=2.0)).trouble is None
+    waits, moves = Progress(bytes=0, total=9), Progress(bytes=4, total=9, rate=2.0)
+    checks = Progress(bytes=9, total=9)
+    inquiry = Inquiry(
+        cast(Pods, Answers(waits, None, moves, checks, None)), cast(Cluster, None), lambda: NOW
+    )
+    memory = Memory()
+    told = [(await inquiry.fetch(found, {}, memory))[0].trouble for _ in range(5)]
+    assert told == [found.trouble, found.trouble, None, None, None]
 
 
 def test_a_copy_that_a_serving_pod_misses_is_fetched_again(model: Build) -> None:

@@ -46,7 +46,7 @@ async def test_no_client_sees_replicas_go_and_come(tmp_path: Path) -> None:
             said = await asyncio.gather(*clients, return_exceptions=True)
             for process in balancer.replicas:
                 process.end()
-    print(f"{DRAINS} ended; refused by the balancer: {balancer.refused}; calls: {said}")
+            print(f"{DRAINS} to end; refused by the balancer: {balancer.refused}; said: {said}")
     assert [one for one in said if isinstance(one, BaseException)] == []
 
 
