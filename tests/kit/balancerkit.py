@@ -27,6 +27,12 @@ class Balancer:
             while len(self._ready) < count:
                 await asyncio.sleep(0.02)
 
+    async def until_left(self, replica: Process) -> None:
+        """Until it is seen to be ready no more."""
+        async with asyncio.timeout(60):
+            while replica in self._ready:
+                await asyncio.sleep(0.02)
+
     async def look(self) -> None:
         """For ever."""
         while True:

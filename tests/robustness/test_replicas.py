@@ -14,13 +14,11 @@ import pytest
 
 from balancerkit import Balancer, balanced
 from clientkit import python, tour
+from kubeembed_runtime.command import LINGER_SECONDS
 from runtimekit import Process
 from stubkit import launch_stub
 
 DRAINS = int(os.environ.get("KUBEEMBED_DRAINS", "4"))
-
-#: As kubeembed-runtime's own is to what a Service takes, so is this to the balancer's lag.
-LINGER_SECONDS = 0.5
 
 pytestmark = pytest.mark.timeout(180 + 10 * DRAINS)
 
@@ -33,6 +31,7 @@ async def test_no_client_sees_replicas_go_and_come(tmp_path: Path) -> None:
         balancer.replicas = [_launched(tmp_path), _launched(tmp_path)]
         await balancer.until_ready(2)
         url = f"http://127.0.0.1:{balancer.port}"
+        ends: list[asyncio.Task[None]] = []
         clients = [
             asyncio.create_task(_client(url, tmp_path, *names))
             for names in (("http", "replicas"), ("sie", "sie_drain"))
@@ -40,10 +39,10 @@ async def test_no_client_sees_replicas_go_and_come(tmp_path: Path) -> None:
         try:
             await _until_begun(tmp_path, clients)
             for _ in range(DRAINS):
-                await _replace(balancer, tmp_path, stop)
+                ends.append(await _replace(balancer, tmp_path, stop))
         finally:
             stop.touch()
-            said = await asyncio.gather(*clients, return_exceptions=True)
+            said = await asyncio.gather(*clients, *ends, return_exceptions=True)
             for process in balancer.replicas:
                 process.end()
             print(f"{DRAINS} to end; refused by the balancer: {balancer.refused}; said: {said}")
@@ -67,14 +66,23 @@ async def _until_begun(folder: Path, clients: "list[asyncio.Task[str]]") -> None
             await asyncio.sleep(0.05)
 
 
-async def _replace(balancer: Balancer, folder: Path, stop: Path) -> None:
-    """As a rollout with maxUnavailable 0: the next is ready before the oldest is told to end."""
+async def _replace(balancer: Balancer, folder: Path, stop: Path) -> "asyncio.Task[None]":
+    """As a rollout with maxUnavailable 0: the next is ready before the oldest is told to end.
+
+    The task waits for its end: as ever it serves for seconds more, so that no client finds the connection
+    closed that it was about to use.
+    """
     assert not stop.exists(), "a client has ended"
     oldest = balancer.replicas[0]
     balancer.replicas.append(_launched(folder))
     await balancer.until_ready(3)
     await asyncio.sleep(random.uniform(0, 0.3))
     oldest.popen.send_signal(signal.SIGTERM)
-    status = await asyncio.to_thread(oldest.popen.wait, 60)
+    await balancer.until_left(oldest)
     balancer.replicas.remove(oldest)
-    assert status == 0, oldest.log.read_text()
+    return asyncio.create_task(_ended(oldest))
+
+
+async def _ended(process: Process) -> None:
+    status = await asyncio.to_thread(process.popen.wait, 60)
+    assert status == 0, process.log.read_text()
