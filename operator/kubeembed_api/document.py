@@ -229,6 +229,17 @@ def _check(spec: Spec) -> None:
     check_scaling(spec.scaling)
     check_rollout(spec.rollout, spec.recipe.outputs)
     check_network(spec.network)
+    _check_reach(spec)
+
+
+def _check_reach(spec: Spec) -> None:
+    """Who reaches the gateway is not asked again where it forwards to."""
+    if spec.scaling.may_sleep and spec.network.allow_from is not None:
+        problem = (
+            "0 has the gateway bring what anybody asked for meanwhile, and spec.network.allowFrom says who"
+            " may ask: write min 1, or leave out spec.network.allowFrom"
+        )
+        raise InvalidSpec("spec.scaling.min", problem)
 
 
 def _check_recipe(recipe: Recipe) -> None:

@@ -11,10 +11,12 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
+from kubeembed_api.names import endpoint
 from kubeembed_gateway import asked, listing
-from kubeembed_gateway.errors import Refused
+from kubeembed_gateway.errors import Refused, Unavailable
 from kubeembed_gateway.listening import Answer
 from kubeembed_gateway.naming import resolve
+from kubeembed_gateway.refusals import reply
 from kubeembed_gateway.serving import Serving
 from kubeembed_gateway.table import Key, Model, Table
 
@@ -22,6 +24,9 @@ HEALTH_PATHS = frozenset(("/", "/health", "/healthz", "/livez", "/ping", "/ready
 LIST_PATHS = frozenset(("/models", "/v1/models"))
 ONE_MODEL = "/v1/models/"
 POOLS = "/v1/pools"
+
+#: Seconds until a Service may have forgotten the gateway.
+AWAKE_RETRY_SECONDS = 1
 
 _NO_POOLS = (
     "there are no pools here: each model has its own replicas, and its document says how many"
@@ -52,6 +57,7 @@ class Front:
                 name = asked.in_body(body.whole or b"", content_type)
             model, adapter = resolve(self._table, name)
             whose.append(model.key)
+            _check_open(model)
             return await self._serving.serve(request, body, model, adapter=adapter, close=False)
 
     def _told(self, path: str) -> web.Response:
@@ -88,10 +94,30 @@ def without_waking(table: Table, serving: Serving, port: int) -> Answer:
             if known is not None:
                 known.force_close()
                 return known
+        if model.guarded:
+            return _elsewhere(model, request.raw_path)
         with serving.body(request) as body:
             return await serving.serve(request, body, model, close=True)
 
     return answer
+
+
+def _check_open(model: Model) -> None:
+    """Raises Refused for a model whose document says who reaches its pods: here it would be anybody."""
+    if model.guarded:
+        problem = (
+            f"model {model.name!r} has network.allowFrom and is served at its own address alone: "
+            f"{endpoint(model.name, model.namespace)}"
+        )
+        raise Refused(403, "forbidden", problem)
+
+
+def _elsewhere(model: Model, path: str) -> web.Response:
+    """For one that slept before its document said who may ask: the next connection may reach its pods."""
+    problem = f"model {model.name!r} is starting; its address then leads to its pods alone"
+    response = reply(Unavailable("model_loading", problem, AWAKE_RETRY_SECONDS), path)
+    response.force_close()
+    return response
 
 
 def _pools(method: str) -> Refused:

@@ -42,6 +42,7 @@ _SIE_CODES = {
     "pod_lost": "MODEL_LOADING",
     "model_not_found": "MODEL_NOT_FOUND",
     "unauthorized": "UNAUTHORIZED",
+    "forbidden": "FORBIDDEN",
     "request_too_large": "PAYLOAD_TOO_LARGE",
     "pool_not_found": "POOL_NOT_FOUND",
 }

@@ -46,7 +46,7 @@ class Model:
 
     hold_requests, wait_seconds: how many requests wait for a pod, and for how long. start_seconds: how long
     the last start from zero took, None before the first. asleep, reason: of its conditions. keyed: its pods
-    ask for an API key.
+    ask for an API key. guarded: its document says who may reach them.
     """
 
     namespace: str
@@ -58,6 +58,7 @@ class Model:
     asleep: bool = False
     reason: str | None = None
     keyed: bool = False
+    guarded: bool = False
     profile: str = ""
     created: str = ""
     dimensions: int | None = None
@@ -215,6 +216,7 @@ def read_model(manifest: Manifest) -> Model:
         asleep=conditions.get("Asleep", {}).get("status") == "True",
         reason=conditions.get("Ready", {}).get("reason"),
         keyed=bool((spec.get("serving") or {}).get("apiKeysSecret")),
+        guarded=(spec.get("network") or {}).get("allowFrom") is not None,
         profile=(spec.get("resources") or {}).get("profile") or "",
         created=manifest["metadata"].get("creationTimestamp") or "",
         dimensions=found.get("dimensions"),

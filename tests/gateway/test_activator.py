@@ -205,6 +205,20 @@ async def test_a_request_without_a_key_wakes_no_model_that_asks_for_one(
     assert front.woken == []
 
 
+async def test_a_model_that_says_who_may_ask_is_not_reached_by_its_port_any_more(
+    front: Gateway, client: aiohttp.ClientSession, stub: Stub
+) -> None:
+    await front.asleep(network={"allowFrom": [{"podSelector": {}}]})
+    pod = await stub()
+    for _ in range(2):  # before and after its pod is ready
+        status, body, headers = await ask(client, front.url)
+        assert (status, headers["Retry-After"]) == (503, "1")
+        assert body["error"]["code"] == "model_loading"
+        assert headers["Connection"] == "close"
+        await front.awake(pod)
+    assert (front.woken, pod.seen) == ([], [])
+
+
 async def test_a_large_body_is_held_and_sent_whole(
     front: Gateway, client: aiohttp.ClientSession, stub: Stub
 ) -> None:

@@ -111,6 +111,21 @@ async def test_what_is_not_clear_is_refused_with_what_to_write(
     assert words in answer["error"]["message"]
 
 
+async def test_a_model_whose_document_says_who_may_ask_is_not_served_here(
+    front: Gateway, client: aiohttp.ClientSession, pods: dict[str, StubPod]
+) -> None:
+    await front.put(**{MODELS: model(network={"allowFrom": [{"podSelector": {}}]})})
+    got, answer = await post(client, f"{front.common}/v1/embeddings", b'{"model": "minilm"}')
+    assert (got, answer["error"]["code"]) == (403, "forbidden")
+    assert answer["error"]["message"] == (
+        "model 'minilm' has network.allowFrom and is served at its own address alone: "
+        "http://minilm.search.svc"
+    )
+    async with client.post(f"{front.common}/v1/encode/minilm", data=b"\x80") as sie:
+        assert (sie.status, sie.headers["X-SIE-Error-Code"]) == (403, "FORBIDDEN")
+    assert pods["search-minilm"].seen == []
+
+
 async def test_sie_is_told_like_names(
     front: Gateway, client: aiohttp.ClientSession, pods: dict[str, StubPod]
 ) -> None:

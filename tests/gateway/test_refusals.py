@@ -11,6 +11,7 @@ from kubeembed_gateway.refusals import reply
 LOADING = Unavailable("model_loading", "it starts", 7)
 FULL = Unavailable("bodies_full", "no room", 5)
 LOST = Unavailable("pod_lost", "it broke off", 1)
+GUARDED = Refused(403, "forbidden", "not here")
 UNKNOWN = Refused(404, "model_not_found", "no such model", ("bge-m3",))
 
 OPENAI = {"message": "it starts", "type": "server_error", "param": None, "code": "model_loading"}
@@ -29,6 +30,9 @@ OPENAI = {"message": "it starts", "type": "server_error", "param": None, "code":
         ("/v1/encode/a/b", LOADING, {"detail": {"code": "PROVISIONING", "message": "it starts"}}),
         ("/v1/score/m", FULL, {"detail": {"code": "QUEUE_FULL", "message": "no room"}}),
         ("/v1/score/m", LOST, {"detail": {"code": "MODEL_LOADING", "message": "it broke off"}}),
+        ("/v1/embed", GUARDED, {"message": "not here", "error_type": "forbidden"}),
+        ("/embed", GUARDED, {"error": "not here", "error_type": "Validation"}),
+        ("/v1/encode/m", GUARDED, {"detail": {"code": "FORBIDDEN", "message": "not here"}}),
         (
             "/v1/encode/m3",
             UNKNOWN,

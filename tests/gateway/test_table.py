@@ -20,6 +20,7 @@ def test_a_model_is_read_whole() -> None:
             adapters=[{"name": "legal", "source": "hf://a/b"}],
             scaling={"min": 0, "hold": {"requests": 7, "wait": "1m30s"}},
             serving={"apiKeysSecret": "keys"},
+            network={"allowFrom": [{"podSelector": {}}]},
             resources={"profile": "l4"},
             status={
                 "conditions": [
@@ -41,6 +42,7 @@ def test_a_model_is_read_whole() -> None:
         asleep=True,
         reason="Pending",
         keyed=True,
+        guarded=True,
         profile="l4",
         dimensions=384,
         max_tokens=256,

@@ -44,32 +44,13 @@ def test_the_admin_port_is_the_operators_and_the_public_one_everybodys(
     }
 
 
-GATEWAY = Gateway(namespace="system", labels={"app.kubernetes.io/component": "gateway"})
-PEER = {
-    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "system"}},
-    "podSelector": {"matchLabels": {"app.kubernetes.io/component": "gateway"}},
-}
-
-
-@pytest.mark.parametrize(
-    ("scaling", "gateway", "callers"),
-    [
-        ({"min": 0}, GATEWAY, [{"podSelector": {}}, PEER]),
-        ({}, GATEWAY, [{"podSelector": {}}]),
-        ({"min": 0}, None, [{"podSelector": {}}]),
-    ],
-    ids=["it may sleep", "it may not", "there is no gateway"],
-)
-def test_the_gateway_is_let_in_where_it_brings_what_it_held(
-    model: Build,
-    guarded: Settings,
-    scaling: dict[str, Any],
-    gateway: Gateway | None,
-    callers: list[Manifest],
+def test_who_is_not_named_is_not_let_in_the_gateway_neither(
+    model: Build, guarded: Settings
 ) -> None:
-    built = model(scaling=scaling, network={"allowFrom": [{"podSelector": {}}]})
+    gateway = Gateway(namespace="system", labels={"app.kubernetes.io/component": "gateway"})
+    built = model(network={"allowFrom": [{"podSelector": {}}]})
     made = network_policy(built, guarded.model_copy(update={"gateway": gateway}))
-    assert made["spec"]["ingress"][1]["from"] == callers
+    assert made["spec"]["ingress"][1]["from"] == [{"podSelector": {}}]
 
 
 def test_a_list_narrows_the_public_port_and_is_passed_on_as_it_was_written(

@@ -8,7 +8,7 @@ from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.names import ADMIN_PORT, HTTP_PORT, MODEL_LABEL, SERVING
 from kubeembed_operator.kinds import NETWORK_POLICY, Manifest
 from kubeembed_operator.manifests.metadata import child
-from kubeembed_operator.settings import Gateway, Settings
+from kubeembed_operator.settings import Settings
 
 
 def network_policy(model: EmbeddingModel, settings: Settings) -> Manifest:
@@ -17,7 +17,7 @@ def network_policy(model: EmbeddingModel, settings: Settings) -> Manifest:
     spec = {
         "ingress": [
             {"from": [dict(peer) for peer in settings.admin_from], "ports": [_port(ADMIN_PORT)]},
-            {**_callers(model, settings), "ports": [_port(HTTP_PORT)]},
+            {**_callers(model), "ports": [_port(HTTP_PORT)]},
         ],
         "podSelector": {"matchLabels": {MODEL_LABEL: model.name}},
         "policyTypes": ["Ingress"],
@@ -25,25 +25,16 @@ def network_policy(model: EmbeddingModel, settings: Settings) -> Manifest:
     return {**child(NETWORK_POLICY, model.name, model, SERVING), "spec": spec}
 
 
-def _callers(model: EmbeddingModel, settings: Settings) -> Manifest:
+def _callers(model: EmbeddingModel) -> Manifest:
     """Without the field a rule is for everybody; an empty list would be too, so it is never made.
 
-    The gateway is let in where the model may sleep: it brings what it held, for whoever reaches the gateway.
+    The gateway is not let in beside them: it would bring whoever reaches the gateway.
     """
     told = model.spec.network.allow_from
     if told is None:
         return {}
     peers = [peer.model_dump(by_alias=True, exclude_none=True, mode="json") for peer in told]
-    if settings.gateway is not None and model.spec.scaling.may_sleep:
-        peers.append(_gateway(settings.gateway))
     return {"from": peers}
-
-
-def _gateway(gateway: Gateway) -> Manifest:
-    return {
-        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": gateway.namespace}},
-        "podSelector": {"matchLabels": dict(sorted(gateway.labels.items()))},
-    }
 
 
 def _port(number: int) -> Manifest:
