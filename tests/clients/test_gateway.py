@@ -1,6 +1,7 @@
 """Unmodified clients before a sleeping model that holds nothing: each comes again by itself."""
 
 import asyncio
+import json
 import re
 import subprocess
 import threading
@@ -77,6 +78,20 @@ def test_a_client_comes_again_by_itself(pod: Process, client: str, port: int) ->
 def test_sies_client_comes_again_by_itself_and_reads_the_lists(pod: Process) -> None:
     with sleeping(pod):
         assert int(tour("sie", "asleep_sie", f"http://127.0.0.1:{COMMON_PORT}")) == 1
+
+
+def test_of_a_crowd_each_is_answered_at_last(pod: Process) -> None:
+    """Nobody is held; the clients do the rest. Once there is a pod nobody is sent away any more."""
+    url = f"http://127.0.0.1:{PORT}"
+    with sleeping(pod):
+        said = json.loads(tour("http", "crowd_http", url, "minilm", "24", "12"))
+    assert {client: answers for client, (answers, _) in said.items()} == {
+        "openai": 24,
+        "cohere": 12,
+    }
+    with sleeping(pod):
+        said = json.loads(tour("sie", "crowd_sie", url, "minilm", "12"))
+    assert said["sie"][0] == 12
 
 
 def test_what_the_documentation_shows_runs(pod: Process) -> None:
