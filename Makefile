@@ -9,7 +9,7 @@ CONTEXT ?=
 PYTEST ?= $(BIN)/pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-unit test-stores test-cluster cluster cluster-down demo images bench lock clean
+.PHONY: help setup check test test-unit test-stores test-programs test-cluster cluster cluster-down demo images bench lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -33,13 +33,16 @@ check: setup ## Format, lint, types, imports: what must be green for each commit
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/yamllint --strict .
 
-test: check test-unit test-stores test-cluster ## All tests: units, object stores, a real API server, the real node
+test: check test-unit test-stores test-programs test-cluster ## All tests: units, object stores, a browser, a real API server, the real node
 
 test-unit: setup ## The tests that need no cluster, in a few minutes
-	$(PYTEST) -m "not apiserver and not cluster and not gpu and not stores"
+	$(PYTEST) -m "not apiserver and not cluster and not gpu and not stores and not programs"
 
 test-stores: setup ## Fetches from real object stores, which Go and npm build or install the first time
 	$(PYTEST) -m stores
+
+test-programs: setup ## The gateway's page in a real browser, which apt brings the first time (root, Debian)
+	$(PYTEST) -m programs
 
 test-cluster: setup images ## The tests on a real Kubernetes, which is made for them and removed
 	$(PYTHON) dev/cluster down $(TEST_CLUSTER)

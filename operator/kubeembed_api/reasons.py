@@ -75,3 +75,15 @@ class Reason(StrEnum):
     DEVICE_FAILED = "DeviceFailed"
     GOLDEN_MISMATCH = "GoldenMismatch"  # its vectors are too far from the golden ones
     GOLDEN_UNREADABLE = "GoldenUnreadable"
+
+
+#: Not ready, but nothing that anybody has to do something about.
+ON_THE_WAY = frozenset(
+    {
+        Reason.PENDING,
+        Reason.FETCHING,
+        Reason.STARTING,
+        Reason.LOADING,
+        Reason.SCALED_TO_ZERO,
+    }
+)

@@ -213,10 +213,18 @@ EXPLANATIONS: Mapping[Reason, Explanation] = {
 }
 
 
-def way_out(reason: str, name: str) -> str:
+_UNKNOWN = Explanation("", "this program is older than the operator and does not know this reason")
+
+
+def explain(reason: str, name: str) -> Explanation:
     """For the model of that name. A newer operator may have reasons that are not known here."""
     try:
-        told = EXPLANATIONS[Reason(reason)].way_out
+        happened, way_out = EXPLANATIONS[Reason(reason)]
     except ValueError:
-        return "this command is older than the operator and does not know this reason"
-    return told.replace("NAME", name)
+        return _UNKNOWN
+    return Explanation(happened.replace("NAME", name), way_out.replace("NAME", name))
+
+
+def way_out(reason: str, name: str) -> str:
+    """Of `explain`, what to do."""
+    return explain(reason, name).way_out

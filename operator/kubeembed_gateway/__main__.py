@@ -40,6 +40,12 @@ def main() -> None:
     parser.add_argument("--admin-port", type=int, default=ADMIN_PORT, help="probes and metrics")
     parser.add_argument("--namespace", default="", help="the only one looked at; default: all")
     parser.add_argument("--held-mib", type=int, default=64, help="bodies kept in memory, in MiB")
+    parser.add_argument(
+        "--page",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="a page for people, /ui/",
+    )
     parser.add_argument("--log-level", default="INFO")
     given = parser.parse_args()
     log_format = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -49,6 +55,7 @@ def main() -> None:
         port=given.port,
         namespace=given.namespace,
         held_bytes=given.held_mib * MIB,
+        page=given.page,
     )
     try:
         asyncio.run(run(options, given.admin_port))

@@ -16,6 +16,7 @@ from kubeembed_gateway import asked, listing
 from kubeembed_gateway.errors import Refused, Unavailable
 from kubeembed_gateway.listening import Answer
 from kubeembed_gateway.naming import resolve
+from kubeembed_gateway.page import Page
 from kubeembed_gateway.refusals import reply
 from kubeembed_gateway.serving import Serving
 from kubeembed_gateway.table import Key, Model, Table
@@ -36,9 +37,11 @@ _NO_POOLS = (
 class Front:
     """`answer` for every request of the common port."""
 
-    def __init__(self, table: Table, serving: Serving) -> None:
+    def __init__(self, table: Table, serving: Serving, page: Page | None = None) -> None:
+        """page: for people; None: there is none."""
         self._table = table
         self._serving = serving
+        self._page = page
 
     async def answer(self, request: web.BaseRequest, whose: list[Key]) -> web.StreamResponse:
         """Raises GatewayError."""
@@ -46,7 +49,7 @@ class Front:
         if path == POOLS or path.startswith(f"{POOLS}/"):
             raise _pools(request.method)
         if request.method in ("GET", "HEAD"):
-            return self._told(path)
+            return self._told(request, path)
         if request.method != "POST":
             raise Refused(405, "method_not_allowed", f"{request.method} {path} is not served here")
         with self._serving.body(request) as body:
@@ -60,7 +63,10 @@ class Front:
             _check_open(model)
             return await self._serving.serve(request, body, model, adapter=adapter, close=False)
 
-    def _told(self, path: str) -> web.Response:
+    def _told(self, request: web.BaseRequest, path: str) -> web.Response:
+        drawn = self._page.answer(request, path) if self._page else None
+        if drawn is not None:
+            return drawn
         known = told(self._table, path, self._table.models.values)
         if known is not None:
             return known

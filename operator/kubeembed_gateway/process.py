@@ -5,21 +5,28 @@ serving until nothing leads to it any more, then finishes what it has.
 """
 
 import asyncio
+import itertools
 import logging
 import signal
+import socket
 from dataclasses import dataclass
 from functools import partial
 
 from kubernetes.aio.client import ApiClient
 
+import kubeembed_gateway
 from kubeembed_api.names import HTTP_PORT
+from kubeembed_gateway.activity import Activity
 from kubeembed_gateway.balancing import Balancer
 from kubeembed_gateway.cluster import Cluster
 from kubeembed_gateway.forwarding import connections
 from kubeembed_gateway.front import Front, without_waking
+from kubeembed_gateway.history import STEP_SECONDS, History
 from kubeembed_gateway.holding import Holds, Memory
 from kubeembed_gateway.listening import Activator, Ports
 from kubeembed_gateway.metrics import Metrics
+from kubeembed_gateway.overview import Overview
+from kubeembed_gateway.page import Page
 from kubeembed_gateway.serving import Serving
 from kubeembed_gateway.table import Key, Table
 from kubeembed_gateway.waking import Waker
@@ -37,12 +44,14 @@ AGAIN = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """port: the common one. namespace: the only one looked at; empty: all. held_bytes: of bodies, at most."""
+    """port: the common one. namespace: the only one looked at; empty: all. held_bytes: of bodies, at most.
+    page: whether people get one at the common port."""
 
     host: str = "0.0.0.0"
     port: int = HTTP_PORT
     namespace: str = ""
     held_bytes: int = 64 * 1024 * 1024
+    page: bool = True
 
 
 class Process:
@@ -56,7 +65,7 @@ class Process:
         self._holds = Holds(self._wake, metrics)
         self._waker = Waker(cluster, metrics, lambda key: self._holds.count(key) > 0)
         self._balancer = Balancer()
-        memory = Memory(options.held_bytes)
+        memory, activity = Memory(options.held_bytes), Activity()
         serving = Serving(
             table=self._table,
             holds=self._holds,
@@ -64,9 +73,20 @@ class Process:
             memory=memory,
             session=self._session,
             metrics=metrics,
+            activity=activity,
+        )
+        self._history = History(self._table, activity)
+        overview = Overview(
+            gateway=socket.gethostname(),
+            version=kubeembed_gateway.__version__,
+            table=self._table,
+            activity=activity,
+            history=self._history,
+            memory=memory,
         )
         self._ports = Ports(options.host, metrics)
-        self._front = Front(self._table, serving)
+        page = Page(overview.tell) if options.page else None
+        self._front = Front(self._table, serving, page)
         self._activator = Activator(
             self._ports, self._table, partial(without_waking, self._table, serving)
         )
@@ -94,6 +114,7 @@ class Process:
         parts = [
             asyncio.create_task(self._watches.run(), name="watches"),
             asyncio.create_task(self._follow(), name="ports"),
+            asyncio.create_task(self._remember(), name="history"),
         ]
         stop = asyncio.create_task(self._stopping.wait())
         try:
@@ -127,6 +148,14 @@ class Process:
                 await asyncio.wait_for(self._changed.wait(), again)
             except TimeoutError:
                 continue
+
+    async def _remember(self) -> None:
+        """Samples for the page, at steps that do not drift."""
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        for step in itertools.count():
+            await asyncio.sleep(begun + step * STEP_SECONDS - loop.time())
+            self._history.sample()
 
     def _notice(self) -> None:
         """The table has changed."""

@@ -5,6 +5,7 @@ import asyncio
 import aiohttp
 from aiohttp import web
 
+from kubeembed_gateway.activity import Activity
 from kubeembed_gateway.balancing import Balancer
 from kubeembed_gateway.body import Body
 from kubeembed_gateway.errors import Refused, Unavailable
@@ -31,6 +32,7 @@ class Serving:
         memory: Memory,
         session: aiohttp.ClientSession,
         metrics: Metrics,
+        activity: Activity,
     ) -> None:
         self._table = table
         self._holds = holds
@@ -38,6 +40,7 @@ class Serving:
         self._memory = memory
         self._session = session
         self._metrics = metrics
+        self._activity = activity
 
     def body(self, request: web.BaseRequest) -> Body:
         """A context for as long as the request is served."""
@@ -55,8 +58,9 @@ class Serving:
         """close: the client's connection ends with the reply. Raises GatewayError."""
         if model.keyed and "Authorization" not in request.headers:
             raise Refused(401, "unauthorized", f"model {model.name!r} asks for an API key")
-        await body.keep()
-        return await self._forwarded(request, model, body, adapter, close)
+        with self._activity.request(model.key):
+            await body.keep()
+            return await self._forwarded(request, model, body, adapter, close)
 
     async def _forwarded(
         self, request: web.BaseRequest, model: Model, body: Body, adapter: str, close: bool
@@ -91,8 +95,9 @@ class Serving:
         begun = asyncio.get_running_loop().time()
         self._holds.ask(model)
         await body.hold()
-        while not self._table.pods(model.key):
-            await self._holds.wait(model, until)
+        with self._activity.wait(model.key):
+            while not self._table.pods(model.key):
+                await self._holds.wait(model, until)
         waited = asyncio.get_running_loop().time() - begun
         self._metrics.hold_seconds.labels(*model.key).observe(waited)
         return True

@@ -17,6 +17,7 @@ from kubeembed_api.names import (
     PLURAL,
 )
 from kubeembed_api.rollout import seconds
+from kubeembed_gateway.told import UNTOLD, Told, read_told
 
 Manifest = dict[str, Any]
 #: Namespace and name of a model.
@@ -46,7 +47,7 @@ class Model:
 
     hold_requests, wait_seconds: how many requests wait for a pod, and for how long. start_seconds: how long
     the last start from zero took, None before the first. asleep, reason: of its conditions. keyed: its pods
-    ask for an API key. guarded: its document says who may reach them.
+    ask for an API key. guarded: its document says who may reach them. told: what persons are told.
     """
 
     namespace: str
@@ -64,6 +65,7 @@ class Model:
     dimensions: int | None = None
     max_tokens: int | None = None
     fingerprint: str | None = None
+    told: Told = UNTOLD
 
     @property
     def key(self) -> Key:
@@ -222,6 +224,7 @@ def read_model(manifest: Manifest) -> Model:
         dimensions=found.get("dimensions"),
         max_tokens=found.get("maxTokens"),
         fingerprint=found.get("fingerprint"),
+        told=read_told(manifest),
     )
 
 

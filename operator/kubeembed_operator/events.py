@@ -8,7 +8,7 @@ import logging
 from datetime import datetime
 
 from kubeembed_api.names import GROUP
-from kubeembed_api.reasons import Reason
+from kubeembed_api.reasons import ON_THE_WAY
 from kubeembed_operator.cluster import Cluster, ClusterError
 from kubeembed_operator.conditions import Condition
 from kubeembed_operator.kinds import EVENT, MODEL, Manifest
@@ -19,16 +19,6 @@ logger = logging.getLogger(__name__)
 NOTE_LIMIT = 1024
 #: Events that wait to be sent.
 WAITING = 1000
-#: Not ready, but nothing that anybody has to do something about.
-ON_THE_WAY = frozenset(
-    {
-        Reason.PENDING,
-        Reason.FETCHING,
-        Reason.STARTING,
-        Reason.LOADING,
-        Reason.SCALED_TO_ZERO,
-    }
-)
 
 
 class Recorder:

@@ -69,6 +69,12 @@ def test_gateway_is_told_what_the_values_say(render: Render, only: Only) -> None
     assert container["args"] == ["--held-mib=16", "--log-level=DEBUG"]
 
 
+def test_page_can_be_left_out(render: Render, only: Only) -> None:
+    deployment = only(render({"gateway": {"page": False}}), "Deployment", "gateway")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["args"] == ["--held-mib=64", "--no-page", "--log-level=INFO"]
+
+
 def test_service_leads_to_the_gateway_alone(render: Render, only: Only) -> None:
     manifests = render()
     service, deployment = (only(manifests, kind, "gateway") for kind in ("Service", "Deployment"))

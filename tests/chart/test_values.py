@@ -21,6 +21,7 @@ WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
     ),
     ("too many operators", {"operator": {"replicas": 50}}, ["/operator/replicas", "maximum"]),
     ("no gateway pod", {"gateway": {"replicas": 0}}, ["/gateway/replicas", "minimum"]),
+    ("text for a page", {"gateway": {"page": "no"}}, ["/gateway/page", "want boolean"]),
     ("bytes for MiB", {"gateway": {"heldMiB": "64Mi"}}, ["/gateway/heldMiB", "want integer"]),
     ("log level", {"operator": {"logLevel": "loud"}}, ["/operator/logLevel", "'DEBUG'"]),
     (

@@ -6,6 +6,7 @@ import pytest
 
 from gatewaykit import NAMESPACE, model, service, slice_of
 from kubeembed_gateway.table import MODELS, SERVICES, SLICES, Model, Pod, State, Table, ready_pods
+from kubeembed_gateway.told import Adapter, Told
 
 KEY = (NAMESPACE, "minilm")
 ONE = Pod(name="pod-1", host="127.0.0.1", port=8080)
@@ -47,6 +48,11 @@ def test_a_model_is_read_whole() -> None:
         dimensions=384,
         max_tokens=256,
         fingerprint="f00d",
+        told=Told(
+            message="",
+            adapters=(Adapter(name="legal", reason="Pending"),),
+            start=(("totalSeconds", 6.2),),
+        ),
     )
     assert table.models[KEY].retry_after == 7
 

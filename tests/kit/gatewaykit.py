@@ -11,12 +11,16 @@ from aiohttp import web
 from multidict import CIMultiDict
 
 from kubeembed_api.names import ACTIVATOR_PORT_ANNOTATION, MANAGED_BY, MANAGED_BY_VALUE, MODEL_LABEL
+from kubeembed_gateway.activity import Activity
 from kubeembed_gateway.balancing import Balancer
 from kubeembed_gateway.forwarding import connections
 from kubeembed_gateway.front import Front, without_waking
+from kubeembed_gateway.history import History
 from kubeembed_gateway.holding import Holds, Memory
 from kubeembed_gateway.listening import Activator, Ports
 from kubeembed_gateway.metrics import Metrics
+from kubeembed_gateway.overview import Overview
+from kubeembed_gateway.page import Page
 from kubeembed_gateway.serving import Serving
 from kubeembed_gateway.table import MODELS, SERVICES, SLICES, Key, Table
 
@@ -138,6 +142,8 @@ class Gateway:
     serving: Serving
     ports: Ports
     activator: Activator
+    activity: Activity
+    history: History
     woken: list[Key] = field(default_factory=list)
 
     @property
@@ -185,8 +191,11 @@ class Gateway:
 
 
 @asynccontextmanager
-async def gateway(held_bytes: int = 64 * 1024 * 1024) -> AsyncIterator[Gateway]:
+async def gateway(
+    held_bytes: int = 64 * 1024 * 1024, *, page: bool = True
+) -> AsyncIterator[Gateway]:
     table, metrics, memory, balancer = Table(), Metrics(), Memory(held_bytes), Balancer()
+    activity = Activity()
     woken: list[Key] = []
     holds = Holds(woken.append, metrics)
     async with connections() as session:
@@ -197,10 +206,33 @@ async def gateway(held_bytes: int = 64 * 1024 * 1024) -> AsyncIterator[Gateway]:
             memory=memory,
             session=session,
             metrics=metrics,
+            activity=activity,
+        )
+        history = History(table, activity)
+        overview = Overview(
+            gateway="gateway-1",
+            version="1.2.3",
+            table=table,
+            activity=activity,
+            history=history,
+            memory=memory,
         )
         ports = Ports("127.0.0.1", metrics)
-        await ports.open(COMMON_PORT, Front(table, serving).answer)
+        front = Front(table, serving, Page(overview.tell) if page else None)
+        await ports.open(COMMON_PORT, front.answer)
         activator = Activator(ports, table, partial(without_waking, table, serving))
-        yield Gateway(table, metrics, memory, holds, balancer, serving, ports, activator, woken)
+        yield Gateway(
+            table=table,
+            metrics=metrics,
+            memory=memory,
+            holds=holds,
+            balancer=balancer,
+            serving=serving,
+            ports=ports,
+            activator=activator,
+            activity=activity,
+            history=history,
+            woken=woken,
+        )
         await ports.end(0.5)
     assert memory.held == 0
