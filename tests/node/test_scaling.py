@@ -3,6 +3,7 @@
 import json
 import threading
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
+from clientkit import python, tour
 from nodekit import ROOT, Kube, Manifest, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
@@ -50,8 +52,8 @@ class Clients:
                 self.failures.append(f"{error} {getattr(error, 'code', '')}")
 
 
-def embed(url: str) -> list[float]:
-    body = json.dumps({"model": "sleepy", "input": TEXT}).encode()
+def embed(url: str, model: str = "sleepy") -> list[float]:
+    body = json.dumps({"model": model, "input": TEXT}).encode()
     headers = {"Content-Type": "application/json", "Connection": "close"}
     request = urllib.request.Request(f"{url}/v1/embeddings", body, headers)
     with urllib.request.urlopen(request, timeout=120) as answer:
@@ -69,13 +71,30 @@ def sleepy(shared_kube: Kube) -> Manifest:
 
 @pytest.fixture(scope="module")
 def url(shared_kube: Kube, sleepy: Manifest) -> str:
-    return f"http://{shared_kube.get('service', 'sleepy')['spec']['clusterIP']}"
+    return address(shared_kube, "sleepy")
+
+
+@pytest.fixture(scope="module")
+def others(shared_kube: Kube, model: Callable[..., Manifest]) -> dict[str, list[float]]:
+    """Two other models, and their vectors from their own addresses."""
+    for name in ("near", "far"):
+        shared_kube.apply(model(name, "hf://acme/other", model={"revision": name}))
+    found = {}
+    for name in ("near", "far"):
+        shared_kube.wait_ready(name)
+        found[name] = embed(address(shared_kube, name), name)
+    assert abs(np.dot(*found.values())) < 0.99
+    return found
 
 
 @pytest.fixture(scope="module")
 def vector(url: str) -> np.ndarray:
     """The right one."""
     return np.array(until("an answer", lambda: embed(url), 30))
+
+
+def address(kube: Kube, service: str) -> str:
+    return f"http://{kube.get('service', service)['spec']['clusterIP']}"
 
 
 def replicas(kube: Kube) -> int:
@@ -85,6 +104,12 @@ def replicas(kube: Kube) -> int:
 def leads(kube: Kube) -> bool:
     """Whether its Service leads to the gateway."""
     return kube.get("endpointslice", "sleepy-activator") is not None
+
+
+def asleep(kube: Kube) -> None:
+    """Until it is, and its last pod is gone."""
+    until("asleep", lambda: leads(kube) and replicas(kube) == 0, 90)
+    until("no pod that still answers", lambda: not serving(kube), 60)
 
 
 def serving(kube: Kube) -> bool:
@@ -106,29 +131,23 @@ def test_it_follows_the_load(shared_kube: Kube, url: str, vector: np.ndarray) ->
     check(clients, vector)
 
 
-@pytest.mark.parametrize("moment", ["it sleeps", "it falls asleep"])
-def test_nobody_is_refused_when(
-    shared_kube: Kube, url: str, vector: np.ndarray, moment: str
+def test_nobody_is_refused_from_its_sleep_on(
+    shared_kube: Kube, url: str, vector: np.ndarray
 ) -> None:
-    """They ask from that moment on until its pods answer alone."""
+    """They ask until its pods answer alone."""
     kube = shared_kube
-    if moment == "it sleeps":
-        until("no replicas", lambda: replicas(kube) == 0, 90)
-        assert kube.wait_reason("sleepy", "Ready", "Asleep", 20)["status"] == "True"
-        assert kube.ctl("get", "em", "sleepy").splitlines()[1].split()[1:3] == ["True", "Asleep"]
-    until("the gateway", lambda: leads(kube), 60)
+    asleep(kube)
+    assert kube.wait_reason("sleepy", "Ready", "Asleep", 20)["status"] == "True"
+    assert kube.ctl("get", "em", "sleepy").splitlines()[1].split()[1:3] == ["True", "Asleep"]
     with Clients(url) as clients:
         until("the pods alone", lambda: not leads(kube) and replicas(kube) > 0, 120)
         before = len(clients.answers)
         until("their answers", lambda: len(clients.answers) > before + 8, 60)
     check(clients, vector)
     kube.wait_reason("sleepy", "Asleep", "Awake", 30)
-    if moment == "it sleeps":
-        told = until(
-            "its start", lambda: kube.get("em", "sleepy")["status"].get("lastColdStart"), 30
-        )
-        assert told.keys() == {f"{stage}Seconds" for stage in STAGES}
-        assert told["totalSeconds"] >= told["importSeconds"] > 0
+    told = until("its start", lambda: kube.get("em", "sleepy")["status"].get("lastColdStart"), 30)
+    assert told.keys() == {f"{stage}Seconds" for stage in STAGES}
+    assert told["totalSeconds"] >= told["importSeconds"] > 0
 
 
 def test_a_request_wakes_it_while_the_operator_is_down(
@@ -136,16 +155,35 @@ def test_a_request_wakes_it_while_the_operator_is_down(
 ) -> None:
     """By its own address, and by the common one."""
     kube, operator = shared_kube, "deployment/kubeembed-operator"
-    until("asleep", lambda: leads(kube) and replicas(kube) == 0, 90)
-    until("no pod that still answers", lambda: not serving(kube), 60)
+    asleep(kube)
     installed.ctl("scale", operator, "--replicas=0")
     installed.ctl("rollout", "status", operator, "--timeout=60s")
     try:
         assert np.array(embed(url)) @ vector > 0.9999
         assert replicas(kube) == 1
-        common = f"http://{installed.get('service', 'kubeembed-gateway')['spec']['clusterIP']}"
-        assert np.array(embed(common)) @ vector > 0.9999
+        assert np.array(embed(address(installed, "kubeembed-gateway"))) @ vector > 0.9999
     finally:
         installed.ctl("scale", operator, "--replicas=2")
         installed.ctl("rollout", "status", operator, "--timeout=120s")
-    until("the pods alone", lambda: not leads(kube), 60)
+    until(
+        "the pods alone", lambda: embed(url) and not leads(kube), 60
+    )  # idle, it falls asleep again
+
+
+@pytest.mark.parametrize(("client", "script"), [("sie", "many_sie"), ("http", "many_openai")])
+def test_a_client_asks_three_models_at_one_address_and_one_of_them_sleeps(
+    shared_kube: Kube,
+    installed: Kube,
+    others: dict[str, list[float]],
+    vector: np.ndarray,
+    client: str,
+    script: str,
+) -> None:
+    asleep(shared_kube)
+    python(client)
+    names = ("near", "sleepy", "far")
+    told = tour(client, script, address(installed, "kubeembed-gateway"), TEXT, *names)
+    right = {**others, "sleepy": vector}
+    for name, found in json.loads(told).items():
+        assert np.dot(found, right[name]) > 0.9999
+    assert set(json.loads(told)) == set(names)
