@@ -50,6 +50,8 @@ CACHE_ANNOTATION: Final = f"{GROUP}/cache"
 KEYS_ANNOTATION: Final = f"{GROUP}/keys"
 DECIDED_ANNOTATION: Final = f"{GROUP}/decided"
 NODE_ANNOTATION: Final = f"{GROUP}/node"
+#: Of serving pods: the list of adapters that they read.
+ADAPTERS_ANNOTATION: Final = f"{GROUP}/adapters"
 #: Set on a claim by a person: keys that are to go as soon as no model uses them. Of a collecting Job: those
 #: that it was told.
 REMOVE_ANNOTATION: Final = f"{GROUP}/remove"
@@ -72,8 +74,9 @@ CACHE_ROOT: Final = "/var/cache/kubeembed"
 ADAPTERS_ROOT: Final = "/var/cache/kubeembed-adapters"
 DOCUMENT_FILE: Final = "model.yaml"
 DOCUMENT_FOLDER: Final = "/etc/kubeembed"
-#: Beside the document: the adapters that a starting pod serves.
+#: Beside the document: the adapters that a starting pod serves, from one of the lists in the ConfigMap.
 ADAPTERS_FILE: Final = "adapters.json"
+ADAPTERS_KEY: Final = "adapters-{}.json"
 #: API keys: the key of the user's Secret, one per line, and where the pod sees it, in a folder that has the
 #: name of the Secret.
 API_KEYS: Final = "api-keys"

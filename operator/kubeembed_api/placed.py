@@ -1,6 +1,7 @@
 """adapters.json: which adapters a starting pod serves, and where it finds each. Beside the mounted document.
 
-A file of its own, because it changes while the pods run: they are told of it over their admin port.
+A file of its own, because it changes while the pods run: they are told of it over their admin port. Pods of
+another base have another list, under another key of the ConfigMap.
 """
 
 from collections.abc import Iterable

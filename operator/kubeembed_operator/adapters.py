@@ -4,19 +4,17 @@ An adapter that changes is a candidate beside the copy that serves. It takes tha
 loaded it; one that the pods refuse changes nothing, and is not tried again until it or their model changes.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from kubeembed_api.document import Adapter, EmbeddingModel
-from kubeembed_api.names import DOCUMENT_ANNOTATION, adapter_job_name
-from kubeembed_api.placed import PlacedAdapter
+from kubeembed_api.names import adapter_job_name
 from kubeembed_api.podreasons import ready
 from kubeembed_api.report import Report
 from kubeembed_operator.fetches import Fetch, fetch_of
 from kubeembed_operator.kinds import Manifest
-from kubeembed_operator.manifests.adapters import adapter_folder, adapter_request
-from kubeembed_operator.manifests.metadata import digest
+from kubeembed_operator.manifests.adapters import adapter_request
 from kubeembed_operator.observed import Observed
 
 #: In the place of a Job's uid.
@@ -35,7 +33,7 @@ class AdapterCopy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """What the pods refused (a request, by pods of which models), and why."""
+    """What the pods refused (a request, on which base), and why."""
 
     mark: str
     message: str
@@ -43,7 +41,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterState:
-    """`copy` is what pods have to serve: of `request`, or of an earlier one until `candidate` is loaded.
+    """`copy` is what was accepted last: of `request`, or of an earlier one until `candidate` is loaded.
 
     lost: a pod did not find the copy, so that it is fetched again; by another Job than the one of this uid.
     """
@@ -79,13 +77,13 @@ class Verdict:
 
 
 def adapters_of(
-    model: EmbeddingModel, raw: Manifest, observed: Observed
+    model: EmbeddingModel, raw: Manifest, observed: Observed, base: str | None
 ) -> tuple[AdapterState, ...]:
-    """In the order of the document."""
+    """In the order of the document. base: the list of pods that its adapters are for, where it is known."""
     told = (raw.get("status") or {}).get("adapters") or ()
     known = {entry["name"]: entry for entry in told}
     return tuple(
-        _state(model, adapter, known.get(adapter.name) or {}, observed)
+        _state(model, adapter, known.get(adapter.name) or {}, observed, base)
         for adapter in model.spec.adapters
     )
 
@@ -95,32 +93,22 @@ def concluded(
     states: Iterable[AdapterState],
     verdicts: Mapping[str, Verdict],
     observed: Observed,
+    base: str | None,
+    pods: Sequence[Manifest],
 ) -> tuple[AdapterState, ...]:
-    """The states after the pods were told. Without a ready pod nobody can refuse, so a candidate is taken."""
-    pods = ready_pods(observed)
+    """The states after the pods of that base were told: those that are ready. Where there is none nobody can
+    refuse, so a candidate is taken; while the base is not known, only where nothing is replaced by it."""
     return tuple(
         _lost(model, state, observed)
         if state.settled and verdicts.get(state.name, Verdict()).missing
-        else _concluded(state, verdicts.get(state.name), pods)
+        else _concluded(
+            state,
+            verdicts.get(state.name),
+            base,
+            asked=bool(pods) if base else state.copy is not None,
+        )
         for state in states
     )
-
-
-def placed(model: EmbeddingModel, states: Iterable[AdapterState]) -> list[PlacedAdapter]:
-    """What a starting pod serves: what is accepted, or was when no pod was there to refuse it."""
-    return [
-        PlacedAdapter(name=state.name, path=adapter_folder(model, state.copy.key))
-        for state in states
-        if state.copy is not None
-    ]
-
-
-def offered(model: EmbeddingModel, states: Iterable[AdapterState]) -> dict[str, str]:
-    """What running pods are told to serve: {name: folder}, candidates in the place of what they replace."""
-    copies = {state.name: state.candidate or state.copy for state in states}
-    return {
-        name: adapter_folder(model, copy.key) for name, copy in copies.items() if copy is not None
-    }
 
 
 def ready_pods(observed: Observed) -> tuple[Manifest, ...]:
@@ -129,7 +117,11 @@ def ready_pods(observed: Observed) -> tuple[Manifest, ...]:
 
 
 def _state(
-    model: EmbeddingModel, adapter: Adapter, known: dict[str, Any], observed: Observed
+    model: EmbeddingModel,
+    adapter: Adapter,
+    known: dict[str, Any],
+    observed: Observed,
+    base: str | None,
 ) -> AdapterState:
     request = adapter_request(model, adapter)
     state = AdapterState(
@@ -138,7 +130,7 @@ def _state(
     if state.settled:
         return state
     refusal = Refusal(mark=known.get("refused") or "", message=known.get("message") or "")
-    if _holds(refusal.mark, request, ready_pods(observed)):
+    if _holds(refusal.mark, request, base):
         return replace(state, refusal=refusal)
     job = observed.adapter_job(adapter_job_name(model.name, request))
     if job is None:
@@ -166,15 +158,15 @@ def _fetched(request: str, report: Report) -> AdapterCopy:
 
 
 def _concluded(
-    state: AdapterState, verdict: Verdict | None, pods: tuple[Manifest, ...]
+    state: AdapterState, verdict: Verdict | None, base: str | None, *, asked: bool
 ) -> AdapterState:
     if state.candidate is None:
         return state
-    if not pods or verdict == Verdict():
+    if not asked or verdict == Verdict():
         return replace(state, copy=state.candidate, candidate=None, lost=None)
     if verdict is None or verdict.missing:
         return state
-    refusal = Refusal(mark=_mark(state.request, pods), message=verdict.error or "")
+    refusal = Refusal(mark=f"{state.request}-{base}", message=verdict.error or "")
     return replace(state, candidate=None, refusal=refusal)
 
 
@@ -184,14 +176,6 @@ def _lost(model: EmbeddingModel, state: AdapterState, observed: Observed) -> Ada
     return replace(state, lost=job["metadata"]["uid"] if job else NO_JOB)
 
 
-def _mark(request: str, pods: Iterable[Manifest]) -> str:
-    """Names the request, and the documents of the pods that refused it: others may take it."""
-    documents = {
-        (pod["metadata"].get("annotations") or {}).get(DOCUMENT_ANNOTATION) for pod in pods
-    }
-    return f"{request}-{digest(sorted(map(str, documents)))[:8]}"
-
-
-def _holds(mark: str, request: str, pods: tuple[Manifest, ...]) -> bool:
-    """Whether a refusal is still the last word. While no pod is there, nobody has another one."""
-    return mark == _mark(request, pods) if pods else mark.startswith(f"{request}-")
+def _holds(mark: str, request: str, base: str | None) -> bool:
+    """Whether a refusal is still the last word: another base may take it."""
+    return mark == f"{request}-{base}" if base else mark.startswith(f"{request}-")

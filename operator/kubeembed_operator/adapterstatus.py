@@ -8,6 +8,7 @@ from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.names import ADMIN_PORT
 from kubeembed_api.podreasons import shortened
 from kubeembed_api.reasons import Reason
+from kubeembed_operator.adapterlists import Lists
 from kubeembed_operator.adapters import AdapterState
 from kubeembed_operator.kinds import Manifest
 from kubeembed_operator.listings import Held, Listing, identity
@@ -49,9 +50,10 @@ def adapter_statuses(
     states: Sequence[AdapterState],
     pods: Sequence[Manifest],
     listings: Mapping[str, Listing],
+    lists: Lists,
 ) -> tuple[AdapterStatus, ...]:
     """pods: those that are ready; listings: what each of them has, where it has told."""
-    return tuple(_status(model, state, pods, listings) for state in states)
+    return tuple(_status(model, state, pods, listings, lists) for state in states)
 
 
 def summary(statuses: Sequence[AdapterStatus]) -> str | None:
@@ -71,15 +73,18 @@ def _status(
     state: AdapterState,
     pods: Sequence[Manifest],
     listings: Mapping[str, Listing],
+    lists: Lists,
 ) -> AdapterStatus:
     copy = state.copy
     if copy is None:
-        reason, message = _coming(state)
+        reason, message = _coming(state, lists)
         return AdapterStatus(state=state, reason=reason, message=message)
     path = adapter_folder(model, copy.key)
     serving = [held for held in _held(state.name, pods, listings) if held.serves(path)]
     told = (held.fingerprint for held in serving)
-    reason, message = _loaded(state.name, path, pods, listings) if state.settled else _coming(state)
+    reason, message = (
+        _loaded(state.name, path, pods, listings, lists) if state.settled else _coming(state, lists)
+    )
     return AdapterStatus(
         state=state,
         reason=reason,
@@ -89,7 +94,7 @@ def _status(
     )
 
 
-def _coming(state: AdapterState) -> tuple[Reason, str]:
+def _coming(state: AdapterState, lists: Lists) -> tuple[Reason, str]:
     """How far what the document asks for is."""
     source = state.adapter.source
     if state.lost is not None and state.fetch is None:
@@ -99,6 +104,8 @@ def _coming(state: AdapterState) -> tuple[Reason, str]:
         )
     if state.refusal is not None:
         return Reason.ADAPTER_REFUSED, state.refusal.message
+    if state.candidate is not None and lists.wanted is None:
+        return Reason.PENDING, f"{source} is fetched; it waits for the weights"
     if state.candidate is not None:
         return Reason.LOADING, f"{source} is fetched; a pod is loading it"
     if state.fetch is not None and state.fetch.trouble is not None:
@@ -109,7 +116,11 @@ def _coming(state: AdapterState) -> tuple[Reason, str]:
 
 
 def _loaded(
-    name: str, path: str, pods: Sequence[Manifest], listings: Mapping[str, Listing]
+    name: str,
+    path: str,
+    pods: Sequence[Manifest],
+    listings: Mapping[str, Listing],
+    lists: Lists,
 ) -> tuple[Reason, str]:
     """Whether every pod that is ready serves what was fetched."""
     if not pods:
@@ -123,6 +134,11 @@ def _loaded(
         problem = f"pod {silent[0]} does not answer the operator on its admin port {ADMIN_PORT}"
         return Reason.NOT_READY, f"{problem}: look at its log, and at what the network lets through"
     if not all(each.serves(path) for each in held):
+        if not all(map(lists.takes, pods)):
+            return (
+                Reason.LOADING,
+                "it comes with the changed model's pods; others keep what they have",
+            )
         return Reason.LOADING, "pods are loading it"
     return Reason.LOADED, ""
 

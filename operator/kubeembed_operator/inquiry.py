@@ -12,12 +12,13 @@ from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.podreasons import Trouble, ready, shortened
 from kubeembed_api.reasons import Reason
 from kubeembed_api.report import Progress, RuntimeInfo
-from kubeembed_operator.adapters import AdapterState, concluded, offered
+from kubeembed_operator.adapterlists import Lists, offer, offered, takers
+from kubeembed_operator.adapters import AdapterState, concluded
 from kubeembed_operator.cluster import Cluster
 from kubeembed_operator.conditions import age
 from kubeembed_operator.fetches import has_pods
 from kubeembed_operator.kinds import Manifest
-from kubeembed_operator.listings import identity
+from kubeembed_operator.listings import Listing, identity
 from kubeembed_operator.nodefetches import node_fetches, together
 from kubeembed_operator.observed import Observed
 from kubeembed_operator.pods import Pods
@@ -67,6 +68,11 @@ class Memory:
     def front(self, observed: Observed) -> Heard:
         """Of the pods that answer for the model."""
         return self.next if observed.switched else self.own
+
+    def listings(self, pods: Sequence[Manifest]) -> list[Listing]:
+        """What these pods have of adapters, as far as they have told."""
+        known = self.own.adapters.listings | self.next.adapters.listings
+        return [known[pod] for pod in map(identity, pods) if pod in known]
 
 
 class Inquiry:
@@ -122,27 +128,32 @@ class Inquiry:
         self,
         model: EmbeddingModel,
         states: Sequence[AdapterState],
+        lists: Lists,
         observed: Observed,
         memory: Memory,
     ) -> tuple[tuple[AdapterState, ...], float | None]:
         """Tells the pods that are ready what to serve: (what is known after it, seconds to the next look)."""
         polls = [await self._stuck(state) for state in states]
-        again = await self.offer(model, states, observed.serving_pods, memory.own)
-        heard = verdicts(offered(model, states), memory.front(observed).adapters)
-        known = concluded(model, (state for state, _ in polls), heard, observed)
+        again = await self.offer(model, states, lists, observed.serving_pods, memory.own)
+        asked = takers(observed, lists)
+        heard = verdicts(offered(model, states, lists), memory.listings(asked))
+        known = (state for state, _ in polls)
+        after = concluded(model, known, heard, observed, lists.wanted, asked)
         waits = [again, *(poll for _, poll in polls)]
-        return known, min((each for each in waits if each is not None), default=None)
+        return after, min((each for each in waits if each is not None), default=None)
 
     async def offer(
         self,
         model: EmbeddingModel,
         states: Sequence[AdapterState],
+        lists: Lists,
         pods: Sequence[Manifest],
         heard: Heard,
     ) -> float | None:
         """Tells those of the pods that are ready what to serve: seconds to the next look."""
-        wanted = offered(model, states)
-        return await push(self._pods, [pod for pod in pods if ready(pod)], wanted, heard.adapters)
+        wanted = offered(model, states, lists)
+        offers = [(pod, offer(pod, wanted, lists)) for pod in pods if ready(pod)]
+        return await push(self._pods, offers, heard.adapters)
 
     async def _stuck(self, state: AdapterState) -> tuple[AdapterState, float | None]:
         fetch = state.fetch

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kubeembed_api.document import EmbeddingModel
-from kubeembed_api.names import ADAPTERS_FILE, CA_FILE
-from kubeembed_api.placed import write_placed
-from kubeembed_operator.adapters import AdapterState, placed
+from kubeembed_api.names import CA_FILE
+from kubeembed_operator.adapterlists import holds, list_files, lists_of
+from kubeembed_operator.adapters import AdapterState
 from kubeembed_operator.fetches import finished
 from kubeembed_operator.kinds import (
     DEPLOYMENT,
@@ -78,7 +78,8 @@ def plan(
         serving.deployment(resolved, settings, replaces=rollout.replaces, idle=promotion.idle)
     )
     still = rollout.paused and observed.deployment is not None
-    rolls = weights.copy is not None and not still and not promotion.held
+    waits = promotion.held or holds(adapters, lists_of(model, weights, observed))
+    rolls = weights.copy is not None and not still and not waits
     told = _config_map(model, settings, observed, weights, adapters)
     fetches = weights.copy is None and job["metadata"]["name"] not in _names(outdated)
     jobs = (*outdated, *stale)
@@ -123,7 +124,7 @@ def _config_map(
     adapters: Sequence[AdapterState],
 ) -> Manifest:
     documents = {
-        ADAPTERS_FILE: write_placed(placed(model, adapters)),
+        **list_files(model, adapters, lists_of(model, weights, observed), observed),
         **_request(model, weights, _capacity(model, settings, observed)),
         **_certificates(settings),
     }

@@ -17,6 +17,7 @@ from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.names import DOCUMENT_ANNOTATION, NEXT, PROMOTE_ANNOTATION, SERVING
 from kubeembed_api.podreasons import ready
 from kubeembed_api.report import RuntimeInfo
+from kubeembed_operator.adapterlists import Lists
 from kubeembed_operator.adapters import AdapterState
 from kubeembed_operator.adapterstatus import adapter_statuses
 from kubeembed_operator.kinds import Manifest
@@ -101,11 +102,12 @@ def lacking(
     states: Sequence[AdapterState],
     pods: Sequence[Manifest],
     listings: Mapping[str, Listing],
+    lists: Lists,
 ) -> tuple[str, ...]:
     """The adapters that the model serves, and one of the ready ones of these pods does not. listings: what
     each of them has."""
     there = [pod for pod in pods if ready(pod)]
-    told = adapter_statuses(model, states, there, listings)
+    told = adapter_statuses(model, states, there, listings, lists)
     return tuple(each.state.name for each in told if each.state.copy and each.pods < len(there))
 
 

@@ -5,7 +5,7 @@ adapters.json, which may have been a little old: so each new one is asked.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -18,6 +18,9 @@ from kubeembed_operator.pods import RefusedAdapter
 #: Seconds until a pod that did not answer is asked again, and how often it is asked that fast. A pod that
 #: refuses what it should serve is asked as slowly: the reason may lie in the volume.
 POLL, TRIES, POLL_SLOW = 2.0, 5, 30.0
+
+#: A pod that is ready, and {name: folder} that it is to serve; None: it is asked and keeps what it has.
+Offer = tuple[Manifest, Mapping[str, str] | None]
 
 
 class Admin(Protocol):
@@ -41,34 +44,34 @@ class Known:
     tries: int = 0
 
 
-async def push(
-    pods: Admin, ready: Sequence[Manifest], wanted: Mapping[str, str], known: Known
-) -> float | None:
+async def push(pods: Admin, offers: Sequence[Offer], known: Known) -> float | None:
     """Tells each pod what it lacks or has too much. Seconds until the next look, if one is wanted."""
     now = asyncio.get_running_loop().time()
-    listings = _still_known(ready, wanted, known, now)
+    listings = _still_known(offers, known, now)
     found = await asyncio.gather(
-        *(_one(pods, pod, wanted, listings.get(identity(pod))) for pod in ready)
+        *(_one(pods, pod, wanted, listings.get(identity(pod))) for pod, wanted in offers)
     )
-    known.listings = {
-        identity(pod): listing
-        for pod, listing in zip(ready, found, strict=True)
+    told = [
+        (identity(pod), wanted, listing)
+        for (pod, wanted), listing in zip(offers, found, strict=True)
         if listing is not None
-    }
+    ]
+    known.listings = {pod: listing for pod, _, listing in told}
     known.asked = {pod: known.asked.get(pod, now) for pod in known.listings}
     if None in found:
         known.tries += 1
         return POLL if known.tries <= TRIES else POLL_SLOW
     known.tries = 0
-    return POLL_SLOW if any(_refuses(each, wanted) for each in known.listings.values()) else None
+    return POLL_SLOW if any(_refuses(listing, wanted) for _, wanted, listing in told) else None
 
 
-def verdicts(wanted: Mapping[str, str], known: Known) -> dict[str, Verdict]:
+def verdicts(wanted: Mapping[str, str], listings: Iterable[Listing]) -> dict[str, Verdict]:
     """What the pods make of each wanted folder; no word of a name that no pod has tried. A pod that does not
     find it outweighs all others: what those have in memory is lost with them."""
     found: dict[str, Verdict] = {}
+    told = tuple(listings)
     for name, path in wanted.items():
-        held = [listing[name] for listing in known.listings.values() if name in listing]
+        held = [listing[name] for listing in told if name in listing]
         errors = [each.error for each in held if each.refused == path]
         if any(each.missed == path for each in held):
             found[name] = Verdict(missing=True)
@@ -79,28 +82,29 @@ def verdicts(wanted: Mapping[str, str], known: Known) -> dict[str, Verdict]:
     return found
 
 
-def _still_known(
-    ready: Sequence[Manifest], wanted: Mapping[str, str], known: Known, now: float
-) -> dict[str, Listing]:
+def _still_known(offers: Sequence[Offer], known: Known, now: float) -> dict[str, Listing]:
     """Without those of pods that are gone, and of those that refused something a while ago."""
+    here = {identity(pod): wanted for pod, wanted in offers}
     stale = {
         pod
-        for pod, listing in known.listings.items()
-        if _refuses(listing, wanted) and now - known.asked.get(pod, now) >= POLL_SLOW
+        for pod, wanted in here.items()
+        if pod in known.listings and _refuses(known.listings[pod], wanted)
+        if now - known.asked.get(pod, now) >= POLL_SLOW
     }
     for pod in stale:
         known.asked.pop(pod, None)
-    here = {identity(pod) for pod in ready} - stale
-    return {pod: listing for pod, listing in known.listings.items() if pod in here}
+    return {
+        pod: listing for pod, listing in known.listings.items() if pod in here and pod not in stale
+    }
 
 
 async def _one(
-    pods: Admin, pod: Manifest, wanted: Mapping[str, str], known: Listing | None
+    pods: Admin, pod: Manifest, wanted: Mapping[str, str] | None, known: Listing | None
 ) -> Listing | None:
     """What the pod has now; None where it did not answer."""
     listing = {**known} if known is not None else await _asked(pods, pod)
-    if listing is None:
-        return None
+    if listing is None or wanted is None:
+        return listing
     for name in [name for name in listing if name not in wanted]:
         if listing[name].path is not None and not await pods.remove_adapter(pod, name):
             return None
@@ -133,6 +137,7 @@ def _after(held: Held, path: str, answer: ServedAdapter | RefusedAdapter) -> Hel
     return _held(answer)
 
 
-def _refuses(listing: Listing, wanted: Mapping[str, str]) -> bool:
-    held = ((listing[name], path) for name, path in wanted.items() if name in listing)
+def _refuses(listing: Listing, wanted: Mapping[str, str] | None) -> bool:
+    told = (wanted or {}).items()
+    held = ((listing[name], path) for name, path in told if name in listing)
     return any(path in (each.refused, each.missed) for each, path in held)

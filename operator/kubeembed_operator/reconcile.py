@@ -13,8 +13,9 @@ from datetime import datetime
 from kubeembed_api.document import EmbeddingModel, parse
 from kubeembed_api.errors import InvalidSpec
 from kubeembed_api.reasons import Reason
-from kubeembed_operator.adapters import AdapterState, adapters_of, placed, ready_pods
-from kubeembed_operator.adapterstatus import adapter_statuses
+from kubeembed_operator.adapterlists import lists_of, placed
+from kubeembed_operator.adapters import adapters_of, ready_pods
+from kubeembed_operator.adapterstatus import AdapterStatus, adapter_statuses
 from kubeembed_operator.applying import Applier, BeingCollected, NameTaken
 from kubeembed_operator.cluster import Cluster, ClusterError, Conflict, Missing, Refused
 from kubeembed_operator.coldstart import awoken, cold_start
@@ -45,6 +46,7 @@ from kubeembed_operator.supported import (
     refused,
     unsupported,
 )
+from kubeembed_operator.vectorspaces import told_fingerprint
 from kubeembed_operator.weights import Weights, recorded, weights_of
 from kubeembed_operator.workqueue import TryAgain
 
@@ -153,7 +155,8 @@ class Reconciler:
         taken, and whether the Deployment is held where it is."""
         observed = observe(self._store, model)
         weights = weights_of(model, recorded(raw), observed)
-        adapters = adapters_of(model, raw, observed)
+        lists = lists_of(model, weights, observed)
+        adapters = adapters_of(model, raw, observed, lists.wanted)
         rollout = rollout_of(model, observed, self._clock())
         promotion, _ = await self._promotion(model, raw, weights, observed, memory)
         self._loads.follow(model)
@@ -181,13 +184,11 @@ class Reconciler:
             weights, poll = await self._inquiry.nodes(weights, observed, memory)
         infos, ask = await self._inquiry.infos(observed.serving_pods, memory.own)
         promotion, look = await self._promotion(model, raw, weights, observed, memory)
-        adapters, push = await self._placed(model, raw, memory, observed, weights)
-        front, coming = memory.front(observed), tuple(memory.next.infos.values())
-        told = adapter_statuses(model, adapters, ready_pods(observed), front.adapters.listings)
-        now = self._clock()
+        told, push = await self._placed(model, raw, memory, observed, weights)
+        coming, now = tuple(memory.next.infos.values()), self._clock()
         rollout = replace(rollout_of(model, observed, now), held=held)
         infos = coming if observed.switched else infos
-        waiting = waits(model, promotion, observed, _fingerprint(raw))
+        waiting = waits(model, promotion, observed, told_fingerprint(raw))
         found = conditions(model, weights, observed, now, told, rollout, infos, waiting)
         wanted = status(
             model,
@@ -214,15 +215,17 @@ class Reconciler:
         memory: Memory,
         observed: Observed,
         weights: Weights,
-    ) -> tuple[tuple[AdapterState, ...], float | None]:
+    ) -> tuple[tuple[AdapterStatus, ...], float | None]:
         """The adapters as the pods have taken them, and seconds to the next look. They are placed before
         status calls one loaded: a pod that starts anew serves what is placed."""
-        states = adapters_of(model, raw, observed)
-        adapters, push = await self._inquiry.adapters(model, states, observed, memory)
-        if placed(model, adapters) != placed(model, states):
+        lists = lists_of(model, weights, observed)
+        states = adapters_of(model, raw, observed, lists.wanted)
+        adapters, push = await self._inquiry.adapters(model, states, lists, observed, memory)
+        if placed(model, adapters, lists) != placed(model, states, lists):
             made = placing(model, self._settings, observed, weights, adapters)
             await self._applier.carry_out(model, made)
-        return adapters, push
+        listings = memory.front(observed).adapters.listings
+        return adapter_statuses(model, adapters, ready_pods(observed), listings, lists), push
 
     def _cold_start(self, memory: Memory) -> Status | None:
         """Of the pod that has just ended a sleep, if one has."""
@@ -238,11 +241,12 @@ class Reconciler:
         memory: Memory,
     ) -> tuple[Promotion, float | None]:
         """What becomes of the next pods, who are asked for it, and seconds to the next look."""
-        states, pods = adapters_of(model, raw, observed), observed.next.pods
+        lists, pods = lists_of(model, weights, observed), observed.next.pods
+        states = adapters_of(model, raw, observed, lists.wanted)
         infos, ask = await self._inquiry.infos(pods, memory.next)
-        push = await self._inquiry.offer(model, states, pods, memory.next)
-        without = lacking(model, states, pods, memory.next.adapters.listings)
-        made = promotion_of(model, weights, observed, infos, _fingerprint(raw), without)
+        push = await self._inquiry.offer(model, states, lists, pods, memory.next)
+        without = lacking(model, states, pods, memory.next.adapters.listings, lists)
+        made = promotion_of(model, weights, observed, infos, told_fingerprint(raw), without)
         return made, min((each for each in (ask, push) if each is not None), default=None)
 
     def _must_wait(self, observed: Observed, memory: Memory) -> bool:
@@ -288,12 +292,6 @@ class Reconciler:
     def _failed(self, key: Key, error: Exception) -> TryAgain:
         logger.warning("%s: %s", "/".join(key), error)
         return TryAgain(str(error))
-
-
-def _fingerprint(raw: Manifest) -> str | None:
-    """Of the pods that answer for the model, as status has it."""
-    told: str | None = ((raw.get("status") or {}).get("model") or {}).get("fingerprint")
-    return told
 
 
 def _keys(before: Status) -> set[tuple[str, str, str]]:

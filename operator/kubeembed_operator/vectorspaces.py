@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from kubeembed_api.podreasons import Trouble
 from kubeembed_api.reasons import Reason
 from kubeembed_api.report import RuntimeInfo
+from kubeembed_operator.kinds import Manifest
 
 #: Digits of a fingerprint that are shown of several: enough to tell them apart.
 SHOWN_DIGITS = 12
@@ -16,6 +17,12 @@ SHOWN_DIGITS = 12
 def agreed(infos: Sequence[RuntimeInfo]) -> RuntimeInfo | None:
     """What every pod says; None where they differ, or where nobody says anything."""
     return infos[0] if len(_fingerprints(infos)) == 1 else None
+
+
+def told_fingerprint(raw: Manifest) -> str | None:
+    """Of the pods that answer for the model, as its status has it."""
+    told: str | None = ((raw.get("status") or {}).get("model") or {}).get("fingerprint")
+    return told
 
 
 def mixed(infos: Sequence[RuntimeInfo], *, rolling: bool) -> Trouble | None:

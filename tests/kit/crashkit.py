@@ -134,10 +134,8 @@ def label(base: str, adapter: str | None) -> str | None:
 
 @dataclass
 class Journal:
-    """The documents in their order, and whether answers are of those that were in force.
-
-    Pods of an older base take the adapters of the newest document until they are replaced: so a vector may
-    be of the base of one document and of the adapter of another, as its fingerprint says.
+    """The documents in their order, and whether answers are of those that were in force: of the base and the
+    adapter of one document, never of one's base and another's adapter.
     """
 
     vectors: Mapping[str, Vectors]
@@ -161,9 +159,7 @@ class Journal:
         begun = [epoch for epoch in self.epochs if epoch.applied <= answer.done]
         old = max((i for i, each in enumerate(begun) if each.alone <= answer.asked), default=0)
         documents = [epoch.document for epoch in begun[old:]]
-        adapters = {document.adapter(answer.model) for document in documents}
-        bases = {document.base for document in documents}
-        return {label(base, adapter) for base in bases for adapter in adapters}
+        return {label(each.base, each.adapter(answer.model)) for each in documents}
 
     def judge(self, answers: list[Answer]) -> None:
         """Takes them out of the list. Raises AssertionError for a wrong one."""

@@ -29,10 +29,11 @@ RATE = 10
 SLOW = ({"path": "*/lora-*", "rate": 60_000}, {"path": "*", "rate": 30_000_000})
 
 BOTH = ("lora-0@v2", "lora-1")
+EARLIER = ("lora-0", "lora-1")
 SCRIPT = (
     Wish(adapters=("lora-0",)),
     Wish(adapters=BOTH),  # one is replaced, another added
-    Wish(revision="near", adapters=BOTH),
+    Wish(revision="near", adapters=EARLIER),  # the base and an adapter change at once
     Wish(revision="near", replicas=2, adapters=BOTH),
     Wish(revision="near", replicas=2, pooling="cls", adapters=("lora-1",)),
     Wish(revision="near", adapters=("lora-1",)),  # the recipe is back

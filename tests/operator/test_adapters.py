@@ -9,18 +9,11 @@ import pytest
 
 from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.names import adapter_job_name
-from kubeembed_api.placed import PlacedAdapter, read_placed
+from kubeembed_api.placed import read_placed
 from kubeembed_api.reasons import Reason
-from kubeembed_operator.adapters import (
-    AdapterCopy,
-    AdapterState,
-    Refusal,
-    Verdict,
-    adapters_of,
-    concluded,
-    offered,
-    placed,
-)
+from kubeembed_operator import adapters as known_adapters
+from kubeembed_operator.adapterlists import Lists, lists_of, offered, placed, takers
+from kubeembed_operator.adapters import AdapterCopy, AdapterState, Refusal, Verdict
 from kubeembed_operator.adapterstatus import adapter_statuses, summary
 from kubeembed_operator.conditions import adapters_ready, conditions
 from kubeembed_operator.kinds import JOB, Manifest
@@ -40,19 +33,38 @@ FETCHED = '{"reason": "Fetched", "key": "k2", "revision": "c2", "bytes": 9}'
 THERE = Weights(request="r", copy=Recorded(request="r", key="k", revision="c0ffee"))
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 OLD = AdapterCopy(request="old", key="k1", revision="c1", fingerprint="f1")
+BASE = "of the document's base"
+#: What the pods of the document's base were told before: the old copy.
+LISTS = Lists(wanted=BASE, live=BASE, kept={BASE: {"legal": "/var/cache/kubeembed/k1"}})
 
 
-def pod(name: str, document: str = "d", is_ready: bool = True) -> Manifest:
-    """A serving pod of the model in that document."""
+def pod(name: str, base: str = BASE, is_ready: bool = True) -> Manifest:
+    """A serving pod of that list."""
     told = {"type": "Ready", "status": str(is_ready)}
     return {
         "metadata": {
             "name": name,
             "uid": name,
-            "annotations": {"kubeembed.dev/document": document},
+            "annotations": {"kubeembed.dev/adapters": base},
         },
         "status": {"conditions": [told], "containerStatuses": [{"restartCount": 0}]},
     }
+
+
+def adapters_of(
+    model: EmbeddingModel, raw: Manifest, observed: Observed, base: str = BASE
+) -> tuple[AdapterState, ...]:
+    return known_adapters.adapters_of(model, raw, observed, base)
+
+
+def concluded(
+    model: EmbeddingModel,
+    states: tuple[AdapterState, ...],
+    verdicts: dict[str, Verdict],
+    observed: Observed,
+) -> tuple[AdapterState, ...]:
+    asked = takers(observed, LISTS)
+    return known_adapters.concluded(model, states, verdicts, observed, BASE, asked)
 
 
 def request_of(model: EmbeddingModel, index: int = 0) -> str:
@@ -82,7 +94,8 @@ def test_one_that_nobody_has_heard_of_is_to_be_fetched(model: Build) -> None:
     [state] = adapters_of(legal, {}, Observed())
     assert state == AdapterState(adapter=legal.spec.adapters[0], request=request_of(legal))
     assert state.to_fetch
-    assert (placed(legal, [state]), offered(legal, [state])) == ([], {})
+    lists = Lists(wanted=BASE)
+    assert (placed(legal, [state], lists), offered(legal, [state], lists)) == ({}, {})
 
 
 def test_what_status_remembers_is_served_and_not_fetched_again(model: Build) -> None:
@@ -91,9 +104,9 @@ def test_what_status_remembers_is_served_and_not_fetched_again(model: Build) -> 
     [state] = adapters_of(legal, known, Observed())
     assert state.copy == replace(OLD, request=request_of(legal))
     assert not state.to_fetch
-    path = "/var/cache/kubeembed/k1"
-    assert placed(legal, [state]) == [PlacedAdapter(name="legal", path=path)]
-    assert offered(legal, [state]) == {"legal": path}
+    wanted = {"legal": "/var/cache/kubeembed/k1"}
+    lists = Lists(wanted=BASE)
+    assert placed(legal, [state], lists) == offered(legal, [state], lists) == wanted
 
 
 def test_a_new_revision_is_offered_beside_the_old_until_a_pod_has_loaded_it(model: Build) -> None:
@@ -101,10 +114,10 @@ def test_a_new_revision_is_offered_beside_the_old_until_a_pod_has_loaded_it(mode
     fetch = job(legal)
     observed = Observed(adapter_jobs=(fetch,), fetch_pods=(ended(fetch),), serving_pods=(pod("a"),))
     [state] = adapters_of(legal, raw(request="old", key="k1", revision="c1"), observed)
-    assert [each.path for each in placed(legal, [state])] == ["/var/cache/kubeembed/k1"]
-    assert offered(legal, [state]) == {"legal": "/var/cache/kubeembed/k2"}
-    assert concluded(legal, [state], {}, observed) == (state,)
-    [after] = concluded(legal, [state], {"legal": Verdict()}, observed)
+    assert placed(legal, [state], LISTS) == {"legal": "/var/cache/kubeembed/k1"}
+    assert offered(legal, [state], LISTS) == {"legal": "/var/cache/kubeembed/k2"}
+    assert concluded(legal, (state,), {}, observed) == (state,)
+    [after] = concluded(legal, (state,), {"legal": Verdict()}, observed)
     assert after.copy == AdapterCopy(request=request_of(legal), key="k2", revision="c2")
     assert (after.candidate, after.settled) == (None, True)
 
@@ -125,10 +138,10 @@ def refused(model: EmbeddingModel, observed: Observed) -> Manifest:
         adapter=model.spec.adapters[0], request=request_of(model), copy=OLD, candidate=candidate
     )
     verdicts = {"legal": Verdict(error="it does not fit")}
-    [after] = concluded(model, [state], verdicts, observed)
+    [after] = concluded(model, (state,), verdicts, observed)
     assert after.copy == OLD
     assert after.candidate is None
-    [told] = adapter_statuses(model, [after], observed.serving_pods, {})
+    [told] = adapter_statuses(model, [after], observed.serving_pods, {}, LISTS)
     return {"status": {"adapters": [told.entry(1)]}}
 
 
@@ -144,17 +157,17 @@ def test_what_pods_refused_is_not_fetched_or_offered_again(model: Build) -> None
         assert state.refusal is not None
         assert state.refusal.message == "it does not fit"
         assert not state.to_fetch
-        assert offered(legal, [state]) == {"legal": "/var/cache/kubeembed/k1"}
+        assert offered(legal, [state], LISTS) == {"legal": "/var/cache/kubeembed/k1"}
 
 
-def test_what_pods_refused_is_tried_again_when_it_or_their_model_is_another(model: Build) -> None:
+def test_what_pods_refused_is_tried_again_when_it_or_their_base_is_another(model: Build) -> None:
     legal = model(adapters=[{**LEGAL, "revision": "v2"}])
-    known = refused(legal, Observed(serving_pods=(pod("a"),)))
-    both = Observed(serving_pods=(pod("a"), pod("b", "another")))
-    [state] = adapters_of(legal, known, both)
+    observed = Observed(serving_pods=(pod("a"),))
+    known = refused(legal, observed)
+    [state] = adapters_of(legal, known, observed, "another")
     assert state.to_fetch
     corrected = model(adapters=[{**LEGAL, "revision": "v3"}])
-    [state] = adapters_of(corrected, known, Observed(serving_pods=(pod("a"),)))
+    [state] = adapters_of(corrected, known, observed)
     assert state.to_fetch
 
 
@@ -169,7 +182,7 @@ def test_a_copy_that_a_pod_did_not_find_is_fetched_again_by_another_job(
     )
     missing = {"legal": Verdict(missing=True)}
     [state] = concluded(legal, adapters_of(legal, known, observed), missing, observed)
-    [told] = adapter_statuses(legal, [state], observed.serving_pods, {})
+    [told] = adapter_statuses(legal, [state], observed.serving_pods, {}, LISTS)
     known = {"status": {"adapters": [told.entry(2)]}}
     assert planned(legal, settings, observed, known).delete == ((JOB, first),)
     assert len(jobs(planned(legal, settings, Observed(), known))) == 1
@@ -177,9 +190,9 @@ def test_a_copy_that_a_pod_did_not_find_is_fetched_again_by_another_job(
     observed = replace(observed, adapter_jobs=(again,), fetch_pods=(ended(again),))
     [state] = adapters_of(legal, known, observed)
     # pods that have it in memory serve it all the time
-    assert offered(legal, [state]) == {"legal": "/var/cache/kubeembed/k2"}
-    assert concluded(legal, [state], missing, observed) == (state,)
-    [after] = concluded(legal, [state], {"legal": Verdict()}, observed)
+    assert offered(legal, [state], LISTS) == {"legal": "/var/cache/kubeembed/k2"}
+    assert concluded(legal, (state,), missing, observed) == (state,)
+    [after] = concluded(legal, (state,), {"legal": Verdict()}, observed)
     assert (after.settled, after.lost) == (True, None)
 
 
@@ -202,7 +215,9 @@ def test_the_request_changes_with_what_is_asked_and_with_nothing_else(model: Bui
 def planned(
     model: EmbeddingModel, settings: Settings, observed: Observed, known: Manifest | None = None
 ) -> Plan:
-    return plan(model, settings, observed, THERE, adapters_of(model, known or {}, observed))
+    wanted = lists_of(model, THERE, observed).wanted
+    states = known_adapters.adapters_of(model, known or {}, observed, wanted)
+    return plan(model, settings, observed, THERE, states)
 
 
 def jobs(found: Plan) -> list[str]:
@@ -210,8 +225,10 @@ def jobs(found: Plan) -> list[str]:
 
 
 def adapters_file(found: Plan) -> list[str]:
+    """Of the one list that there is."""
     data = next(each["data"] for each in found.apply if each["kind"] == "ConfigMap")
-    return [f"{each.name} {each.path}" for each in read_placed(data["adapters.json"])]
+    [text] = [data[key] for key in data if key.startswith("adapters-")]
+    return [f"{each.name} {each.path}" for each in read_placed(text)]
 
 
 def test_a_job_is_wanted_until_status_has_its_result(model: Build, settings: Settings) -> None:
@@ -285,7 +302,7 @@ def test_when_a_source_is_gone_not_every_adapter_holds_a_pod(
     observed = Observed(adapter_jobs=made, fetch_pods=pods)
     assert len(jobs(planned(many, settings, observed))) == 1
     states = adapters_of(many, {}, observed)
-    last = adapter_statuses(many, states, (), {})[-1]
+    last = adapter_statuses(many, states, (), {}, LISTS)[-1]
     assert last.message == "hf://acme/legal waits until others are fetched"
 
 
@@ -386,7 +403,7 @@ def test_status_counts_the_pods_that_serve_it(
     known = raw(request=request_of(legal), key="k1", revision="c1")
     pods = (pod("a"), pod("b"))
     states = adapters_of(legal, known, Observed(serving_pods=pods))
-    [told] = adapter_statuses(legal, states, pods, listings)
+    [told] = adapter_statuses(legal, states, pods, listings, LISTS)
     entry = told.entry(2)
     assert (entry["reason"], entry["ready"], entry["fingerprint"]) == (reason, ready, "f1")
 
@@ -402,7 +419,7 @@ def test_the_whole_status_of_a_model_with_adapters(model: Build) -> None:
     pods = (pod("a"), pod("b"))
     observed = Observed(deployment=deployment, serving_pods=pods)
     states = adapters_of(legal, known, observed)
-    told = adapter_statuses(legal, states, pods, held(SERVES, SERVES))
+    told = adapter_statuses(legal, states, pods, held(SERVES, SERVES), LISTS)
     found = conditions(legal, THERE, observed, NOW, told)
     assert {each.type: (each.status, str(each.reason)) for each in found} == {
         "Ready": ("False", "Fetching"),
@@ -448,7 +465,7 @@ def test_the_condition_names_what_somebody_has_to_do_before_what_is_on_its_way(
     both = model(adapters=[{"name": "slow", "source": "hf://acme/slow"}, LEGAL])
     slow, legal = adapters_of(both, {}, Observed())
     legal = replace(legal, refusal=Refusal(mark="m", message="use_dora true"))
-    told = adapter_statuses(both, (slow, legal), (), {})
+    told = adapter_statuses(both, (slow, legal), (), {}, LISTS)
     found = adapters_ready(told)
     assert (found.reason, found.message) == (Reason.ADAPTER_REFUSED, "adapter legal: use_dora true")
     assert summary(told) == "0/2"
@@ -457,11 +474,11 @@ def test_the_condition_names_what_somebody_has_to_do_before_what_is_on_its_way(
 def test_before_a_pod_is_ready_nothing_is_loaded(model: Build) -> None:
     legal = model(adapters=[LEGAL])
     known = raw(request=request_of(legal), key="k1")
-    told = adapter_statuses(legal, adapters_of(legal, known, Observed()), (), {})
+    told = adapter_statuses(legal, adapters_of(legal, known, Observed()), (), {}, LISTS)
     assert adapters_ready(told).reason is Reason.PENDING
     asleep = adapters_ready(told, asleep=True)
     assert (asleep.status, asleep.reason) == ("True", Reason.ASLEEP)
-    coming = adapter_statuses(legal, adapters_of(legal, {}, Observed()), (), {})
+    coming = adapter_statuses(legal, adapters_of(legal, {}, Observed()), (), {}, LISTS)
     assert adapters_ready(coming, asleep=True).status == "False"
 
 

@@ -9,6 +9,7 @@ import yaml
 from kubeembed_api.caches import cache_claim
 from kubeembed_api.document import EmbeddingModel, Resolved
 from kubeembed_operator.kinds import Manifest
+from kubeembed_operator.manifests.adapters import adapter_list
 from kubeembed_operator.manifests.metadata import stamp, stamped
 from kubeembed_operator.manifests.scaling import first_replicas, scale
 from kubeembed_operator.manifests.serving import (
@@ -102,7 +103,10 @@ def test_the_deployment_of_the_simplest_model(resolved: Build, settings: Setting
             },
             "template": {
                 "metadata": {
-                    "annotations": {"kubeembed.dev/document": document(resolved())},
+                    "annotations": {
+                        "kubeembed.dev/adapters": adapter_list(resolved()),
+                        "kubeembed.dev/document": document(resolved()),
+                    },
                     "labels": SERVING_LABELS,
                 },
                 "spec": {
@@ -193,7 +197,10 @@ def test_the_deployment_of_the_simplest_model(resolved: Build, settings: Setting
                                     {
                                         "configMap": {
                                             "items": [
-                                                {"key": "adapters.json", "path": "adapters.json"}
+                                                {
+                                                    "key": f"adapters-{adapter_list(resolved())}.json",
+                                                    "path": "adapters.json",
+                                                }
                                             ],
                                             "name": "minilm",
                                         }

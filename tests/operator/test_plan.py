@@ -55,7 +55,7 @@ def test_while_another_revision_is_fetched_what_serves_is_left_alone(
     found = plan(model(), settings, Observed(), COMING)
     assert "Deployment" not in kinds(found)
     data = next(each["data"] for each in found.apply if each["kind"] == "ConfigMap")
-    assert sorted(data) == ["adapters.json", "fetch.yaml"]
+    assert sorted(data) == ["fetch.yaml"]
 
 
 def job(model: EmbeddingModel, settings: Settings, **metadata: Any) -> Manifest:

@@ -11,6 +11,7 @@ from kubeembed_api.document import EmbeddingModel, parse
 from kubeembed_api.errors import InvalidSpec
 from kubeembed_api.names import NEXT, PROMOTE_ANNOTATION, SERVING
 from kubeembed_api.report import RuntimeInfo
+from kubeembed_operator.adapterlists import Lists
 from kubeembed_operator.adapters import adapters_of
 from kubeembed_operator.conditions import conditions
 from kubeembed_operator.kinds import DEPLOYMENT, DISRUPTION_BUDGET, SERVICE, Manifest
@@ -410,12 +411,12 @@ def test_an_adapter_that_serves_and_a_next_pod_lacks_is_named(manual: Build) -> 
             ]
         }
     }
-    states = adapters_of(document, known, Observed())
+    states = adapters_of(document, known, Observed(), "list")
     one, starting = pod("one"), pod("two", "False")
     has = {identity(one): {"legal": Held(path="/var/cache/kubeembed/k")}}
-    assert lacking(document, states, [one, starting], has) == ()
-    assert lacking(document, states, [one], {identity(one): {}}) == ("legal",)
-    assert lacking(document, states, [one], {}) == ("legal",)
+    assert lacking(document, states, [one, starting], has, Lists()) == ()
+    assert lacking(document, states, [one], {identity(one): {}}, Lists()) == ("legal",)
+    assert lacking(document, states, [one], {}, Lists()) == ("legal",)
 
 
 def test_manual_of_a_recreate_is_refused(document: Callable[..., Manifest]) -> None:

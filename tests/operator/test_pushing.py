@@ -80,7 +80,11 @@ class Admin:
 
 
 async def pushed(admin: Admin, known: Known, **wanted: str) -> float | None:
-    return await push(admin, admin.manifests(), wanted, known)
+    return await push(admin, [(pod, wanted) for pod in admin.manifests()], known)
+
+
+def heard(known: Known, **wanted: str) -> dict[str, Verdict]:
+    return verdicts(wanted, known.listings.values())
 
 
 async def test_a_new_pod_is_asked_once_and_told_what_it_lacks_and_has_too_much() -> None:
@@ -114,17 +118,17 @@ async def test_what_was_refused_is_not_told_again_and_leaves_what_is_served() ->
     pod, known = Pod(serves={"a": ONE}), Known()
     admin = Admin(pod=pod)
     await pushed(admin, known, a=BAD)
-    assert verdicts({"a": BAD}, known) == {"a": Verdict(error="it does not fit")}
+    assert heard(known, a=BAD) == {"a": Verdict(error="it does not fit")}
     assert pod.told() == ["GET", "PUT a /bad"]
     await pushed(admin, known, a=BAD)
     await pushed(admin, known, a=ONE)
     assert pod.told() == []
-    assert verdicts({"a": ONE}, known) == {"a": Verdict()}
+    assert heard(known, a=ONE) == {"a": Verdict()}
 
 
 async def test_one_that_takes_it_outweighs_one_that_refuses() -> None:
     takes = Known(listings={"a": {"x": Held(path=ONE)}, "b": {"x": Held(refused=ONE, error="no")}})
-    assert verdicts({"x": ONE, "y": ONE}, takes) == {"x": Verdict()}
+    assert heard(takes, x=ONE, y=ONE) == {"x": Verdict()}
 
 
 async def test_what_a_pod_did_not_find_outweighs_what_others_have_and_is_told_again() -> None:
@@ -132,11 +136,11 @@ async def test_what_a_pod_did_not_find_outweighs_what_others_have_and_is_told_ag
     admin = Admin(old=old, new=new)
     admin.gone = {ONE}
     assert await pushed(admin, known, a=ONE) == POLL_SLOW
-    assert verdicts({"a": ONE}, known) == {"a": Verdict(missing=True)}
+    assert heard(known, a=ONE) == {"a": Verdict(missing=True)}
     admin.gone = set()
     old.told()
     assert await pushed(admin, known, a=ONE) is None
-    assert verdicts({"a": ONE}, known) == {"a": Verdict()}
+    assert heard(known, a=ONE) == {"a": Verdict()}
     assert old.told() == []
 
 
@@ -151,7 +155,7 @@ async def test_what_a_pod_could_not_load_at_its_start_is_tried_again_now_and_the
     await pushed(admin, known, a=BAD)
     assert pod.told() == ["GET", "PUT a /bad"]
     assert await pushed(admin, known, a=TWO) is None
-    assert verdicts({"a": TWO}, known) == {"a": Verdict()}
+    assert heard(known, a=TWO) == {"a": Verdict()}
 
 
 async def test_a_silent_pod_is_asked_again_soon_and_then_seldom() -> None:

@@ -3,6 +3,8 @@
 They lie in the Shared cache. Where the weights are in it too, it is mounted anyway, so that an adapter that
 comes or goes changes no pod. Pods of a pvc:// or oci:// model mount it beside their weights once they have an
 adapter.
+
+Pods of one base have one list of them, which their template names: so those of an earlier base keep theirs.
 """
 
 import hashlib
@@ -22,7 +24,7 @@ from kubeembed_api.names import (
 from kubeembed_api.sources import MOUNTED
 from kubeembed_operator.kinds import JOB, Manifest
 from kubeembed_operator.manifests import pods
-from kubeembed_operator.manifests.metadata import child, labels
+from kubeembed_operator.manifests.metadata import child, digest, labels
 from kubeembed_operator.manifests.node_cache import on_node
 from kubeembed_operator.manifests.weights import (
     ENDLESS,
@@ -57,9 +59,16 @@ def adapter_request(model: EmbeddingModel, adapter: Adapter) -> str:
     return hashlib.sha256("\n".join(told).encode()).hexdigest()[:8]
 
 
+def adapter_list(model: EmbeddingModel) -> str:
+    """16 hex digits that name the list of pods that make the same vectors of the same adapters, and find them
+    in the same place. `model` is resolved."""
+    recipe = model.spec.recipe.model_dump(mode="json", exclude_none=True)
+    return digest([model.resolved.key, recipe, _root(model)])
+
+
 def adapter_folder(model: EmbeddingModel, key: str) -> str:
     """Where serving pods see the copy of that key."""
-    return f"{ADAPTERS_ROOT if _apart(model) else CACHE_ROOT}/{key}"
+    return f"{_root(model)}/{key}"
 
 
 def adapter_job(model: EmbeddingModel, adapter: Adapter, settings: Settings) -> Manifest:
@@ -128,6 +137,10 @@ def _certificate_volume(model: EmbeddingModel, settings: Settings) -> list[Manif
 
 def _certificate_mount(settings: Settings) -> list[Manifest]:
     return [pods.document_mount()] if trusts_more(settings) else []
+
+
+def _root(model: EmbeddingModel) -> str:
+    return ADAPTERS_ROOT if _apart(model) else CACHE_ROOT
 
 
 def _apart(model: EmbeddingModel) -> bool:

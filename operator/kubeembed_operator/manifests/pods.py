@@ -59,12 +59,12 @@ def admin_port() -> Manifest:
     return {"containerPort": ADMIN_PORT, "name": "admin", "protocol": "TCP"}
 
 
-def served_volume(model: EmbeddingModel, *keys: str) -> Manifest:
-    """The document of the pod's own annotation, and keys of the model's ConfigMap beside it: ADAPTERS_FILE,
-    CA_FILE. So the pods of each template have a document of their own, also those that come later."""
+def served_volume(model: EmbeddingModel, paths: dict[str, str]) -> Manifest:
+    """The document of the pod's own annotation, and beside it keys of the model's ConfigMap, by what the pod
+    calls them. So the pods of each template have a document of their own, also those that come later."""
     field = {"apiVersion": "v1", "fieldPath": f"metadata.annotations['{DOCUMENT_ANNOTATION}']"}
     document = {"items": [{"fieldRef": field, "path": DOCUMENT_FILE}]}
-    config = _keys(model, {key: key for key in keys})
+    config = _keys(model, paths)
     sources = [{"downwardAPI": document}, {"configMap": config}]
     return {"name": DOCUMENT_VOLUME, "projected": {"sources": sources}}
 

@@ -12,7 +12,9 @@ from kubeembed_api.caches import cache_claim
 from kubeembed_api.document import EmbeddingModel, Resolved, dump
 from kubeembed_api.names import (
     ACTIVATOR_PORT_ANNOTATION,
+    ADAPTERS_ANNOTATION,
     ADAPTERS_FILE,
+    ADAPTERS_KEY,
     API_KEYS,
     API_KEYS_FOLDER,
     CA_FILE,
@@ -115,7 +117,10 @@ def deployment(
         "strategy": strategy(model, replaces=replaces, idle=idle),
         "template": {
             "metadata": {
-                "annotations": {DOCUMENT_ANNOTATION: document(model)},
+                "annotations": {
+                    ADAPTERS_ANNOTATION: adapters.adapter_list(model),
+                    DOCUMENT_ANNOTATION: document(model),
+                },
                 "labels": labels(model, component),
             },
             "spec": _pod(model, settings, profile, component),
@@ -146,8 +151,8 @@ def _pod(model: EmbeddingModel, settings: Settings, profile: Profile, component:
         "volumes": [
             pods.served_volume(
                 model,
-                ADAPTERS_FILE,
-                *([CA_FILE] if _fetches(model) and trusts_more(settings) else []),
+                {ADAPTERS_KEY.format(adapters.adapter_list(model)): ADAPTERS_FILE}
+                | ({CA_FILE: CA_FILE} if _fetches(model) and trusts_more(settings) else {}),
             ),
             pods.scratch_volume(),
             _cache_volume(model),
