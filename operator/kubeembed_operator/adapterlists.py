@@ -45,7 +45,7 @@ def lists_of(model: EmbeddingModel, weights: Weights, observed: Observed) -> Lis
     deployment = observed.deployment
     return Lists(
         wanted=None if weights.copy is None else adapter_list(resolved),
-        live=None if deployment is None else list_of(deployment["spec"]["template"]),
+        live=None if deployment is None else list_of(_template(deployment)),
         kept=_kept(observed.config_map),
     )
 
@@ -124,8 +124,12 @@ def _needed(lists: Lists, observed: Observed) -> set[str | None]:
     deployments = [each for each in found if each is not None]
     if not all(map(complete, deployments)):
         return {*lists.kept}
-    templates = (each["spec"]["template"] for each in deployments)
+    templates = map(_template, deployments)
     return {list_of(each) for each in (*templates, *observed.serving_pods, *observed.next.pods)}
+
+
+def _template(deployment: Manifest) -> Manifest:
+    return deployment["spec"].get("template") or {}
 
 
 def _kept(config_map: Manifest | None) -> Mapping[str, Folders]:
