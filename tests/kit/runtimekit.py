@@ -1,7 +1,9 @@
 """The runtime as a process of its own, on loopback: started, asked, told to end."""
 
+import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -18,6 +20,8 @@ from typing import Any
 import yaml
 
 PATIENCE_SECONDS = 120
+#: Of servers in tests; the gateway's own begin at 29000.
+PORTS = (20_000, 29_000)
 
 
 @dataclass
@@ -127,10 +131,12 @@ def document(folder: Path, name: str = "minilm", **recipe: Any) -> dict[str, Any
 
 
 def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
+    """Below those that the kernel gives to clients, which would take them before they are used."""
+    found: list[int] = []
+    with contextlib.ExitStack() as bound:
+        while len(found) < count:
+            port, one = random.randrange(*PORTS), bound.enter_context(socket.socket())
+            with contextlib.suppress(OSError):  # taken
+                one.bind(("127.0.0.1", port))
+                found.append(port)
+    return found
