@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import logging
 import sys
+from pathlib import Path
 
 from kubernetes.aio.config import ConfigException
 
@@ -11,6 +12,7 @@ import kubeembed_gateway
 from kubeembed_api.names import ADMIN_PORT, HTTP_PORT
 from kubeembed_gateway import admin
 from kubeembed_gateway.cluster import connect
+from kubeembed_gateway.keys import KeysError
 from kubeembed_gateway.metrics import Metrics
 from kubeembed_gateway.process import Options, Process
 
@@ -20,7 +22,8 @@ MIB = 1024 * 1024
 
 
 async def run(options: Options, admin_port: int) -> None:
-    """Until a signal. Raises ConfigException where there is no cluster, OSError for a port that is taken."""
+    """Until a signal. Raises ConfigException where there is no cluster, KeysError, OSError for a port that is
+    taken."""
     metrics = Metrics()
     async with await connect() as api:
         process = Process(options, api, metrics)
@@ -46,6 +49,12 @@ def main() -> None:
         default=True,
         help="a page for people, /ui/",
     )
+    parser.add_argument(
+        "--api-keys",
+        type=Path,
+        metavar="FOLDER",
+        help="files NAMESPACE[.MODEL] with a key per line",
+    )
     parser.add_argument("--log-level", default="INFO")
     given = parser.parse_args()
     log_format = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -56,10 +65,11 @@ def main() -> None:
         namespace=given.namespace,
         held_bytes=given.held_mib * MIB,
         page=given.page,
+        api_keys=given.api_keys,
     )
     try:
         asyncio.run(run(options, given.admin_port))
-    except (ConfigException, OSError) as error:
+    except (ConfigException, KeysError, OSError) as error:
         sys.exit(f"kubeembed-gateway: {error}")
 
 

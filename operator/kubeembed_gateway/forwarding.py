@@ -77,10 +77,14 @@ async def forward(
     pod: Pod,
     *,
     close: bool,
+    key: bool = True,
 ) -> web.StreamResponse:
-    """The pod's reply, sent or to be sent. close: the client's connection ends with it. Raises PodLost."""
+    """The pod's reply, sent or to be sent. close: the client's connection ends with it. key: whether the pod
+    gets the client's Authorization. Raises PodLost."""
     url = URL(f"http://{pod.host}:{pod.port}{_target(request)}", encoded=True)
     headers = request_headers(request.headers, request.remote)
+    if not key:
+        headers.popall("Authorization", None)
     if body.whole:
         headers["Content-Length"] = str(len(body.whole))
     try:

@@ -14,11 +14,12 @@ from aiohttp import web
 from kubeembed_api.names import endpoint
 from kubeembed_gateway import asked, listing
 from kubeembed_gateway.errors import Refused, Unavailable
+from kubeembed_gateway.keys import Keys
 from kubeembed_gateway.listening import Answer
 from kubeembed_gateway.naming import resolve
 from kubeembed_gateway.page import Page
 from kubeembed_gateway.refusals import reply
-from kubeembed_gateway.serving import Serving
+from kubeembed_gateway.serving import Call, Serving
 from kubeembed_gateway.table import Key, Model, Table
 
 HEALTH_PATHS = frozenset(("/", "/health", "/healthz", "/livez", "/ping", "/readyz"))
@@ -37,8 +38,11 @@ _NO_POOLS = (
 class Front:
     """`answer` for every request of the common port."""
 
-    def __init__(self, table: Table, serving: Serving, page: Page | None = None) -> None:
+    def __init__(
+        self, table: Table, serving: Serving, keys: Keys, page: Page | None = None
+    ) -> None:
         """page: for people; None: there is none."""
+        self._keys = keys
         self._table = table
         self._serving = serving
         self._page = page
@@ -61,7 +65,9 @@ class Front:
             model, adapter = resolve(self._table, name)
             whose.append(model.key)
             _check_open(model)
-            return await self._serving.serve(request, body, model, adapter=adapter, close=False)
+            unlocked = self._keys.check(model.key, request.headers.get("Authorization"))
+            call = Call(model=model, adapter=adapter, close=False, unlocked=unlocked)
+            return await self._serving.serve(request, body, call)
 
     def _told(self, request: web.BaseRequest, path: str) -> web.Response:
         drawn = self._page.answer(request, path) if self._page else None
@@ -103,7 +109,7 @@ def without_waking(table: Table, serving: Serving, port: int) -> Answer:
         if model.guarded:
             return _elsewhere(model, request.raw_path)
         with serving.body(request) as body:
-            return await serving.serve(request, body, model, close=True)
+            return await serving.serve(request, body, Call(model=model, close=True))
 
     return answer
 

@@ -11,6 +11,7 @@ import signal
 import socket
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from kubernetes.aio.client import ApiClient
 
@@ -23,6 +24,7 @@ from kubeembed_gateway.forwarding import connections
 from kubeembed_gateway.front import Front, without_waking
 from kubeembed_gateway.history import STEP_SECONDS, History
 from kubeembed_gateway.holding import Holds, Memory
+from kubeembed_gateway.keys import Keys
 from kubeembed_gateway.listening import Activator, Ports
 from kubeembed_gateway.metrics import Metrics
 from kubeembed_gateway.overview import Overview
@@ -45,20 +47,24 @@ AGAIN = 5.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """port: the common one. namespace: the only one looked at; empty: all. held_bytes: of bodies, at most.
-    page: whether people get one at the common port."""
+    page: whether people get one at the common port. api_keys: a folder of keys for that port; None: nobody is
+    asked for one."""
 
     host: str = "0.0.0.0"
     port: int = HTTP_PORT
     namespace: str = ""
     held_bytes: int = 64 * 1024 * 1024
     page: bool = True
+    api_keys: Path | None = None
 
 
 class Process:
     """`run` returns after a signal, when all is answered."""
 
     def __init__(self, options: Options, api: ApiClient, metrics: Metrics) -> None:
+        """Raises KeysError."""
         self._options = options
+        self._keys = Keys(options.api_keys)
         self._session = connections()
         self._table = Table()
         cluster = Cluster(api, options.namespace)
@@ -86,7 +92,7 @@ class Process:
         )
         self._ports = Ports(options.host, metrics)
         page = Page(overview.tell) if options.page else None
-        self._front = Front(self._table, serving, page)
+        self._front = Front(self._table, serving, self._keys, page)
         self._activator = Activator(
             self._ports, self._table, partial(without_waking, self._table, serving)
         )
@@ -116,6 +122,8 @@ class Process:
             asyncio.create_task(self._follow(), name="ports"),
             asyncio.create_task(self._remember(), name="history"),
         ]
+        if self._options.api_keys is not None:
+            parts.append(asyncio.create_task(self._keys.follow(), name="keys"))
         stop = asyncio.create_task(self._stopping.wait())
         try:
             await asyncio.wait([*parts, stop], return_when=asyncio.FIRST_COMPLETED)

@@ -41,7 +41,7 @@ _SIE_CODES = {
     "bodies_full": "QUEUE_FULL",
     "pod_lost": "MODEL_LOADING",
     "model_not_found": "MODEL_NOT_FOUND",
-    "unauthorized": "UNAUTHORIZED",
+    "invalid_api_key": "UNAUTHORIZED",
     "forbidden": "FORBIDDEN",
     "request_too_large": "PAYLOAD_TOO_LARGE",
     "pool_not_found": "POOL_NOT_FOUND",

@@ -1,10 +1,12 @@
 """A request for a model -> a reply: held until a pod is ready, forwarded, sent again if its pod went away."""
 
 import asyncio
+from dataclasses import dataclass
 
 import aiohttp
 from aiohttp import web
 
+from kubeembed_api.apikeys import WAY_OUT
 from kubeembed_gateway.activity import Activity
 from kubeembed_gateway.balancing import Balancer
 from kubeembed_gateway.body import Body
@@ -18,6 +20,22 @@ from kubeembed_gateway.table import Model, Pod, Table
 MOST_SENT = 3
 #: Seconds that pods are tried again that cannot be reached, and the pause between two tries.
 UNREACHABLE_SECONDS, PAUSE = 10.0, 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What is asked for. close: the client's connection ends with the reply. unlocked: by a key of the
+    gateway's, which is none of the pods' business unless they ask for one as well."""
+
+    model: Model
+    adapter: str = ""
+    close: bool
+    unlocked: bool = False
+
+    @property
+    def passes_key(self) -> bool:
+        """Whether the pod gets the client's Authorization."""
+        return self.model.keyed or not self.unlocked
 
 
 class Serving:
@@ -46,36 +64,32 @@ class Serving:
         """A context for as long as the request is served."""
         return Body(request, self._memory)
 
-    async def serve(
-        self,
-        request: web.BaseRequest,
-        body: Body,
-        model: Model,
-        *,
-        adapter: str = "",
-        close: bool,
-    ) -> web.StreamResponse:
-        """close: the client's connection ends with the reply. Raises GatewayError."""
-        if model.keyed and "Authorization" not in request.headers:
-            raise Refused(401, "unauthorized", f"model {model.name!r} asks for an API key")
-        with self._activity.request(model.key):
+    async def serve(self, request: web.BaseRequest, body: Body, call: Call) -> web.StreamResponse:
+        """Raises GatewayError."""
+        if call.model.keyed and "Authorization" not in request.headers:
+            problem = f"model {call.model.name!r} asks for an API key; {WAY_OUT}"
+            raise Refused(401, "invalid_api_key", problem)
+        with self._activity.request(call.model.key):
             await body.keep()
-            return await self._forwarded(request, model, body, adapter, close)
+            return await self._forwarded(request, body, call)
 
     async def _forwarded(
-        self, request: web.BaseRequest, model: Model, body: Body, adapter: str, close: bool
+        self, request: web.BaseRequest, body: Body, call: Call
     ) -> web.StreamResponse:
         loop = asyncio.get_running_loop()
+        model = call.model
         lost: list[Pod] = []
         sent, given_up = 0, loop.time() + UNREACHABLE_SECONDS
         until = loop.time() + model.wait_seconds
         while True:
             if await self._ready(model, body, until):
                 given_up = loop.time() + UNREACHABLE_SECONDS
-            pod = self._balancer.pick(self._table.pods(model.key), adapter, lost)
+            pod = self._balancer.pick(self._table.pods(model.key), call.adapter, lost)
             try:
                 with self._balancer.busy(pod, body.size):
-                    reply = await forward(self._session, request, body, pod, close=close)
+                    reply = await forward(
+                        self._session, request, body, pod, close=call.close, key=call.passes_key
+                    )
                 self._balancer.answered(pod)
                 return reply
             except PodLost as error:

@@ -56,8 +56,7 @@ class Unauthorized(BadBody):
     """API keys are asked for, and the request has none that is known."""
 
     def __init__(self, problem: str) -> None:
-        message = f"{problem}; send Authorization: Bearer KEY"
-        super().__init__(401, message, "invalid_api_key")
+        super().__init__(401, problem, "invalid_api_key")
 
 
 class FingerprintDiffers(BadBody):

@@ -75,6 +75,21 @@ def test_page_can_be_left_out(render: Render, only: Only) -> None:
     assert container["args"] == ["--held-mib=64", "--no-page", "--log-level=INFO"]
 
 
+def test_api_keys_are_a_secret_that_is_mounted_and_no_right_to_read_any(
+    render: Render, only: Only
+) -> None:
+    manifests = render({"gateway": {"apiKeysSecret": "our-keys"}})
+    pod = only(manifests, "Deployment", "gateway")["spec"]["template"]["spec"]
+    restricted(pod)
+    (container,) = pod["containers"]
+    folder = "/etc/kubeembed-keys/our-keys"
+    assert container["args"][-1] == f"--api-keys={folder}"
+    mount = {"name": "api-keys", "mountPath": folder, "readOnly": True}
+    assert container["volumeMounts"][-1] == mount
+    assert pod["volumes"][-1] == {"name": "api-keys", "secret": {"secretName": "our-keys"}}
+    assert rules(only(manifests, "ClusterRole", "gateway")) == RIGHTS
+
+
 def test_service_leads_to_the_gateway_alone(render: Render, only: Only) -> None:
     manifests = render()
     service, deployment = (only(manifests, kind, "gateway") for kind in ("Service", "Deployment"))

@@ -201,7 +201,7 @@ async def test_a_request_without_a_key_wakes_no_model_that_asks_for_one(
     await front.asleep(serving={"apiKeysSecret": "keys"})
     status, body, headers = await ask(client, front.url)
     assert (status, headers["WWW-Authenticate"]) == (401, "Bearer")
-    assert body["error"]["code"] == "unauthorized"
+    assert body["error"]["code"] == "invalid_api_key"
     assert front.woken == []
 
 

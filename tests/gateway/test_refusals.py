@@ -59,5 +59,5 @@ def test_words(path: str, error: GatewayError, body: Any) -> None:
 
 
 def test_a_missing_key_is_asked_for() -> None:
-    response = reply(Refused(401, "unauthorized", "a key is needed"), "/v1/embeddings")
+    response = reply(Refused(401, "invalid_api_key", "a key is needed"), "/v1/embeddings")
     assert (response.status, response.headers["WWW-Authenticate"]) == (401, "Bearer")

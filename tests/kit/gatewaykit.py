@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -17,6 +18,7 @@ from kubeembed_gateway.forwarding import connections
 from kubeembed_gateway.front import Front, without_waking
 from kubeembed_gateway.history import History
 from kubeembed_gateway.holding import Holds, Memory
+from kubeembed_gateway.keys import Keys
 from kubeembed_gateway.listening import Activator, Ports
 from kubeembed_gateway.metrics import Metrics
 from kubeembed_gateway.overview import Overview
@@ -192,7 +194,7 @@ class Gateway:
 
 @asynccontextmanager
 async def gateway(
-    held_bytes: int = 64 * 1024 * 1024, *, page: bool = True
+    held_bytes: int = 64 * 1024 * 1024, *, page: bool = True, keys: Path | None = None
 ) -> AsyncIterator[Gateway]:
     table, metrics, memory, balancer = Table(), Metrics(), Memory(held_bytes), Balancer()
     activity = Activity()
@@ -218,7 +220,7 @@ async def gateway(
             memory=memory,
         )
         ports = Ports("127.0.0.1", metrics)
-        front = Front(table, serving, Page(overview.tell) if page else None)
+        front = Front(table, serving, Keys(keys), Page(overview.tell) if page else None)
         await ports.open(COMMON_PORT, front.answer)
         activator = Activator(ports, table, partial(without_waking, table, serving))
         yield Gateway(

@@ -1,11 +1,9 @@
 """What stands before every contract: who may ask, which vectors they expect, and the request's id.
 
 API keys are read again when their file changes, as a mounted Secret's does, so that a key is replaced without
-a restart. They are compared by their digests and all of them, so that time tells nothing of them.
+a restart.
 """
 
-import hashlib
-import hmac
 import logging
 import secrets
 import time
@@ -13,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from kubeembed_api.apikeys import digests, lacks
 from kubeembed_api.names import API_KEYS
 from kubeembed_api.reasons import Reason
 from kubeembed_runtime.errors import FingerprintDiffers, StartFailed, Unauthorized
@@ -34,7 +33,7 @@ class Keys:
         """Raises StartFailed for a file that is not there or has no key."""
         self._file, self._clock = file, clock
         try:
-            self._digests = _digests(file)
+            self._digests = digests(file.read_text())
         except FileNotFoundError:
             problem = (
                 f"API keys: {file} is not there: the Secret, or its key `{API_KEYS}`, does not exist;"
@@ -49,26 +48,19 @@ class Keys:
         self._read = clock()
 
     def check(self, authorization: str | None) -> None:
-        """Raises Unauthorized."""
-        if authorization is None:
-            raise Unauthorized("an API key is needed")
-        scheme, _, key = authorization.partition(" ")
-        if scheme.lower() != "bearer":
-            raise Unauthorized(f"the scheme of Authorization is {scheme[:32]!r}")
-        sent = _digest(key.strip().encode("latin-1", "replace"))
-        known = False
-        for digest in self._current():
-            known |= hmac.compare_digest(sent, digest)
-        if not known:
-            raise Unauthorized("the API key is not known")
+        """Raises Unauthorized. authorization: as latin-1, which HTTP servers read heads as."""
+        sent = None if authorization is None else authorization.encode("latin-1", "replace")
+        problem = lacks(sent, self._current())
+        if problem is not None:
+            raise Unauthorized(problem)
 
-    def _current(self) -> list[bytes]:
+    def _current(self) -> tuple[bytes, ...]:
         """A file that has become empty or unreadable changes nothing: that is a mistake, or half a write."""
         now = self._clock()
         if now - self._read >= REREAD_SECONDS:
             self._read = now
             try:
-                self._digests = _digests(self._file) or self._digests
+                self._digests = digests(self._file.read_text()) or self._digests
             except (OSError, UnicodeDecodeError) as error:
                 logger.warning("the API keys stay as they are: %s: %s", self._file, error)
         return self._digests
@@ -98,12 +90,3 @@ def check_fingerprint(wanted: str | None, served: str | None) -> None:
         return
     if served not in [one.strip().strip('"') for one in wanted.split(",")]:
         raise FingerprintDiffers(wanted[:MAX_REQUEST_ID], served)
-
-
-def _digests(file: Path) -> list[bytes]:
-    lines = [line.strip() for line in file.read_text().splitlines()]
-    return [_digest(line.encode()) for line in lines if line and not line.startswith("#")]
-
-
-def _digest(key: bytes) -> bytes:
-    return hashlib.sha256(key).digest()
