@@ -20,6 +20,14 @@ from adapterkit import minilm, noisy, write_adapter
 from nodekit import MINILM, RESTRICTED, ROOT, SYSTEM, Hub, Kube, Manifest, embedding_model, run
 from storekit import make_certificates
 
+#: For the models of one namespace, which has to be called so: kubelet takes a minute to bring a change.
+GATEWAY_KEYS: Manifest = {
+    "apiVersion": "v1",
+    "kind": "Secret",
+    "metadata": {"name": "gateway-keys"},
+    "stringData": {"locked": "# of the test\nopens\n"},
+}
+
 #: Of the word embeddings, as a part of their own spread.
 NOISE = {"near": 0.03, "far": 3.0}
 
@@ -104,6 +112,8 @@ def installed(info: dict[str, Any], images: dict[str, str], hub: Hub, certificat
     # tests ask the admin ports from this machine, as a Prometheus outside the cluster would
     values["metrics"] = {"allowFrom": [{"ipBlock": {"cidr": f"{info['hostAddress']}/32"}}]}
     values["weights"]["caCertificates"] = (certificates / "ca.pem").read_text()
+    values["gateway"] = {"apiKeysSecret": "gateway-keys"}
+    kube.apply(GATEWAY_KEYS)
     helm = (info["helm"], "--kubeconfig", info["kubeconfig"])
     # other tests may have applied the CRD before, which Helm would not touch without being told
     command = (*helm, "upgrade", "--install", "--take-ownership", "kubeembed", "charts/kubeembed")
@@ -150,15 +160,23 @@ def model() -> Callable[..., Manifest]:
 
 
 @pytest.fixture(scope="session")
-def audit(info: dict[str, Any]) -> Callable[[], list[dict[str, Any]]]:
-    """The operator's requests so far, from the API server's audit log."""
-    user = f"system:serviceaccount:{SYSTEM}:kubeembed-operator"
+def requests_of(info: dict[str, Any]) -> Callable[[str], list[dict[str, Any]]]:
+    """The requests so far of "operator" or "gateway", from the API server's audit log."""
 
-    def requests() -> list[dict[str, Any]]:
+    def requests(component: str) -> list[dict[str, Any]]:
+        user = f"system:serviceaccount:{SYSTEM}:kubeembed-{component}"
         rows = map(json.loads, Path(info["auditLog"]).read_text().splitlines())
         return [row for row in rows if row["user"].get("username") == user]
 
     return requests
+
+
+@pytest.fixture(scope="session")
+def audit(
+    requests_of: Callable[[str], list[dict[str, Any]]],
+) -> Callable[[], list[dict[str, Any]]]:
+    """The operator's requests so far."""
+    return lambda: requests_of("operator")
 
 
 @pytest.fixture(scope="session")

@@ -1,12 +1,13 @@
 """Who reaches a model's ports, asked by a pod of a foreign namespace."""
 
+import json
 import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from nodekit import RESTRICTED, Kube, Manifest, until
+from nodekit import RESTRICTED, SYSTEM, Kube, Manifest, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -14,8 +15,12 @@ Model = Callable[..., Manifest]
 
 ASK = """
 import sys, urllib.error, urllib.request
+url, body, *key = sys.argv[1:]
+headers = {"Content-Type": "application/json"}
+headers |= {"Authorization": "Bearer " + each for each in key}
+request = urllib.request.Request(url, body.encode() or None, headers)
 try:
-    print(urllib.request.urlopen(sys.argv[1], timeout=3).status)
+    print(urllib.request.urlopen(request, timeout=3).status)
 except urllib.error.HTTPError as error:
     print(error.code)
 except OSError:
@@ -61,8 +66,15 @@ def foreign(info: dict[str, Any], images: dict[str, str]) -> Iterator[Kube]:
     made.ctl("delete", "namespace", made.namespace, "--wait=false")
 
 
-def ask(kube: Kube, url: str) -> str:
-    return kube.ctl("exec", "client", "--", "python", "-c", ASK, url).strip()
+def ask(kube: Kube, url: str, body: str = "", *key: str) -> str:
+    return kube.ctl("exec", "client", "--", "python", "-c", ASK, url, body, *key).strip()
+
+
+GATEWAY = f"http://kubeembed-gateway.{SYSTEM}.svc/v1/embeddings"
+
+
+def body_for(model: str) -> str:
+    return json.dumps({"model": model, "input": "a"})
 
 
 def test_the_admin_port_is_shut_and_the_public_one_as_the_document_says(
@@ -85,8 +97,16 @@ def test_the_admin_port_is_shut_and_the_public_one_as_the_document_says(
     assert ask(foreign, f"http://{address}:8081/metrics") == "unreachable"
     assert ask(foreign, f"http://{address}:8081/livez") == "unreachable"
 
+    named = body_for(f"{kube.namespace}/minilm")
+    assert ask(foreign, GATEWAY, named) == "200"
+
     kube.patch("em", "minilm", {"spec": {"network": {"allowFrom": [{"podSelector": {}}]}}})
     until("shut", lambda: ask(foreign, f"{service}/v1/models") == "unreachable", 30)
+    until("and by the gateway", lambda: ask(foreign, GATEWAY, named) == "403", 10)
+    policy = kube.get("networkpolicy", "minilm")["spec"]["ingress"]
+    assert [each.get("from") for each in policy if each["ports"][0]["port"] == 8080] == [
+        [{"podSelector": {}}]
+    ]
 
     name = {"kubernetes.io/metadata.name": foreign.namespace}
     peer = {"namespaceSelector": {"matchLabels": name}, "podSelector": {}}
@@ -94,3 +114,21 @@ def test_the_admin_port_is_shut_and_the_public_one_as_the_document_says(
     until("open", lambda: ask(foreign, f"{service}/v1/models") == "200", 30)
     assert ask(foreign, f"http://{address}:8081/metrics") == "unreachable"
     assert kube.condition("minilm")["status"] == "True"
+
+
+def test_the_gateway_asks_for_the_keys_of_its_secret(
+    installed: Kube, foreign: Kube, model: Model
+) -> None:
+    locked = Kube(installed.info, "locked")
+    locked.ctl("create", "namespace", locked.namespace)
+    try:
+        hold = {"requests": 0}  # nobody has to wait for it, so it answers 503 to whom it lets in
+        document = model(scaling={"mode": "External", "replicas": 0, "hold": hold})
+        locked.apply(document)
+        named = body_for("locked/minilm")
+        until("it is known", lambda: ask(foreign, GATEWAY, named) != "404", 30)
+        assert ask(foreign, GATEWAY, named) == "401"
+        assert ask(foreign, GATEWAY, named, "other") == "401"
+        assert ask(foreign, GATEWAY, named, "opens") == "503"
+    finally:
+        locked.ctl("delete", "namespace", locked.namespace, "--wait=false")

@@ -1,4 +1,4 @@
-"""The operator may do what it does and nothing else. Runs last: it reads what all others made it do."""
+"""Operator and gateway may do what they do and no more. Runs last: it reads what all others made them do."""
 
 import json
 from collections.abc import Callable
@@ -10,16 +10,18 @@ from nodekit import SYSTEM, Kube
 
 pytestmark = [pytest.mark.cluster, pytest.mark.last, pytest.mark.timeout(600)]
 
-OPERATOR = "app.kubernetes.io/name=kubeembed,app.kubernetes.io/component=operator"
+COMPONENTS = ("operator", "gateway")
 
+Requests = Callable[[str], list[dict[str, Any]]]
 Rule = tuple[str, str, str]  # API group, resource, verb
 
 
-def granted(kube: Kube) -> set[Rule]:
-    """What the chart's roles grant to the operator's ServiceAccount."""
+def granted(kube: Kube, component: str) -> set[Rule]:
+    """What the chart's roles grant to the component's ServiceAccount."""
+    labels = f"app.kubernetes.io/name=kubeembed,app.kubernetes.io/component={component}"
     rules: list[dict[str, Any]] = []
     for kind in ("clusterroles", "roles"):
-        roles = json.loads(kube.ctl("get", kind, "-l", OPERATOR, "-o", "json"))["items"]
+        roles = json.loads(kube.ctl("get", kind, "-l", labels, "-o", "json"))["items"]
         rules += [rule for role in roles for rule in role["rules"]]
     return {
         (group, resource, verb)
@@ -44,28 +46,29 @@ def used(rows: list[dict[str, Any]]) -> set[Rule]:
     return found
 
 
-def test_every_right_of_the_operator_is_used(
-    installed: Kube, audit: Callable[[], list[dict[str, Any]]]
-) -> None:
-    rights = granted(installed)
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_every_right_is_used(installed: Kube, requests_of: Requests, component: str) -> None:
+    rights = granted(installed, component)
     assert rights
-    assert rights - used(audit()) == set()
+    assert rights - used(requests_of(component)) == set()
 
 
-def test_the_operator_is_never_refused(
-    installed: Kube, audit: Callable[[], list[dict[str, Any]]]
-) -> None:
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_none_is_ever_refused(installed: Kube, requests_of: Requests, component: str) -> None:
     refused = [
         f"{row['verb']} {row['requestURI']}"
-        for row in audit()
+        for row in requests_of(component)
         if row.get("annotations", {}).get("authorization.k8s.io/decision") == "forbid"
     ]
     assert refused == []
 
 
-def test_no_secret_is_ever_read(audit: Callable[[], list[dict[str, Any]]]) -> None:
+@pytest.mark.parametrize("component", COMPONENTS)
+def test_no_secret_is_ever_read(requests_of: Requests, component: str) -> None:
     assert [
-        row for row in audit() if (row.get("objectRef") or {}).get("resource") == "secrets"
+        row
+        for row in requests_of(component)
+        if (row.get("objectRef") or {}).get("resource") == "secrets"
     ] == []
 
 
