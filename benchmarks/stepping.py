@@ -5,6 +5,7 @@ step, at most one change of direction per step, never under `min` or over `max`,
 """
 
 import argparse
+import itertools
 import sys
 import time
 from dataclasses import dataclass, field
@@ -12,9 +13,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "kit"))
 
+
+from waking import SOURCE, address, cluster, replicas
+
 from nodekit import Kube, embedding_model
 from steadykit import Steady
-from waking import SOURCE, address, cluster, replicas
 
 MODEL = "stepping"
 LEAST, MOST = 1, 4
@@ -39,8 +42,8 @@ class Seen:
     def turns(self) -> int:
         """Changes of direction."""
         numbers = [number for _, number in self.changes]
-        ways = [after > before for before, after in zip(numbers, numbers[1:], strict=False)]
-        return sum(after != before for before, after in zip(ways, ways[1:], strict=False))
+        ways = [after > before for before, after in itertools.pairwise(numbers)]
+        return sum(after != before for before, after in itertools.pairwise(ways))
 
     def told(self) -> str:
         way = ", ".join(f"{number} at {seconds:.0f} s" for seconds, number in self.changes)
