@@ -10,6 +10,10 @@ from pathlib import Path
 #: A few microseconds: from one product of a forward pass to the next.
 SPINS = "2000"
 
+#: Compiled matrix products that are kept, half a megabyte each. A model of one width needs 160: 4 for each of
+#: the numbers of rows that batches are rounded up to.
+KERNELS = "256"
+
 _V1 = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
 
 
@@ -27,7 +31,11 @@ def environment(threads: int) -> dict[str, str]:
     forward pass's many joins: with others at work on the same two cores, 24 products of 17 rows took 380 to
     590 ms, and 20 to 40 where it soon sleeps.
     """
-    return {"RAYON_NUM_THREADS": str(threads), "GOMP_SPINCOUNT": SPINS}
+    return {
+        "RAYON_NUM_THREADS": str(threads),
+        "GOMP_SPINCOUNT": SPINS,
+        "ONEDNN_PRIMITIVE_CACHE_CAPACITY": KERNELS,
+    }
 
 
 def _folders(root: Path) -> list[Path]:

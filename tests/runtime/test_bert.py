@@ -24,6 +24,7 @@ from kubeembed_runtime.model.bert import Bert, computes, shape
 from kubeembed_runtime.model.checkpoint import Checkpoint
 from kubeembed_runtime.model.limits import read_config
 from kubeembed_runtime.model.packing import batch
+from kubeembed_runtime.model.products import Product
 from kubeembed_runtime.requests import Item
 from modelkit import saved
 
@@ -102,6 +103,29 @@ def test_hidden_states_do_not_depend_on_the_batch(bert: Bert, items: list[Item])
     with torch.inference_mode():
         together = bert(batch(items, torch.device("cpu")))
         alone = [bert(batch([item], torch.device("cpu"))) for item in items]
+    torch.testing.assert_close(together, torch.cat(alone), atol=2e-5, rtol=0)
+
+
+class Watched:
+    """A product, and the rows of each call."""
+
+    def __init__(self, product: Product) -> None:
+        self.plus, self.activated = product.plus, product.activated
+        self._product, self.rows = product, list[int]()
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        self.rows.append(len(x))
+        return self._product(x)
+
+
+def test_rows_that_fill_up_a_batch_change_nothing(tmp_path: Path) -> None:
+    body = native(saved(CASES["bert"], tmp_path))
+    watched = body.layers[0].qkv.product = Watched(body.layers[0].qkv.product)
+    items = [Item(ids=[7] * length) for length in (13, 30, 32)]
+    with torch.inference_mode():
+        alone = [body(batch([item], torch.device("cpu"))) for item in items]
+        together = body(batch(items, torch.device("cpu")))
+    assert watched.rows == [16, 32, 32, 80]
     torch.testing.assert_close(together, torch.cat(alone), atol=2e-5, rtol=0)
 
 

@@ -72,5 +72,9 @@ def test_threads_are_the_whole_cpus_of_the_quota(
     assert thread_count(tmp_path) == threads
 
 
-def test_the_pools_of_libraries_are_told_their_size_and_not_to_spin() -> None:
-    assert environment(3) == {"RAYON_NUM_THREADS": "3", "GOMP_SPINCOUNT": "2000"}
+def test_libraries_are_told_their_threads_not_to_spin_and_how_many_kernels_to_keep() -> None:
+    assert environment(3) == {
+        "RAYON_NUM_THREADS": "3",
+        "GOMP_SPINCOUNT": "2000",
+        "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "256",
+    }

@@ -19,6 +19,10 @@ from kubeembed_runtime.model.packing import Span
 class Adaptation(Protocol):
     """What the adapters of one batch add."""
 
+    def changes(self, site: Site) -> bool:
+        """Does any of them add something here?"""
+        ...
+
     def add(self, y: Tensor, x: Tensor, site: Site) -> None:
         """Adds to y, in place. y: (t, out), x: (t, in): the site's result without adapters, and its input."""
         ...
@@ -45,6 +49,10 @@ class Whole:
     def __init__(self, adapter: LoraAdapter) -> None:
         self._deltas = adapter.deltas
 
+    def changes(self, site: Site) -> bool:
+        """As Adaptation has it."""
+        return site.name in self._deltas
+
     def add(self, y: Tensor, x: Tensor, site: Site) -> None:
         """As Adaptation has it."""
         delta = self._deltas.get(site.name)
@@ -59,6 +67,10 @@ class Segments:
         self._segments = [
             (span.start, span.end, _loaded(span).deltas) for span in spans if span.adapter
         ]
+
+    def changes(self, site: Site) -> bool:
+        """As Adaptation has it."""
+        return any(site.name in deltas for _, _, deltas in self._segments)
 
     def add(self, y: Tensor, x: Tensor, site: Site) -> None:
         """As Adaptation has it."""
@@ -84,6 +96,10 @@ class Grouped:
             for layout, group in groupby(spans, key=_layout_of)
             if layout is not None
         ]
+
+    def changes(self, site: Site) -> bool:
+        """As Adaptation has it."""
+        return any(site.name in block.deltas for block in self._blocks)
 
     def add(self, y: Tensor, x: Tensor, site: Site) -> None:
         """As Adaptation has it."""

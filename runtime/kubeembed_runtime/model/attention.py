@@ -68,7 +68,10 @@ def by_runs(
     mask: Mask = FULL,
     scale: float | None = None,
 ) -> Tensor:
-    """As `attention`, one SDPA call per run of equal lengths. For any device and dtype."""
+    """As `attention`, one SDPA call per run of equal lengths. For any device and dtype.
+
+    Rows after the last run, which belong to no sequence, become 0.
+    """
     tokens, heads, _ = query.shape
     mixed = query.new_empty((tokens, heads, value.shape[-1]))
     for run in packing.runs:
@@ -80,6 +83,8 @@ def by_runs(
             _windowed(q, k, v, mask, scale, into)
         else:
             into.copy_(_whole(q, k, v, mask.causal, scale))
+    if packing.runs[-1].end < tokens:
+        mixed[packing.runs[-1].end :] = 0
     return mixed.flatten(1)
 
 

@@ -4,7 +4,7 @@ Importing transformers costs four times what importing torch does, and users wai
 most embedding models are of this family. Equal to transformers' own, which tests/runtime compares it with.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from kubeembed_runtime.model.attention import attention
 from kubeembed_runtime.model.checkpoint import Checkpoint
 from kubeembed_runtime.model.lora import Part, Site, site
 from kubeembed_runtime.model.packing import Batch, Packing
+from kubeembed_runtime.model.products import ACTIVATIONS, product, rounded
 
 #: model_type -> does it count positions from its padding index + 1, as fairseq did?
 FAMILY: Mapping[str, bool] = {
@@ -26,14 +27,6 @@ FAMILY: Mapping[str, bool] = {
     "camembert": True,
     "roberta": True,
     "xlm-roberta": True,
-}
-
-ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
-    "gelu": functional.gelu,
-    "gelu_new": lambda x: functional.gelu(x, approximate="tanh"),
-    "gelu_pytorch_tanh": lambda x: functional.gelu(x, approximate="tanh"),
-    "relu": functional.relu,
-    "silu": functional.silu,
 }
 
 
@@ -84,15 +77,26 @@ def _unsupported(key: str, found: object, supported: str) -> StartFailed:
 
 
 class Linear:
-    """x W + b. The weight lies as (in, out): at few rows that is faster than the usual (out, in)."""
+    """x W + b, and what adapters add to it."""
 
     def __init__(self, weight: Tensor, bias: Tensor, site: Site) -> None:
         """weight: (out, in), as checkpoints have it; site: what adapters know it by."""
-        self.weight = weight.t().contiguous()
-        self.bias, self.site = bias, site
+        self.product, self.site = product(weight, bias), site
 
     def __call__(self, x: Tensor, adapted: Adaptation | None = None) -> Tensor:
-        y = torch.addmm(self.bias, x, self.weight)
+        return self._adapted(self.product(x), x, adapted)
+
+    def plus(self, x: Tensor, other: Tensor, adapted: Adaptation | None = None) -> Tensor:
+        """Its result and `other`, summed."""
+        return self._adapted(self.product.plus(x, other), x, adapted)
+
+    def activated(self, x: Tensor, activation: str, adapted: Adaptation | None = None) -> Tensor:
+        """The activation of its result."""
+        if adapted is None or not adapted.changes(self.site):
+            return self.product.activated(x, activation)
+        return ACTIVATIONS[activation](self(x, adapted))
+
+    def _adapted(self, y: Tensor, x: Tensor, adapted: Adaptation | None) -> Tensor:
         if adapted is not None:
             adapted.add(y, x, self.site)
         return y
@@ -113,8 +117,7 @@ class Layer:
 
     def __init__(self, weights: Checkpoint, name: str, shape: Shape) -> None:
         self.heads = shape.heads
-        self.activation = ACTIVATIONS[shape.activation]
-        self.gelu = shape.activation.startswith("gelu")
+        self.activation = shape.activation
         self.qkv = _fused(weights, f"{name}.attention.self", ("query", "key", "value"))
         self.out = _linear(weights, f"{name}.attention.output.dense")
         self.out_norm = _norm(weights, f"{name}.attention.output.LayerNorm", shape)
@@ -131,19 +134,9 @@ class Layer:
         """x: (t, h)."""
         qkv = self.qkv(x, adapted).view(x.shape[0], 3, self.heads, -1)
         q, k, v = qkv.unbind(1)  # (t, heads, d) each
-        x = self.out_norm(x + self.out(attention(q, k, v, packing), adapted))  # (t, h)
-        return self.down_norm(x + self.down(self._inner(x, adapted), adapted))
-
-    def _inner(self, x: Tensor, adapted: Adaptation | None) -> Tensor:
-        """(t, h) -> (t, inner), activated.
-
-        On a GPU in half precision the product applies GELU itself. It is the tanh form, which is nearer to
-        the exact one than what is rounded between product and GELU.
-        """
-        half = x.dtype in (torch.float16, torch.bfloat16)
-        if self.gelu and x.is_cuda and half and adapted is None:
-            return torch._addmm_activation(self.up.bias, x, self.up.weight, use_gelu=True)
-        return self.activation(self.up(x, adapted))
+        x = self.out_norm(self.out.plus(attention(q, k, v, packing), x, adapted))  # (t, h)
+        inner = self.up.activated(x, self.activation, adapted)
+        return self.down_norm(self.down.plus(inner, x, adapted))
 
 
 class Bert:
@@ -163,14 +156,23 @@ class Bert:
 
     def __call__(self, batch: Batch) -> Tensor:
         """Returns (t, h)."""
-        x = self.words[batch.ids] + self.places[batch.positions]
-        if batch.kinds is not None:
-            x = x + self.kinds[batch.kinds]
-        x = self.norm(x)
+        tokens = len(batch.ids)
+        x = self._embedded(batch, tokens if batch.ids.is_cuda else rounded(tokens))
         adapted = adaptation(batch.spans, x)
         for layer in self.layers:
             x = layer(x, batch.packing, adapted)
-        return x
+        return x[:tokens]
+
+    def _embedded(self, batch: Batch, rows: int) -> Tensor:
+        """(rows, h): the tokens', and after them rows of no sequence, which nothing reads."""
+
+        def filled(values: Tensor) -> Tensor:
+            return functional.pad(values, (0, rows - len(values)))
+
+        x = self.words[filled(batch.ids)] + self.places[filled(batch.positions)]
+        if batch.kinds is not None:
+            x = x + self.kinds[filled(batch.kinds)]
+        return self.norm(x)
 
     @property
     def sites(self) -> tuple[Site, ...]:

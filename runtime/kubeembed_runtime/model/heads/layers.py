@@ -15,9 +15,9 @@ from torch.nn import functional
 
 from kubeembed_api.reasons import Reason
 from kubeembed_runtime.errors import StartFailed
-from kubeembed_runtime.model.bert import ACTIVATIONS
 from kubeembed_runtime.model.checkpoint import Checkpoint
 from kubeembed_runtime.model.files import read_json
+from kubeembed_runtime.model.products import ACTIVATIONS
 
 Activation = Callable[[Tensor], Tensor]
 
