@@ -41,8 +41,8 @@ test-unit: setup ## The tests that need no cluster, in a few minutes
 test-stores: setup ## Fetches from real object stores, which Go and npm build or install the first time
 	$(PYTEST) -m stores
 
-test-programs: setup ## The gateway's page in a real browser, which apt brings the first time (root, Debian)
-	$(PYTEST) -m programs
+test-programs: setup ## The page in a real browser, alerts in a real Prometheus: apt brings both the first time (root, Debian)
+	$(PYTEST) -m programs tests/gateway tests/chart
 
 test-cluster: setup images ## The tests on a real Kubernetes, which is made for them and removed
 	$(PYTHON) dev/cluster down $(TEST_CLUSTER)

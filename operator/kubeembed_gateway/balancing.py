@@ -73,6 +73,11 @@ class Balancer:
         load.out_until = self._clock() + min(EJECT * 2 ** min(load.failures, 10), EJECT_CAP)
         load.failures += 1
 
+    def left_out(self) -> int:
+        """Pods that broke off, or could not be reached, and get nothing now while there are others."""
+        now = self._clock()
+        return sum(load.out_until > now for load in self._loads.values())
+
     def keep(self, pods: Collection[Pod]) -> None:
         """Forgets all pods but these, and those that have not answered yet."""
         self._loads = {pod: load for pod, load in self._loads.items() if load.cost or pod in pods}

@@ -36,8 +36,7 @@ class Keys:
 
     def check(self, model: Key, authorization: str | None) -> bool:
         """Whether a key was asked for. authorization: as aiohttp reads that header. Raises Refused."""
-        namespace, name = model
-        known = self._known.get(f"{namespace}.{name}", self._known.get(namespace))
+        known = self._of(model)
         if known is None:
             return False
         sent = None if authorization is None else authorization.encode("utf-8", "surrogateescape")
@@ -45,6 +44,14 @@ class Keys:
         if problem is not None:
             raise Refused(401, "invalid_api_key", problem)
         return True
+
+    def asks(self, model: Key) -> bool:
+        """Whether one is asked for."""
+        return self._of(model) is not None
+
+    def _of(self, model: Key) -> tuple[bytes, ...] | None:
+        namespace, name = model
+        return self._known.get(f"{namespace}.{name}", self._known.get(namespace))
 
     async def follow(self) -> None:
         """Reads the folder again for ever, if there is one. What can't be read, or is empty now, changes

@@ -47,6 +47,11 @@ class Metrics:
         )
         self.models = Gauge("kubeembed_gateway_models", "Models that are known.", registry=registry)
         self.pods = Gauge("kubeembed_gateway_pods", "Ready pods that are known.", registry=registry)
+        self.left_out = Gauge(
+            "kubeembed_gateway_ejected_pods",
+            "Pods that broke off and are left out for now.",
+            registry=registry,
+        )
         self.watch_errors = Counter(
             "kubeembed_gateway_watch_errors",
             "Lists and watches that failed, by kind and HTTP status (0: no answer).",

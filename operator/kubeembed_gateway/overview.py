@@ -12,6 +12,7 @@ from kubeembed_api.remedies import explain
 from kubeembed_gateway.activity import Activity
 from kubeembed_gateway.history import MOST_MODELS, POINTS, STEP_SECONDS, History
 from kubeembed_gateway.holding import Memory
+from kubeembed_gateway.keys import Keys
 from kubeembed_gateway.naming import public_name
 from kubeembed_gateway.table import Model, State, Table
 from kubeembed_gateway.told import Adapter
@@ -31,6 +32,7 @@ class Overview:
     activity: Activity
     history: History
     memory: Memory
+    keys: Keys
 
     def tell(self) -> dict[str, Any]:
         models = sorted(
@@ -79,7 +81,7 @@ class Overview:
             "adapters": [_adapter(each) for each in told.adapters],
             "endpoint": endpoint(model.name, model.namespace),
             "dimensions": model.dimensions,
-            "keyed": model.keyed,
+            "keyed": model.keyed or self.keys.asks(model.key),
             "guarded": model.guarded,
             "history": self._hour(model),
         }

@@ -89,6 +89,7 @@ class Process:
             activity=activity,
             history=self._history,
             memory=memory,
+            keys=self._keys,
         )
         self._ports = Ports(options.host, metrics)
         page = Page(overview.tell) if options.page else None
@@ -102,6 +103,7 @@ class Process:
         metrics.held_bytes.set_function(lambda: memory.held)
         metrics.models.set_function(lambda: len(self._table.models))
         metrics.pods.set_function(lambda: len(self._table.all_pods()))
+        metrics.left_out.set_function(self._balancer.left_out)
 
     def unready(self) -> str | None:
         """For the readiness probe."""

@@ -26,6 +26,7 @@ from kubeembed_operator.kinds import MODEL, Key, Kind, Manifest
 from kubeembed_operator.leader import Leadership
 from kubeembed_operator.loads import Loads
 from kubeembed_operator.metrics import Metrics
+from kubeembed_operator.modelmetrics import ModelFigures
 from kubeembed_operator.pods import Pods
 from kubeembed_operator.reconcile import Reconciler
 from kubeembed_operator.settings import Settings, SettingsError
@@ -86,6 +87,7 @@ class Process:
         self._stopping = asyncio.Event()
         self._connected = False
         metrics.registry.register(CacheFigures(self._store))
+        metrics.registry.register(ModelFigures(self._store))
         metrics.queue_depth.set_function(lambda: len(self._queue))
         metrics.in_hand.set_function(lambda: self._queue.running)
         metrics.models.set_function(lambda: len(self._store.keys(MODEL)))

@@ -256,6 +256,16 @@ def test_monitors_and_policy_come_when_asked_for(render: Render) -> None:
     values = {"networkPolicy": {"enabled": True}, "metrics": metrics}
     added = [kind for kind in kinds(render(values)) if kind not in kinds(render())]
     assert added == ["NetworkPolicy"] * 2 + ["PodMonitor"] * 3
+    monitors = [each for each in render(values) if each["kind"] == "PodMonitor"]
+    honours = {
+        each["metadata"]["name"]: each["spec"]["podMetricsEndpoints"][0].get("honorLabels", False)
+        for each in monitors
+    }
+    assert honours == {
+        "kubeembed-operator": True,
+        "kubeembed-gateway": True,
+        "kubeembed-models": False,
+    }
 
 
 def test_notes_end_with_a_command_that_serves_a_model(helm: Callable[..., Any]) -> None:

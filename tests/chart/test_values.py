@@ -96,6 +96,12 @@ WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
         {"metrics": {"podMonitor": {"enabled": True}}},
         ["keep Prometheus out unless metrics.allowFrom says which pods it is"],
     ),
+    ("text for rules", {"metrics": {"rules": "on"}}, ["/metrics/rules", "want object"]),
+    (
+        "field of the dashboard",
+        {"metrics": {"dashboard": {"folder": "Models"}}},
+        ["/metrics/dashboard", "'folder' not allowed"],
+    ),
     (
         "peer of a policy",
         {"metrics": {"allowFrom": [{"pods": {}}]}},

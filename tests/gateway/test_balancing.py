@@ -69,6 +69,17 @@ def test_a_pod_that_breaks_off_is_left_out_ever_longer_until_it_answers() -> Non
     assert balancer.pick(PODS[:2]) == PODS[0]
 
 
+def test_pods_that_are_left_out_are_counted() -> None:
+    clock = Clock()
+    balancer = Balancer(clock)
+    assert balancer.left_out() == 0
+    for pod in (PODS[0], PODS[1], PODS[1]):
+        balancer.lost(pod)
+    assert balancer.left_out() == 2
+    clock.now += 1
+    assert balancer.left_out() == 1
+
+
 def test_where_all_pods_break_off_all_are_asked() -> None:
     balancer = Balancer(Clock())
     for pod in PODS:

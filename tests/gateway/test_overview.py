@@ -1,6 +1,7 @@
 """What the page is told: models by how much they need a person, the last hour, and nothing without bounds."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from gatewaykit import NAMESPACE, model, service, slice_of
 from kubeembed_gateway.activity import Activity, Passing
 from kubeembed_gateway.history import MOST_MODELS, POINTS, History
 from kubeembed_gateway.holding import Memory
+from kubeembed_gateway.keys import Keys
 from kubeembed_gateway.overview import Overview
 from kubeembed_gateway.table import MODELS, SERVICES, SLICES, Table
 from kubeembed_gateway.told import Adapter, Told, read_told
@@ -36,6 +38,7 @@ def overview() -> Overview:
         activity=activity,
         history=history,
         memory=Memory(64),
+        keys=Keys(),
     )
 
 
@@ -121,6 +124,27 @@ def test_an_adapter_that_is_refused_is_amiss_though_the_model_is_ready(overview:
     (told,) = overview.tell()["models"]
     assert (told["standing"], told["trouble"]) == ("Amiss", None)
     assert told["adapters"] == [{**entry, "standing": "Amiss"}]
+
+
+def test_a_model_whose_key_the_gateway_asks_for_says_so(tmp_path: Path) -> None:
+    (tmp_path / NAMESPACE).write_text("sk-one\n")
+    table, activity = Table(), Activity()
+    table.put(MODELS, model("minilm"))
+    table.put(MODELS, model("bge", namespace="other"))
+    history, keys = History(table, activity), Keys(tmp_path)
+    made = Overview(
+        gateway="gateway-1",
+        version="1.2.3",
+        table=table,
+        activity=activity,
+        history=history,
+        memory=Memory(64),
+        keys=keys,
+    )
+    assert {each["name"]: each["keyed"] for each in made.tell()["models"]} == {
+        "minilm": True,
+        "bge": False,
+    }
 
 
 def test_a_way_out_names_the_model(overview: Overview) -> None:

@@ -1,13 +1,17 @@
-"""Programs of Debian that tests drive, brought the first time: a browser without a screen.
+"""Programs of Debian that tests drive, brought the first time: a browser without a screen, and Prometheus.
 
-Where apt can't, and they are not there, the tests that need them are skipped with a sentence.
+The browser needs libraries, so it is installed. Prometheus would start as a service, so it is only unpacked,
+into the user's cache. Where apt can't, and they are not there, the tests that need them are skipped.
 """
 
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
+
+from cachekit import alone, cached
 
 #: Either will do: the first is what is installed, without a desktop's libraries.
 BROWSERS = ("chromium-headless-shell", "chromium")
@@ -25,14 +29,33 @@ def browser() -> str:
     return found
 
 
+def prometheus(program: str) -> str:
+    """Path of `prometheus` or `promtool`."""
+    found = shutil.which(program)
+    if found is not None:
+        return found
+    folder = cached("prometheus")
+    with alone(folder):
+        path = folder / "usr" / "bin" / program
+        if not path.exists():
+            _apt()
+            _run(*APT, "-o", "APT::Sandbox::User=root", "download", "prometheus", folder=folder)
+            (package,) = folder.glob("prometheus_*.deb")
+            _run("dpkg-deb", "--extract", str(package), str(folder))
+            package.unlink()
+    return str(path)
+
+
 def _apt() -> None:
     """Package lists that are of today. Skips the test where there is no apt for us."""
     if shutil.which(APT[0]) is None or os.geteuid() != 0:
-        pytest.skip(f"needs {BROWSERS[0]}, which apt-get installs for root on Debian")
+        pytest.skip("needs programs that apt-get brings for root on Debian")
     _run(*APT, "update")
 
 
-def _run(*argv: str) -> None:
+def _run(*argv: str, folder: Path | None = None) -> None:
     environ = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    done = subprocess.run(argv, env=environ, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        argv, env=environ, cwd=folder, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, f"{' '.join(argv)}: {done.stderr}"

@@ -197,7 +197,7 @@ async def gateway(
     held_bytes: int = 64 * 1024 * 1024, *, page: bool = True, keys: Path | None = None
 ) -> AsyncIterator[Gateway]:
     table, metrics, memory, balancer = Table(), Metrics(), Memory(held_bytes), Balancer()
-    activity = Activity()
+    activity, ring = Activity(), Keys(keys)
     woken: list[Key] = []
     holds = Holds(woken.append, metrics)
     async with connections() as session:
@@ -218,9 +218,10 @@ async def gateway(
             activity=activity,
             history=history,
             memory=memory,
+            keys=ring,
         )
         ports = Ports("127.0.0.1", metrics)
-        front = Front(table, serving, Keys(keys), Page(overview.tell) if page else None)
+        front = Front(table, serving, ring, Page(overview.tell) if page else None)
         await ports.open(COMMON_PORT, front.answer)
         activator = Activator(ports, table, partial(without_waking, table, serving))
         yield Gateway(

@@ -5,7 +5,6 @@ runs with its own folder or memory, on a free port of this machine.
 """
 
 import base64
-import fcntl
 import hmac
 import json
 import os
@@ -25,6 +24,7 @@ import obstore
 import pytest
 from obstore.store import AzureStore, GCSStore, S3Store
 
+from cachekit import alone, cached
 from store_proxy import StoreProxy, free_port
 from weightskit import contents, eventually
 
@@ -35,6 +35,7 @@ AZURITE = "azurite@3.37.0"
 if TYPE_CHECKING:
     from obstore.store import ClientConfig
 
+STORES = cached("stores")
 BUCKET = "tests"
 HTTP: "ClientConfig" = {"allow_http": True}
 
@@ -73,8 +74,8 @@ def from_go(package: str) -> str:
     if go is None:
         pytest.skip("needs Go, to build a real object store")
     name, _, version = package.rpartition("/")[2].partition("@")
-    folder = _cache() / f"{name}-{version}"
-    with _alone(folder):
+    folder = STORES / f"{name}-{version}"
+    with alone(folder):
         if not (folder / name).exists():
             environ = os.environ | {"GOBIN": str(folder), "CGO_ENABLED": "0", "GOFLAGS": ""}
             subprocess.run([go, "install", package], env=environ, check=True, capture_output=True)
@@ -86,27 +87,12 @@ def from_npm(package: str, script: str) -> list[str]:
     npm, node = shutil.which("npm"), shutil.which("node")
     if npm is None or node is None:
         pytest.skip("needs Node.js and npm, to run a real object store")
-    folder = _cache() / package.replace("@", "-")
-    with _alone(folder):
+    folder = STORES / package.replace("@", "-")
+    with alone(folder):
         if not (folder / "node_modules").exists():
             line = [npm, "install", "--no-audit", "--no-fund", "--prefix", str(folder), package]
             subprocess.run(line, check=True, capture_output=True)
     return [node, str(folder / "node_modules" / script)]
-
-
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kubeembed" / "stores"
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _listens(url: str) -> bool:
