@@ -1,8 +1,8 @@
 """spec.scaling: how many replicas there are, and who decides."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from kubeembed_api.errors import InvalidSpec
 from kubeembed_api.rollout import Duration, seconds
@@ -11,6 +11,10 @@ from kubeembed_api.sourced import Value
 #: A model that may sleep does so after so long without a request, where its document says nothing: longer
 #: than the pauses of a person at work, and shorter than a GPU is worth.
 IDLE_AFTER = "10m"
+
+
+#: Five fields: minute, hour, day of month, month, day of week.
+Cron = Annotated[str, StringConstraints(pattern=r"^[^ ]+( [^ ]+){4}$", max_length=100)]
 
 
 class Target(Value):
@@ -27,6 +31,16 @@ class Hold(Value):
     wait: Duration = "5m"
 
 
+class Schedule(Value):
+    """From each `start` until the next `end`, both as cron has them in `time_zone`: at least so many
+    replicas."""
+
+    start: Cron
+    end: Cron
+    time_zone: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_+/-]+$", max_length=64)]
+    min: int = Field(ge=1, le=1000)
+
+
 class Scaling(Value):
     """How many replicas there are, and who decides."""
 
@@ -37,6 +51,7 @@ class Scaling(Value):
     target: Target = Target()
     idle_after: Duration | None = None
     hold: Hold = Hold()
+    schedules: tuple[Schedule, ...] = Field(default=(), max_length=16)
 
     @property
     def automatic(self) -> bool:
@@ -74,3 +89,16 @@ def check_scaling(scaling: Scaling) -> None:
     if scaling.idle_after and scaling.mode == "External":
         problem = "is for models that go to sleep by themselves; leave it out in mode External"
         raise InvalidSpec("spec.scaling.idleAfter", problem)
+    _check_schedules(scaling)
+
+
+def _check_schedules(scaling: Scaling) -> None:
+    if scaling.schedules and scaling.mode == "External":
+        problem = "are the operator's; leave them out in mode External, where others scale"
+        raise InvalidSpec("spec.scaling.schedules", problem)
+    for index, schedule in enumerate(scaling.schedules):
+        field = f"spec.scaling.schedules[{index}]"
+        if schedule.min > scaling.max:
+            raise InvalidSpec(f"{field}.min", "must not be greater than spec.scaling.max")
+        if schedule.start == schedule.end:
+            raise InvalidSpec(f"{field}.end", "is when start is; write when it ends")

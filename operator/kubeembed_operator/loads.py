@@ -1,4 +1,4 @@
-"""Every two seconds: the load of the pods of the models whose number follows it, and where the gateway is.
+"""Every two seconds: the load of models whose number follows it, their schedules, and where the gateway is.
 
 The one loop of scaling. It writes nothing: it keeps what it knows of each model, and wakes those for which
 something is to be done. Models with a fixed number cost nothing here.
@@ -8,18 +8,21 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
 
 from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.names import COMPONENT, SERVING
 from kubeembed_api.podreasons import ready
 from kubeembed_api.report import Load
+from kubeembed_api.scaling import Scaling
 from kubeembed_operator.autoscaler import EMPTY, History, Loaded, decide
 from kubeembed_operator.cluster import ClusterError
 from kubeembed_operator.figures import figure, idle, with_load
 from kubeembed_operator.kinds import DEPLOYMENT, ENDPOINT_SLICE, POD, Key, Manifest
 from kubeembed_operator.listings import identity
 from kubeembed_operator.observed import activates, terminating
+from kubeembed_operator.schedules import NOTHING, Scheduled, scheduled
 from kubeembed_operator.settings import Gateway
 from kubeembed_operator.sleep import Demand, replicas_of
 from kubeembed_operator.store import Store
@@ -49,7 +52,14 @@ class Followed:
     loads: dict[str, tuple[Load, ...]] = field(default_factory=dict)
     history: History = EMPTY
     replicas: int | None = None
+    scheduled: Scheduled = NOTHING
     idle: frozenset[str] = frozenset()
+
+    def bounds(self) -> Scaling:
+        """With the least that a schedule in force asks for."""
+        scaling = self.model.spec.scaling
+        least = max(scaling.min, self.scheduled.replicas)
+        return scaling.model_copy(update={"min": least})
 
 
 class Loads:
@@ -63,7 +73,9 @@ class Loads:
         pods: Admin,
         gateway: Gateway | None,
         wake: Callable[[Key], None],
+        clock: Callable[[], datetime],
     ) -> None:
+        self._clock = clock
         self._store = store
         self._cluster = cluster
         self._pods = pods
@@ -80,8 +92,12 @@ class Loads:
             self.forget(key)
         elif known is None or known.model.metadata.uid != model.metadata.uid:
             self._followed[key] = Followed(model)
+            self._schedule(self._followed[key])
         else:
+            changed = known.model.spec.scaling.schedules != model.spec.scaling.schedules
             known.model = model
+            if changed:
+                self._schedule(known)
 
     def forget(self, key: Key) -> None:
         self._followed.pop(key, None)
@@ -90,7 +106,13 @@ class Loads:
         known = self._followed.get((model.namespace, model.name))
         if known is None:
             return Demand(gateways=self._gateways, port=port)
-        return Demand(replicas=known.replicas, idle=known.idle, gateways=self._gateways, port=port)
+        return Demand(
+            replicas=known.replicas,
+            least=known.scheduled.replicas,
+            idle=known.idle,
+            gateways=self._gateways,
+            port=port,
+        )
 
     async def run(self) -> None:
         clock = asyncio.get_running_loop().time
@@ -108,9 +130,14 @@ class Loads:
             followed = self._followed.get(key)
             if followed is None:
                 continue  # it went while its pods were asked
+            if followed.scheduled.until is not None and self._clock() >= followed.scheduled.until:
+                self._schedule(followed)
             self._judge(key, followed, pods, told, now)
             if self._has_to_act(key, followed) or (moved and self._leads(key)):
                 self._wake(key)
+
+    def _schedule(self, followed: Followed) -> None:
+        followed.scheduled = scheduled(followed.model.spec.scaling.schedules, self._clock())
 
     async def _find_gateways(self) -> bool:
         """Whether they are others than before. They are looked for while a model may need them."""
@@ -163,7 +190,7 @@ class Loads:
             unready=len(self._serving_pods(key)) - len(names),
         )
         followed.replicas, followed.history = decide(
-            followed.model.spec.scaling,
+            followed.bounds(),
             replicas_of(deployment),
             loaded,
             followed.history,
@@ -173,12 +200,14 @@ class Loads:
     def _has_to_act(self, key: Key, followed: Followed) -> bool:
         """Whether a pass has something to do; one too many costs a millisecond."""
         deployment = self._store.get(DEPLOYMENT, key)
-        if deployment is None or replicas_of(deployment) == 0:
+        if deployment is None:
             return False
+        if replicas_of(deployment) == 0:
+            return followed.scheduled.replicas > 0
         if followed.replicas is not None and followed.replicas != replicas_of(deployment):
             return True
         pods = {pod["metadata"]["uid"] for pod in self._ready_pods(key)}
-        sleeps = followed.model.spec.scaling.may_sleep and bool(pods) and followed.idle >= pods
+        sleeps = followed.bounds().may_sleep and bool(pods) and followed.idle >= pods
         return sleeps or self._leads(key)
 
     def _leads(self, key: Key) -> bool:

@@ -67,6 +67,7 @@ class Process:
             pods=pods,
             gateway=settings.gateway,
             wake=self._wake,
+            clock=_now,
         )
         self._reconciler = Reconciler(
             store=self._store,
@@ -76,7 +77,7 @@ class Process:
             loads=self._loads,
             recorder=self._recorder,
             metrics=metrics,
-            clock=lambda: datetime.now(UTC),
+            clock=_now,
         )
         self._collector = Collector(
             store=self._store,
@@ -195,3 +196,7 @@ async def _first(parts: "dict[str, asyncio.Task[None]]") -> None:
         if part.done():
             error = None if part.cancelled() else part.exception()
             logger.error("%s ended, so the process ends", name, exc_info=error)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

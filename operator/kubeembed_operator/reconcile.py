@@ -34,6 +34,7 @@ from kubeembed_operator.ports import ActivatorPorts, NoPortLeft
 from kubeembed_operator.promotion import Promotion, lacking, promotion_of
 from kubeembed_operator.promotionstatus import next_status, waits
 from kubeembed_operator.rollout import rollout_of
+from kubeembed_operator.schedules import check_schedules
 from kubeembed_operator.settings import Settings
 from kubeembed_operator.sleep import Step, step
 from kubeembed_operator.status import Status, status, status_of_problem
@@ -130,6 +131,7 @@ class Reconciler:
             check_profile(model, self._settings)
             check_cache(model, self._settings)
             check_gateway(model, self._settings)
+            check_schedules(model.spec.scaling.schedules)
             problem = unsupported(model)
         except InvalidSpec as error:
             problem = Problem(Reason.INVALID_SPEC, str(error))

@@ -23,10 +23,11 @@ SETTLE = 4.0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Demand:
     """What is known beside the objects. replicas: as the autoscaler has it; None: it does not know yet.
-    idle: uids of pods that nobody asks. gateways: addresses of its pods that are ready; None: not known yet.
-    port: of each of them, for this model."""
+    least: as schedules have it; 0: none is in force. idle: uids of pods that nobody asks. gateways: addresses
+    of its pods that are ready; None: not known yet. port: of each of them, for this model."""
 
     replicas: int | None = None
+    least: int = 0
     idle: frozenset[str] = frozenset()
     gateways: tuple[str, ...] | None = None
     port: int | None = None
@@ -51,7 +52,8 @@ def step(model: EmbeddingModel, observed: Observed, demand: Demand, now: datetim
     """The next one; of most passes, that nothing is to be done."""
     deployment, there = observed.deployment, observed.activator
     if deployment is None:
-        return Step(replicas=first_replicas(model))
+        first = first_replicas(model)
+        return Step(replicas=None if first is None else max(first, demand.least))
     number = _number(model, deployment, demand)
     if not model.spec.scaling.may_sleep:
         done = there is not None and (observed.answered or model.spec.scaling.mode != "Builtin")
@@ -60,7 +62,7 @@ def step(model: EmbeddingModel, observed: Observed, demand: Demand, now: datetim
         return Step(replicas=number, lead=_lead(model, demand))
     if not observed.answered:  # it wakes, or never began
         return Step(replicas=number, lead=_lead(model, demand) if there else None)
-    if not _idle(observed, demand) or not demand.gateways:
+    if demand.least or not _idle(observed, demand) or not demand.gateways:
         return Step(replicas=number, drop=there, woken=there is not None)
     if there is None:
         return Step(lead=_lead(model, demand), look_in=SETTLE)
@@ -85,10 +87,10 @@ def _number(model: EmbeddingModel, deployment: Manifest, demand: Demand) -> int 
     if not scaling.automatic:
         asked = first_replicas(model)
         return None if asked is None or str(asked) == asked_before(deployment) else asked
-    if current == 0 and scaling.may_sleep:
+    if current == 0 and scaling.may_sleep and not demand.least:
         return None  # who asks for the model wakes it
     wanted = current if demand.replicas is None else demand.replicas
-    bounded = max(scaling.least, min(wanted, scaling.max))
+    bounded = max(scaling.least, demand.least, min(wanted, scaling.max))
     known = asked_before(deployment) == AUTOMATIC  # else nobody owns the number yet, as we do
     return None if bounded == current and known else bounded
 

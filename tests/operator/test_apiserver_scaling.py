@@ -140,3 +140,24 @@ def test_without_a_gateway_no_model_may_sleep(kube: Kube, tmp_path: Path) -> Non
         assert told["message"].startswith("spec.scaling.min: 0 lets the model sleep")
     finally:
         lonely.end()
+
+
+#: In force at all moments but one of each fourth year.
+ALWAYS = {"start": "* * * * *", "end": "0 0 29 2 *", "timeZone": "Europe/Berlin", "min": 2}
+
+
+def test_a_schedule_in_force_wakes_a_model_and_one_that_is_none_is_told(
+    kube: Kube, operators: Operators
+) -> None:
+    make_fetched(kube, model("m", weights=OWN, scaling={"min": 0, "max": 3, "schedules": [ALWAYS]}))
+    operators.start()
+    until("as the schedule says", lambda: replicas(kube, "m") == 2, 30)
+    kube.ctl("scale", "deploy/m", "--replicas=0")
+    until("woken", lambda: replicas(kube, "m") == 2, 30)
+    wrong = {"spec": {"scaling": {"schedules": [{**ALWAYS, "timeZone": "Europe/Berln"}]}}}
+    kube.patch("em", "m", wrong)
+    told = kube.wait_reason("m", "Ready", "InvalidSpec", 20)
+    assert told["message"] == (
+        "spec.scaling.schedules[0].timeZone: 'Europe/Berln' is no time zone (did you mean Europe/Berlin?);"
+        " write a name of the IANA database, as in Europe/Berlin or Etc/UTC"
+    )

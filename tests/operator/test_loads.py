@@ -1,6 +1,7 @@
 """The loop of scaling: whom it asks, what it makes of the answers, and whom it wakes."""
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -30,6 +31,7 @@ class Rig:
     def __init__(self) -> None:
         self.store = Store()
         self.now = 0.0
+        self.date = datetime(2026, 11, 25, 6, 59, 50, tzinfo=UTC)
         self.says: dict[str, dict[str, Any] | None] = {}
         self.asked: list[str] = []
         self.gateways: list[Manifest] | ClusterError = []
@@ -37,7 +39,12 @@ class Rig:
         self.woken: list[Key] = []
         self._busy: dict[str, float] = {}
         self.loads = Loads(
-            store=self.store, cluster=self, pods=self, gateway=GATEWAY, wake=self.woken.append
+            store=self.store,
+            cluster=self,
+            pods=self,
+            gateway=GATEWAY,
+            wake=self.woken.append,
+            clock=lambda: self.date,
         )
 
     async def load(self, pod: Manifest) -> Load | None:
@@ -62,6 +69,7 @@ class Rig:
         for _ in range(times):
             self.woken.clear()
             self.now += 2.0
+            self.date += timedelta(seconds=2)
             await self.loads.look(self.now)
         return list(self.woken)
 
@@ -174,3 +182,37 @@ async def test_a_pod_that_is_new_is_not_idle_because_an_old_one_was(rig: Rig, mo
     rig.has(1, new="True")
     assert await rig.look() == []
     assert rig.loads.demand(built, None).idle == frozenset()
+
+
+OFFICE = {"start": "0 8 * * 1-5", "end": "0 18 * * 1-5", "timeZone": "Europe/Berlin", "min": 2}
+
+
+async def test_a_schedule_wakes_a_model_that_sleeps_and_keeps_it_awake_though_nobody_asks(
+    rig: Rig, model: Build
+) -> None:
+    built = model(scaling={"min": 0, "max": 3, "schedules": [OFFICE]})
+    rig.loads.follow(built)
+    rig.has(0)
+    assert await rig.look(4) == []  # 6:59:58 UTC
+    assert rig.loads.demand(built, None).least == 0
+    assert await rig.look() == [KEY]
+    assert rig.loads.demand(built, None).least == 2
+    rig.has(1, one="True")
+    rig.says = {"one": QUIET}
+    assert await rig.look() == [KEY]
+    assert rig.loads.demand(built, None).replicas == 2
+    rig.has(2, one="True", two="True")
+    rig.says["two"] = QUIET
+    assert await rig.look(5) == []
+    rig.date = datetime(2026, 11, 25, 16, 59, 58, tzinfo=UTC)
+    assert await rig.look() == [KEY]  # all are idle
+    assert rig.loads.demand(built, None).least == 0
+
+
+async def test_another_schedule_counts_at_once(rig: Rig, model: Build) -> None:
+    rig.loads.follow(model(scaling={"min": 1, "max": 3}))
+    built = model(scaling={"min": 1, "max": 3, "schedules": [{**OFFICE, "start": "0 7 * * *"}]})
+    rig.loads.follow(built)
+    assert rig.loads.demand(built, None).least == 2
+    rig.loads.follow(model(scaling={"min": 1, "max": 3}))
+    assert rig.loads.demand(built, None).least == 0

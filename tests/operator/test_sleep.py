@@ -23,6 +23,7 @@ NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 AT = ("10.0.0.7", "10.0.0.8")
 SLEEPY = {"min": 0, "max": 4, "idleAfter": "1m"}
 QUIET = Demand(idle=frozenset({"pod"}), gateways=AT, port=20001)
+SCHEDULED = Demand(least=2, idle=frozenset({"pod"}), gateways=AT, port=20001)
 ASKED = Demand(gateways=AT, port=20001)
 
 
@@ -147,6 +148,18 @@ def test_who_answers(model: Build, labels: dict[str, str], ready: bool, expected
             {"lead": LEAD},
         ),
         (awake(activator=made(60)), ASKED, {"drop": made(60), "woken": True}),
+        (Observed(), SCHEDULED, {"replicas": 2}),
+        (
+            Observed(deployment=deployment(0), activator=made(60)),
+            SCHEDULED,
+            {"replicas": 2, "lead": LEAD},
+        ),
+        (awake(deployment=deployment(2)), SCHEDULED, {}),
+        (
+            awake(deployment=deployment(2), activator=made(3)),
+            SCHEDULED,
+            {"drop": made(3), "woken": True},
+        ),
     ],
     ids=[
         "applied: it begins awake",
@@ -167,6 +180,10 @@ def test_who_answers(model: Build, labels: dict[str, str], ready: bool, expected
         "asleep, and nobody knows yet where the gateway is",
         "it wakes: a pod is ready, and Kubernetes does not list it yet",
         "it is awake",
+        "applied while a schedule is in force",
+        "asleep, and a schedule begins",
+        "idle while a schedule is in force",
+        "on the way down when one begins",
     ],
 )
 def test_a_model_that_may_sleep(
