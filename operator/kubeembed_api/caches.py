@@ -78,7 +78,8 @@ def _copies(raw: Manifest) -> list[Any]:
     """What status tells of copies. Not the whole of it: a fingerprint looks like a key."""
     status = raw.get("status") or {}
     adapters = status.get("adapters") or ()
-    return [status.get("weights"), *(adapter.get("key") for adapter in adapters)]
+    keys = (adapter.get(field) for adapter in adapters for field in ("key", "refusedKey"))
+    return [status.get("weights"), *keys]
 
 
 def _annotations(manifest: Manifest) -> Manifest:

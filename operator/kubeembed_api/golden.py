@@ -1,16 +1,18 @@
 """Golden vectors: texts, and the vectors that a model is to give for them. Kept in a ConfigMap.
 
-`kubeembed golden` writes them, a roll-out reads them. One key, a line of JSON for each text; the vector is
-base64 of little-endian float32, as OpenAI's contract has it, so that nothing is lost by rounding.
+`kubeembed golden` writes them, a roll-out reads them. A key for the base and one for each adapter that is
+held to some, a line of JSON for each text; the vector is base64 of little-endian float32, as OpenAI's
+contract has it, so that nothing is lost by rounding.
 """
 
 import base64
 import json
 import math
 import operator
+import re
 import struct
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -19,8 +21,11 @@ from kubeembed_api.errors import InvalidSpec
 from kubeembed_api.names import GROUP, MODEL_LABEL
 
 GOLDEN_KEY: Final = "golden.jsonl"
+ADAPTER_KEY: Final = re.compile(r"golden\.([a-z0-9-]+)\.jsonl")
 DIMENSIONS_ANNOTATION: Final = f"{GROUP}/dimensions"
 FINGERPRINT_ANNOTATION: Final = f"{GROUP}/fingerprint"
+#: JSON: {adapter: fingerprint}.
+ADAPTERS_ANNOTATION: Final = f"{GROUP}/adapter-fingerprints"
 
 #: Kubernetes' bound on what a ConfigMap holds.
 LIMIT_BYTES: Final = 1_048_576
@@ -39,13 +44,22 @@ class GoldenText:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Golden:
+class GoldenAdapter:
     """fingerprint: of the vector space that the vectors are of."""
+
+    fingerprint: str
+    texts: tuple[GoldenText, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Golden:
+    """fingerprint: of the vector space that the base's vectors are of. adapters: those of each, by name."""
 
     model: str
     dimensions: int
     fingerprint: str
     texts: tuple[GoldenText, ...]
+    adapters: Mapping[str, GoldenAdapter] = field(default_factory=dict)
 
 
 class _Line(BaseModel):
@@ -56,9 +70,17 @@ class _Line(BaseModel):
     vector: str
 
 
+def adapter_key(adapter: str) -> str:
+    """The key of an adapter's golden vectors."""
+    return f"golden.{adapter}.jsonl"
+
+
 def golden_config_map(golden: Golden, name: str, namespace: str) -> dict[str, Any]:
     """The ConfigMap. Raises InvalidSpec where it would be too large, saying how many texts fit."""
-    lines = [_line(one) for one in golden.texts]
+    texts = {GOLDEN_KEY: golden.texts}
+    texts |= {adapter_key(adapter): told.texts for adapter, told in golden.adapters.items()}
+    marks = {adapter: told.fingerprint for adapter, told in golden.adapters.items()}
+    of_adapters = {ADAPTERS_ANNOTATION: json.dumps(marks, sort_keys=True)} if marks else {}
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
@@ -66,12 +88,13 @@ def golden_config_map(golden: Golden, name: str, namespace: str) -> dict[str, An
             "annotations": {
                 DIMENSIONS_ANNOTATION: str(golden.dimensions),
                 FINGERPRINT_ANNOTATION: golden.fingerprint,
+                **of_adapters,
             },
             "labels": {MODEL_LABEL: golden.model},
             "name": name,
             "namespace": namespace,
         },
-        "data": {GOLDEN_KEY: _bounded(lines, name)},
+        "data": _bounded({key: [*map(_line, each)] for key, each in texts.items()}, name),
     }
 
 
@@ -92,6 +115,7 @@ def read_golden(config_map: Mapping[str, Any]) -> Golden:
         dimensions=int(dimensions),
         fingerprint=annotations.get(FINGERPRINT_ANNOTATION, ""),
         texts=read_texts(text, where, int(dimensions)),
+        adapters=_adapters(config_map, where, int(dimensions)),
     )
 
 
@@ -128,14 +152,32 @@ def _line(one: GoldenText) -> str:
     return json.dumps(said | {"vector": packed(one.vector)}, ensure_ascii=False) + "\n"
 
 
-def _bounded(lines: Sequence[str], name: str) -> str:
+def _adapters(
+    config_map: Mapping[str, Any], where: str, dimensions: int
+) -> dict[str, GoldenAdapter]:
+    annotations, data = config_map["metadata"]["annotations"], config_map["data"]
+    marks = json.loads(annotations.get(ADAPTERS_ANNOTATION, "{}"))
+    found = {match[1]: text for key, text in data.items() if (match := ADAPTER_KEY.fullmatch(key))}
+    return {
+        adapter: GoldenAdapter(
+            fingerprint=marks.get(adapter, ""),
+            texts=read_texts(text, f"{where}, adapter {adapter}", dimensions),
+        )
+        for adapter, text in found.items()
+    }
+
+
+def _bounded(lines: Mapping[str, Sequence[str]], name: str) -> dict[str, str]:
+    """By key, as one text."""
     total = 0
-    for place, line in enumerate(lines):
+    every = [line for each in lines.values() for line in each]
+    for place, line in enumerate(every):
         total += len(line.encode())
         if total > LIMIT_BYTES:
-            problem = f"holds {LIMIT_BYTES} bytes, which is {place} of these {len(lines)} texts; send fewer"
+            of = "these" if len(lines) == 1 else f"the model's and {len(lines) - 1} adapters'"
+            problem = f"holds {LIMIT_BYTES} bytes, which is {place} of {of} {len(every)} texts; send fewer"
             raise InvalidSpec(f"ConfigMap {name}", problem)
-    return "".join(lines)
+    return {key: "".join(each) for key, each in lines.items()}
 
 
 def _read(line: str, where: str, dimensions: int | None) -> GoldenText:

@@ -202,12 +202,13 @@ EXPLANATIONS: Mapping[Reason, Explanation] = {
         "the pod is restarted; if it stays, look at the node",
     ),
     Reason.GOLDEN_MISMATCH: Explanation(
-        "a new pod's vectors are not those of `spec.rollout.golden`, so it takes no "
-        "traffic and the old pods go on",
+        "the vectors of a new pod, or of an adapter, are not those of `spec.rollout.golden`, so it takes no "
+        "traffic and the old pods, or the earlier revision, go on",
         "take the change back; or, if it is meant, write golden vectors anew and embed what is stored anew",
     ),
     Reason.GOLDEN_UNREADABLE: Explanation(
-        "the ConfigMap of `spec.rollout.golden` is not there, or a line of it can't be read",
+        "the ConfigMap of `spec.rollout.golden` is not there, or a line of it, for the model or an adapter, "
+        "can't be read",
         "write it with `kubeembed golden`; it is picked up by itself",
     ),
 }

@@ -144,14 +144,15 @@ class Load(_Value):
 
 
 class ServedAdapter(_Value):
-    """An adapter as the runtime's admin port lists it. `error` says why requests for it are refused, if they
-    are. The fingerprint is known of what is in memory."""
+    """An adapter as the runtime's admin port lists it. `error` and `reason` say why requests for it are
+    refused, if they are. The fingerprint is known of what is in memory."""
 
     name: str
     path: str
     loaded: bool
     fingerprint: str | None = None
     error: str | None = None
+    reason: Reason | None = None
 
 
 class ServedAdapters(_Value):

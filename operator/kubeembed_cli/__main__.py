@@ -120,6 +120,13 @@ def _add_golden(golden: argparse.ArgumentParser) -> None:
     golden.add_argument(
         "--side", choices=["query", "document"], help="of texts that name none; without it, neither"
     )
+    golden.add_argument(
+        "--adapter",
+        action="append",
+        default=[],
+        metavar="ADAPTER",
+        help="also the vectors of this adapter; several times for several",
+    )
     golden.add_argument("--config-map", metavar="NAME", help="(NAME-golden)")
     golden.add_argument("--apply", action="store_true", help="write it into the cluster")
     golden.add_argument("-o", "--output", choices=["yaml"], default="yaml", help="(%(default)s)")

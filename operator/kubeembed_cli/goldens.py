@@ -1,14 +1,25 @@
-"""`kubeembed golden NAME --texts FILE`: today's vectors, as the ConfigMap that a roll-out is held to."""
+"""`kubeembed golden NAME --texts FILE`: today's vectors, as the ConfigMap that a roll-out is held to.
+
+With --adapter those of an adapter, too, of the same texts, that each change of it is held to.
+"""
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from kubeembed_api.golden import GOLDEN_KEY, Golden, GoldenText, Side, Vector, golden_config_map
+from kubeembed_api.golden import (
+    Golden,
+    GoldenAdapter,
+    GoldenText,
+    Side,
+    Vector,
+    golden_config_map,
+)
 from kubeembed_cli.cluster import connect
 from kubeembed_cli.errors import CommandFailed, NotServing
 from kubeembed_cli.server import Server, serving
@@ -27,12 +38,18 @@ class Asked(BaseModel):
 def golden(options: argparse.Namespace) -> int:
     """The exit status."""
     texts = read_texts(options.texts, options.side)
-    cluster = connect(options.context, options.namespace)
-    found = ask(serving(cluster, options.name, api_key(options)), texts)
+    cluster, key = connect(options.context, options.namespace), api_key(options)
+    found = ask(serving(cluster, options.name, key), texts)
+    adapters = {
+        adapter: ask(serving(cluster, f"{options.name}:{adapter}", key), texts)
+        for adapter in dict.fromkeys(options.adapter)
+    }
+    found = with_adapters(found, adapters)
     name = options.config_map or f"{options.name}-golden"
     config_map = golden_config_map(found, name, cluster.namespace)
-    size = len(config_map["data"][GOLDEN_KEY].encode())
-    about = f"{len(texts)} texts, {found.dimensions} dimensions, {size:,} bytes"
+    size = sum(len(each.encode()) for each in config_map["data"].values())
+    also = f", also of {', '.join(found.adapters)}" if found.adapters else ""
+    about = f"{len(texts)} texts{also}, {found.dimensions} dimensions, {size:,} bytes"
     about += f", fingerprint {found.fingerprint}"
     if options.apply:
         cluster.apply(config_map)
@@ -55,9 +72,21 @@ class _Dumper(yaml.SafeDumper):
 _Dumper.add_representer(str, _Dumper.represent_str)
 
 
+def with_adapters(base: Golden, adapters: Mapping[str, Golden]) -> Golden:
+    """One value of what was asked of the model and of each of its adapters."""
+    told = {
+        name: GoldenAdapter(fingerprint=one.fingerprint, texts=one.texts)
+        for name, one in adapters.items()
+    }
+    return replace(base, adapters=told)
+
+
 def ask(server: Server, texts: Sequence[Asked]) -> Golden:
     """Raises NotServing: also where the model has no dense vectors, or changed meanwhile."""
     about = server.about()
+    if not about.fingerprint:  # an adapter that nobody has asked for yet
+        server.embed([texts[0].text], texts[0].side)
+        about = server.about()
     if "dense" not in about.outputs:
         gives = ", ".join(about.outputs)
         raise NotServing(f"{about.name} gives {gives}; golden vectors are of dense outputs")

@@ -1,7 +1,8 @@
 """What is known of a model's adapters: fetched or how far, accepted by pods or refused. Pure.
 
 An adapter that changes is a candidate beside the copy that serves. It takes that one's place once a pod has
-loaded it; one that the pods refuse changes nothing, and is not tried again until it or their model changes.
+loaded it; one that the pods refuse changes nothing, and is not tried again until it or their base changes, or
+is tried again now and then where its golden vectors may.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,11 +12,15 @@ from typing import Any
 from kubeembed_api.document import Adapter, EmbeddingModel
 from kubeembed_api.names import adapter_job_name
 from kubeembed_api.podreasons import ready
+from kubeembed_api.reasons import Reason
 from kubeembed_api.report import Report
 from kubeembed_operator.fetches import Fetch, fetch_of
 from kubeembed_operator.kinds import Manifest
 from kubeembed_operator.manifests.adapters import adapter_request
 from kubeembed_operator.observed import Observed
+
+#: What pods refuse by their golden vectors, which may be written anew: they are asked again now and then.
+PASSING = (Reason.GOLDEN_MISMATCH, Reason.GOLDEN_UNREADABLE)
 
 #: In the place of a Job's uid.
 NO_JOB = "none"
@@ -33,10 +38,12 @@ class AdapterCopy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """What the pods refused (a request, on which base), and why."""
+    """What the pods refused (a request, on which base), and why. copy: of what may pass at another time."""
 
     mark: str
     message: str
+    reason: Reason = Reason.ADAPTER_REFUSED
+    copy: AdapterCopy | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +80,7 @@ class Verdict:
     """What pods made of a folder: `error` is theirs, None where one has it. missing: one did not find it."""
 
     error: str | None = None
+    reason: Reason = Reason.ADAPTER_REFUSED
     missing: bool = False
 
 
@@ -129,9 +137,9 @@ def _state(
     )
     if state.settled:
         return state
-    refusal = Refusal(mark=known.get("refused") or "", message=known.get("message") or "")
+    refusal = _known_refusal(known, request)
     if _holds(refusal.mark, request, base):
-        return replace(state, refusal=refusal)
+        return replace(state, refusal=refusal, candidate=refusal.copy)
     job = observed.adapter_job(adapter_job_name(model.name, request))
     if job is None:
         return state
@@ -153,6 +161,17 @@ def _known_copy(known: dict[str, Any]) -> AdapterCopy | None:
     )
 
 
+def _known_refusal(known: dict[str, Any], request: str) -> Refusal:
+    mark, message = known.get("refused") or "", known.get("message") or ""
+    key, revision = known.get("refusedKey"), known.get("refusedRevision")
+    if not key:
+        return Refusal(mark=mark, message=message)
+    copy = AdapterCopy(request=request, key=key, revision=revision)
+    told = known.get("reason")
+    reason = Reason(told) if told in PASSING else Reason.GOLDEN_MISMATCH
+    return Refusal(mark=mark, message=message, reason=reason, copy=copy)
+
+
 def _fetched(request: str, report: Report) -> AdapterCopy:
     return AdapterCopy(request=request, key=report.key or "", revision=report.revision)
 
@@ -162,12 +181,20 @@ def _concluded(
 ) -> AdapterState:
     if state.candidate is None:
         return state
-    if not asked or verdict == Verdict():
-        return replace(state, copy=state.candidate, candidate=None, lost=None)
+    if verdict == Verdict() or not (asked or state.refusal):
+        return replace(state, copy=state.candidate, candidate=None, refusal=None, lost=None)
+    if verdict is not None and verdict.missing and state.refusal is not None:
+        return replace(state, candidate=None, refusal=None)
     if verdict is None or verdict.missing:
         return state
-    refusal = Refusal(mark=f"{state.request}-{base}", message=verdict.error or "")
-    return replace(state, candidate=None, refusal=refusal)
+    passing = verdict.reason in PASSING
+    refusal = Refusal(
+        mark=f"{state.request}-{base}",
+        message=verdict.error or "",
+        reason=verdict.reason,
+        copy=state.candidate if passing else None,
+    )
+    return replace(state, candidate=refusal.copy, refusal=refusal)
 
 
 def _lost(model: EmbeddingModel, state: AdapterState, observed: Observed) -> AdapterState:

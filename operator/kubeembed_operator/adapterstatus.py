@@ -40,6 +40,8 @@ class AdapterStatus:
             "reason": str(self.reason),
             "message": self.message,
             "refused": refusal.mark if refusal else None,
+            "refusedKey": refusal.copy.key if refusal and refusal.copy else None,
+            "refusedRevision": refusal.copy.revision if refusal and refusal.copy else None,
             "lost": self.state.lost,
         }
         return {name: value for name, value in told.items() if value not in (None, "")}
@@ -97,13 +99,13 @@ def _status(
 def _coming(state: AdapterState, lists: Lists) -> tuple[Reason, str]:
     """How far what the document asks for is."""
     source = state.adapter.source
+    if state.refusal is not None:
+        return state.refusal.reason, shortened(state.refusal.message)
     if state.lost is not None and state.fetch is None:
         return (
             Reason.WEIGHTS_MISSING,
             "a pod did not find its copy in the cache; it is fetched again",
         )
-    if state.refusal is not None:
-        return Reason.ADAPTER_REFUSED, state.refusal.message
     if state.candidate is not None and lists.wanted is None:
         return Reason.PENDING, f"{source} is fetched; it waits for the weights"
     if state.candidate is not None:
@@ -127,9 +129,9 @@ def _loaded(
         return Reason.PENDING, "it is fetched; no pod is ready to load it"
     silent = [pod["metadata"]["name"] for pod in pods if identity(pod) not in listings]
     held = list(_held(name, pods, listings))
-    refused = [each.error for each in held if each.refused == path]
+    refused = [each for each in held if each.refused == path]
     if refused:
-        return Reason.ADAPTER_REFUSED, shortened(refused[0] or "")
+        return refused[0].reason, shortened(refused[0].error or "")
     if silent:
         problem = f"pod {silent[0]} does not answer the operator on its admin port {ADMIN_PORT}"
         return Reason.NOT_READY, f"{problem}: look at its log, and at what the network lets through"

@@ -2,12 +2,13 @@
 
 from dataclasses import dataclass
 
+from kubeembed_api.reasons import Reason
 from kubeembed_operator.kinds import Manifest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """What a pod has under a name, and which folder it refused for it, with the reason.
+    """What a pod has under a name, and which folder it refused for it, with what it said.
 
     path: None where it has nothing. broken: it started with this one, and could not load it. missed: the
     folder that it did not find.
@@ -19,6 +20,7 @@ class Held:
     refused: str | None = None
     missed: str | None = None
     error: str | None = None
+    reason: Reason = Reason.ADAPTER_REFUSED
 
     def serves(self, path: str) -> bool:
         return self.path == path and not self.broken

@@ -10,6 +10,7 @@ import aiohttp
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kubeembed_api.names import ADMIN_PORT
+from kubeembed_api.reasons import Reason
 from kubeembed_api.report import Load, Progress, RuntimeInfo, ServedAdapter, ServedAdapters
 from kubeembed_operator.kinds import Manifest
 from kubeembed_operator.metrics import Metrics
@@ -24,11 +25,12 @@ A = TypeVar("A", bound=BaseModel)
 
 
 class RefusedAdapter(BaseModel):
-    """A pod's word on why it does not load an adapter. missing: there is nothing where it should lie."""
+    """A pod's word on why it does not serve an adapter. missing: there is nothing where it should lie."""
 
     model_config = ConfigDict(frozen=True, populate_by_name=True)
 
     message: str = Field(alias="error")
+    reason: Reason = Reason.ADAPTER_REFUSED
     missing: bool = False
 
 

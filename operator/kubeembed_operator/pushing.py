@@ -72,13 +72,13 @@ def verdicts(wanted: Mapping[str, str], listings: Iterable[Listing]) -> dict[str
     told = tuple(listings)
     for name, path in wanted.items():
         held = [listing[name] for listing in told if name in listing]
-        errors = [each.error for each in held if each.refused == path]
+        refused = [each for each in held if each.refused == path]
         if any(each.missed == path for each in held):
             found[name] = Verdict(missing=True)
         elif any(each.serves(path) for each in held):
             found[name] = Verdict()
-        elif errors:
-            found[name] = Verdict(error=errors[0])
+        elif refused:
+            found[name] = Verdict(error=refused[0].error, reason=refused[0].reason)
     return found
 
 
@@ -132,7 +132,7 @@ def _held(told: ServedAdapter) -> Held:
 def _after(held: Held, path: str, answer: ServedAdapter | RefusedAdapter) -> Held:
     """A refused one changes nothing of what the pod serves under the name."""
     if isinstance(answer, RefusedAdapter):
-        tried = replace(held, error=answer.message, missed=None)
+        tried = replace(held, error=answer.message, reason=answer.reason, missed=None)
         return replace(tried, missed=path) if answer.missing else replace(tried, refused=path)
     return _held(answer)
 

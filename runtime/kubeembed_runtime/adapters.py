@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from kubeembed_api.reasons import Reason
+
 
 class Adapter(Protocol):
     """A loaded LoRA adapter. Whoever holds the value can use it, also after it was replaced or removed."""
@@ -30,13 +32,14 @@ class Adapter(Protocol):
 class AdapterState:
     """An adapter that requests may name. `loaded` is None while its tensors are not in memory.
 
-    problem: why it could not be loaded when it was last tried.
+    problem, reason: why it could not be loaded when it was last tried.
     """
 
     name: str
     folder: Path
     loaded: Adapter | None
     problem: str | None = None
+    reason: Reason | None = None
 
 
 class Adapters(Protocol):

@@ -9,7 +9,9 @@ KubeEmbedError
     ├── InvalidInput     the caller's mistake: names the field and says what is allowed
     ├── UnknownModel     the name is not served here (nor is the adapter): never base vectors
     ├── AdapterRefused   a LoRA adapter that cannot be served, and why: the base and the others can
-    │   └── AdapterMissing   there is nothing where it should lie
+    │   ├── AdapterMissing   there is nothing where it should lie
+    │   └── AdapterUnproven      its golden vectors cannot be read
+    │       └── AdapterDiffers   its vectors are not the golden ones
     ├── Loading          not ready yet; come back in `retry_after` seconds
     ├── QueueFull        too much is waiting; come back in `retry_after` seconds
     │   └── BodiesFull           the bodies of requests take all the memory that they may
@@ -19,7 +21,7 @@ KubeEmbedError
         └── NotFinite            a vector or a score came back with a value that is no number
 """
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from kubeembed_api.errors import KubeEmbedError
 from kubeembed_api.reasons import Reason
@@ -86,11 +88,30 @@ class UnknownModel(RequestFailed):
 
 
 class AdapterRefused(RequestFailed):
-    """An adapter cannot be loaded from where it is: names the file, and the field or module at fault."""
+    """An adapter cannot be loaded from where it is: names the file, and the field or module at fault.
+
+    `reason` is what the operator puts into its status.
+    """
+
+    reason: ClassVar[Reason] = Reason.ADAPTER_REFUSED
 
 
 class AdapterMissing(AdapterRefused):
     """Its folder is not there: it has to be fetched once more."""
+
+    reason = Reason.WEIGHTS_MISSING
+
+
+class AdapterUnproven(AdapterRefused):
+    """There are golden vectors of it, and they cannot be read. It is looked at again when it is put again."""
+
+    reason = Reason.GOLDEN_UNREADABLE
+
+
+class AdapterDiffers(AdapterUnproven):
+    """Its vectors are too far from the golden ones: says which text, and how far."""
+
+    reason = Reason.GOLDEN_MISMATCH
 
 
 class Loading(RequestFailed):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.placed import PlacedAdapter
 from kubeembed_api.report import RuntimeInfo, Startup
-from kubeembed_runtime.adapters import Adapters
+from kubeembed_runtime.adapters import Adapter, Adapters
 from kubeembed_runtime.batcher import Batcher
 from kubeembed_runtime.errors import AdapterRefused
 from kubeembed_runtime.items import items
@@ -26,6 +26,7 @@ from kubeembed_runtime.tokens import PLAIN
 from kubeembed_runtime.weights import open_adapter, open_weights
 
 if TYPE_CHECKING:
+    from kubeembed_runtime.model.adapters import LoraAdapters
     from kubeembed_runtime.model.encoder import Encoder
     from kubeembed_runtime.model.recipes import Recipe
     from kubeembed_runtime.model.tokenizer import Tokenizer
@@ -57,8 +58,10 @@ def load(
     observe: Callable[[BatchRun], None] = lambda run: None,
     observe_tokenizer: Callable[[str, float], None] = lambda adapter, seconds: None,
     placed: Sequence[PlacedAdapter] = (),
+    prove: Callable[[Pipeline], Callable[[Adapter], None]] | None = None,
 ) -> Loaded:
-    """placed: adapters that somebody fetched for us. Raises StartFailed."""
+    """placed: adapters that somebody fetched for us; prove: what has a say before one is served. Raises
+    StartFailed."""
     begun = time.monotonic()
     weights = open_weights(model, cache)
     made = _make(model, weights.folder, threads, time.monotonic() - begun)
@@ -70,18 +73,26 @@ def load(
         capacity=CAPACITY_TOKENS,
         observe=observe,
     )
+    adapters = _adapters(model, made)
     pipeline = Pipeline(
         info=info,
         tokenize=made.tokenizer,
         vocabulary=made.tokenizer.vocabulary,
         batcher=batcher,
         threads=threads,
-        adapters=_adapters(model, cache, made, placed),
+        adapters=adapters,
         prompts=_prompts(recipe),
         mean_maxsim=recipe.multivector.value is not None and recipe.multivector.value.mean,
         observe=observe_tokenizer,
     )
     batcher.start()
+    if prove is not None:
+        adapters.prove = prove(pipeline)
+    try:
+        load_adapters(model, cache, adapters, placed)
+    except BaseException:
+        pipeline.close()
+        raise
     logger.info(
         "loaded %s: %s, %d dimensions, %s on %s, %d threads; %.1f s, of them %.1f s imports",
         info.name,
@@ -141,21 +152,18 @@ def _make(model: EmbeddingModel, folder: Path, threads: int, weights_seconds: fl
     return _Made(encoder=encoder, tokenizer=tokenizer, fingerprint=mark, startup=startup)
 
 
-def _adapters(
-    model: EmbeddingModel, cache: Path, made: _Made, placed: Sequence[PlacedAdapter]
-) -> Adapters:
+def _adapters(model: EmbeddingModel, made: _Made) -> "LoraAdapters":
+    """None yet."""
     from kubeembed_runtime.model.adaptable import adapters_of
 
     source = model.spec.model.parsed
-    adapters = adapters_of(
+    return adapters_of(
         made.encoder,
         model=model.name,
         fingerprint=made.fingerprint,
         max_loaded=model.spec.adapter_options.max_loaded,
         base=source.host if source.scheme == "hf" else None,
     )
-    load_adapters(model, cache, adapters, placed)
-    return adapters
 
 
 def load_adapters(

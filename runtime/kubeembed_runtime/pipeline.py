@@ -103,11 +103,14 @@ class Pipeline:
 
     async def encode(self, request: EncodeRequest) -> Encoded:
         """Raises RequestFailed. Cancelled, it drops what has not run."""
+        return await self.encode_with(request, await self._adapter(request.adapter))
+
+    async def encode_with(self, request: EncodeRequest, adapter: Adapter | None) -> Encoded:
+        """As `encode`, with an adapter that need not have a name here. Raises RequestFailed."""
         outputs = request.outputs or self.info.outputs[:1]
         check(self.info, request, outputs)
         most = longest(self.info.max_tokens, chunked=request.chunking is not None)
         size = count_characters(request.inputs, most)
-        adapter = await self._adapter(request.adapter)
         framing = Framing(
             prompt=self._prompts.before(request.prompting),
             side=request.prompting.side,

@@ -27,7 +27,7 @@ from kubeembed_runtime.api.server import Server, bind
 from kubeembed_runtime.api.tracing import telemetry
 from kubeembed_runtime.api.trimming import trim
 from kubeembed_runtime.errors import StartFailed
-from kubeembed_runtime.golden import Golden, check
+from kubeembed_runtime.golden import Golden, check, prover
 from kubeembed_runtime.lifecycle import Lifecycle, Phase
 from kubeembed_runtime.loading import Loaded, load
 
@@ -57,7 +57,7 @@ async def serve(
     """Serves until a signal. False if that came while the model was still loading.
 
     placed: adapters that somebody fetched for us; they are loaded before it is ready. golden: what its
-    vectors have to be before it is. Raises StartFailed.
+    vectors, and those of an adapter, have to be before they are served. Raises StartFailed.
     SIGINT, or a second signal, cuts the lingering short.
     """
     stop, hurry = _signals()
@@ -70,12 +70,10 @@ async def serve(
         Server(public_app(lifecycle, metrics, edge, telemetry(model.name)), public),
         Server(admin_app(lifecycle, metrics), admin),
     )
+    told = (metrics.count_batch, metrics.count_tokenized)
+    prove = None if golden is None else prover(golden, asyncio.get_running_loop())
     async with _running(servers):
-        loading = _in_thread(
-            lambda: load(
-                model, cache, threads, metrics.count_batch, metrics.count_tokenized, placed
-            )
-        )
+        loading = _in_thread(lambda: load(model, cache, threads, *told, placed, prove))
         loaded = await _first(asyncio.ensure_future(_held_to(golden, loading)), stop)
         if loaded is None:
             return False

@@ -2,6 +2,7 @@
 
 import math
 import struct
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,9 @@ import pytest
 from kubeembed_api.errors import InvalidSpec
 from kubeembed_api.golden import (
     Golden,
+    GoldenAdapter,
     GoldenText,
+    adapter_key,
     cosine,
     golden_config_map,
     packed,
@@ -58,6 +61,22 @@ def test_it_is_a_line_of_json_for_each_text() -> None:
 
 def test_what_is_written_is_read_again() -> None:
     assert read_golden(golden_config_map(GOLDEN, "minilm-golden", "search")) == GOLDEN
+
+
+def test_adapters_have_keys_of_their_own() -> None:
+    [first, _] = GOLDEN.texts
+    adapters = {"legal": GoldenAdapter(fingerprint="feed", texts=(first,))}
+    both = replace(GOLDEN, adapters=adapters)
+    made = golden_config_map(both, "minilm-golden", "search")
+    assert sorted(made["data"]) == ["golden.jsonl", "golden.legal.jsonl"]
+    [written, _] = made["data"]["golden.jsonl"].splitlines(keepends=True)
+    assert made["data"][adapter_key("legal")] == written
+    told = made["metadata"]["annotations"]["kubeembed.dev/adapter-fingerprints"]
+    assert told == '{"legal": "feed"}'
+    assert read_golden(made) == both
+    made["data"]["golden.legal.jsonl"] = "{}"
+    with pytest.raises(InvalidSpec, match="ConfigMap minilm-golden, adapter legal, line 1: text"):
+        read_golden(made)
 
 
 def test_vectors_are_little_endian_float32() -> None:
@@ -123,6 +142,13 @@ def test_more_than_a_config_map_holds_is_refused_with_how_many_texts_it_holds() 
     assert str(refused.value) == (
         f"ConfigMap mine: holds 1048576 bytes, which is {fit} of these 200 texts; send fewer"
     )
+
+
+def test_of_adapters_it_holds_as_many_texts_together() -> None:
+    texts = tuple(GoldenText(text=f"{n:4}", side=None, vector=(0.5,) * 1024) for n in range(100))
+    both = replace(_of(texts), adapters={"a": GoldenAdapter(fingerprint="f", texts=texts)})
+    with pytest.raises(InvalidSpec, match=r"of the model's and 1 adapters' 200 texts; send fewer"):
+        golden_config_map(both, "mine", "search")
 
 
 def _of(texts: tuple[GoldenText, ...]) -> Golden:

@@ -1,11 +1,15 @@
 """A file of texts -> what is asked for, and what cannot be asked for."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from kubeembed_api.golden import Golden, GoldenAdapter, GoldenText, Side, Vector
 from kubeembed_cli.errors import CommandFailed
-from kubeembed_cli.goldens import Asked, read_texts
+from kubeembed_cli.goldens import Asked, ask, read_texts, with_adapters
+from kubeembed_cli.server import Served, Server
 
 
 def test_a_text_is_a_line(tmp_path: Path) -> None:
@@ -50,3 +54,33 @@ def test_a_file_that_cannot_be_is_refused(
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(CommandFailed, match=r"--texts .*none\.txt"):
         read_texts(tmp_path / "none.txt", None)
+
+
+def test_adapters_are_asked_of_the_same_texts_and_kept_by_name() -> None:
+    def asked(fingerprint: str) -> Golden:
+        texts = (GoldenText(text="a", side=None, vector=(1.0, 0.0)),)
+        return Golden(model="m", dimensions=2, fingerprint=fingerprint, texts=texts)
+
+    both = with_adapters(asked("f"), {"legal": asked("g")})
+    legal = GoldenAdapter(fingerprint="g", texts=asked("g").texts)
+    assert both == replace(asked("f"), adapters={"legal": legal})
+
+
+class Resting(Server):
+    """Of an adapter that is in no pod's memory before somebody asks."""
+
+    def __init__(self) -> None:
+        self.name, self.asked = "m:legal", 0
+
+    def about(self) -> Served:
+        mark = "f" if self.asked else ""
+        return Served(name=self.name, outputs=("dense",), prompts=(), fingerprint=mark)
+
+    def embed(self, texts: Sequence[str], side: Side | None) -> list[Vector]:
+        self.asked += 1
+        return [(1.0, 0.0) for _ in texts]
+
+
+def test_one_that_rests_is_woken_so_that_its_fingerprint_is_known() -> None:
+    found = ask(Resting(), [Asked(text="a"), Asked(text="b", side="query")])
+    assert (found.fingerprint, len(found.texts)) == ("f", 2)

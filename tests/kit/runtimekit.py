@@ -23,6 +23,8 @@ PATIENCE_SECONDS = 120
 #: Of servers in tests; the gateway's own begin at 29000.
 PORTS = (20_000, 29_000)
 
+JSON = {"Content-Type": "application/json"}
+
 
 @dataclass
 class Process:
@@ -33,12 +35,14 @@ class Process:
     admin_port: int
     log: Path
 
-    def admin(self, path: str) -> tuple[int, str]:
+    def admin(self, path: str, method: str = "GET", body: Any = None) -> tuple[int, str]:
         """(status, body), or (0, "") while nothing listens."""
+        url, data = f"http://127.0.0.1:{self.admin_port}{path}", None
+        if body is not None:
+            data = json.dumps(body).encode()
         try:
-            with urllib.request.urlopen(
-                f"http://127.0.0.1:{self.admin_port}{path}", timeout=30
-            ) as r:
+            request = urllib.request.Request(url, data, JSON, method=method)
+            with urllib.request.urlopen(request, timeout=30) as r:
                 return r.status, r.read().decode()
         except urllib.error.HTTPError as error:
             with error:
@@ -50,7 +54,7 @@ class Process:
         request = urllib.request.Request(
             f"http://127.0.0.1:{self.port}/v1/embeddings",
             json.dumps(body).encode(),
-            {"Content-Type": "application/json"},
+            JSON,
         )
         with urllib.request.urlopen(request, timeout=60) as reply:
             answer: dict[str, Any] = json.loads(reply.read())

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adapterkit import Vectors, nearest
-from kubeembed_api.golden import Golden, GoldenText, golden_config_map
+from adapterkit import Vectors, nearest, references
+from kubeembed_api.golden import Golden, GoldenAdapter, GoldenText, golden_config_map
 from loadkit import Answer, load
 from nodekit import Hub, Kube, Manifest, embedding_model, until
 
@@ -80,20 +80,26 @@ class Served:
 
 
 @pytest.fixture(scope="module")
-def vectors(weights: Path, revisions: dict[str, Path]) -> dict[str, Vectors]:
-    """What TEXT has to be embedded to, by revision."""
+def vectors(
+    weights: Path, revisions: dict[str, Path], adapters: dict[str, Path]
+) -> dict[str, Vectors]:
+    """What TEXT has to be embedded to, by revision; and by adapter of the revision near."""
     from sentence_transformers import SentenceTransformer
 
     folders = {"main": weights, **revisions}
+    wanted = {name: adapters[name] for name in ("lora-0", "lora-0@v2")}
+    adapted = references(wanted, TEXT, weights=revisions["near"])
+    adapted.pop("")
     return {
         name: SentenceTransformer(str(folder), device="cpu").encode([TEXT])[0]
         for name, folder in folders.items()
-    }
+    } | adapted
 
 
 @pytest.fixture(scope="module")
 def served(shared_kube: Kube, hub: Hub, vectors: dict[str, Vectors]) -> Served:
-    """One pod at revision main, and its vectors as golden ones in the ConfigMap m-golden."""
+    """One pod at revision main, and its vectors as golden ones in the ConfigMap m-golden; and those of the
+    adapter lora-0 of revision near."""
     hub.reset()
     made = Served(shared_kube, vectors)
     shared_kube.apply(
@@ -105,11 +111,13 @@ def served(shared_kube: Kube, hub: Hub, vectors: dict[str, Vectors]) -> Served:
     )
     fingerprint = made.wait()
     made.url = f"http://{shared_kube.get('service', 'm')['spec']['clusterIP']}"
-    shared_kube.apply(golden_vectors(made.url, fingerprint, shared_kube.namespace))
+    near = tuple(np.float32(vectors["lora-0"]).tolist())
+    adapter = GoldenAdapter(fingerprint="", texts=(GoldenText(text=TEXT, side=None, vector=near),))
+    shared_kube.apply(golden_vectors(made.url, fingerprint, shared_kube.namespace, adapter))
     return made
 
 
-def golden_vectors(url: str, fingerprint: str, namespace: str) -> Manifest:
+def golden_vectors(url: str, fingerprint: str, namespace: str, adapter: GoldenAdapter) -> Manifest:
     """As `kubeembed golden` writes them, of what is served now."""
     vectors = {}
     for text in (TEXT, OTHER):
@@ -117,7 +125,13 @@ def golden_vectors(url: str, fingerprint: str, namespace: str) -> Manifest:
             until("an answer", lambda asking=asking: asking.answers, 30)
         vectors[text] = tuple(np.float32(asking.answers[0].body["data"][0]["embedding"]).tolist())
     texts = tuple(GoldenText(text=t, side=None, vector=v) for t, v in vectors.items())
-    golden = Golden(model="m", dimensions=384, fingerprint=fingerprint, texts=texts)
+    golden = Golden(
+        model="m",
+        dimensions=384,
+        fingerprint=fingerprint,
+        texts=texts,
+        adapters={"lora-0": adapter},
+    )
     return golden_config_map(golden, "m-golden", namespace)
 
 
@@ -181,6 +195,31 @@ def test_golden_vectors_that_are_not_there_are_told_and_the_old_pod_serves(
     assert served.kube.condition("m", "Available")["status"] == "True"
     served.change(rollout={"golden": {"configMap": "m-golden"}})
     assert served.wait() == before
+    assert served.pods() == pods
+
+
+def test_an_adapter_whose_vectors_are_others_does_not_get_its_name(served: Served) -> None:
+    before, pods = served.wait(), served.pods()
+    lora = {"name": "lora-0", "source": "hf://acme/lora-0"}
+    served.change(adapters=[lora])
+    served.kube.wait_reason("m", "AdaptersReady", "Loaded", 60)
+    with load(served.url, TEXT, ["m", "m:lora-0"], RATE) as asking:
+        served.change(adapters=[{**lora, "revision": "v2"}])
+        told = served.kube.wait_reason("m", "Ready", "GoldenMismatch", 60)
+        assert told["message"].startswith(
+            "adapter lora-0: adapter 'lora-0' cannot be served: 1 of 1"
+        )
+        assert f"the worst: line 1, '{TEXT}', has cosine " in told["message"]
+        [entry] = served.kube.get("em", "m")["status"]["adapters"]
+        assert (entry["reason"], entry["ready"]) == ("GoldenMismatch", "1/1")
+        assert served.why()["reason"] == "GoldenMismatch"
+        done = time.monotonic()
+        until("answers", lambda: len(asking.since(done)) > 2 * RATE, 60)
+        served.change(adapters=[])
+        assert served.wait() == before
+    adapted = [one for one in asking.answers if one.model == "m:lora-0" and one.status != 404]
+    assert served.labels(adapted) == {"lora-0"}
+    assert served.labels([one for one in asking.answers if one.model == "m"]) == {"near"}
     assert served.pods() == pods
 
 

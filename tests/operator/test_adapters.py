@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from kubeembed_api.caches import keys_on
 from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.names import adapter_job_name
 from kubeembed_api.placed import read_placed
@@ -169,6 +170,72 @@ def test_what_pods_refused_is_tried_again_when_it_or_their_base_is_another(model
     corrected = model(adapters=[{**LEGAL, "revision": "v3"}])
     [state] = adapters_of(corrected, known, observed)
     assert state.to_fetch
+
+
+DIFFERS = Verdict(error="line 1 has cosine 0.5", reason=Reason.GOLDEN_MISMATCH)
+
+
+def differing(model: EmbeddingModel, observed: Observed) -> tuple[AdapterState, Manifest]:
+    """After pods have refused the new revision by its golden vectors: the state, and its entry."""
+    candidate = AdapterCopy(request=request_of(model), key="k2", revision="c2")
+    state = AdapterState(
+        adapter=model.spec.adapters[0], request=request_of(model), copy=OLD, candidate=candidate
+    )
+    [after] = concluded(model, (state,), {"legal": DIFFERS}, observed)
+    serves = {"a 0": {"legal": Held(path="/var/cache/kubeembed/k1", fingerprint="f1")}}
+    [told] = adapter_statuses(model, [after], observed.serving_pods, serves, LISTS)
+    return after, told.entry(1)
+
+
+def test_one_whose_vectors_are_others_is_told_and_the_old_one_serves(model: Build) -> None:
+    legal = model(adapters=[{**LEGAL, "revision": "v2"}])
+    observed = Observed(serving_pods=(pod("a"),))
+    after, entry = differing(legal, observed)
+    assert entry == {
+        "name": "legal",
+        "request": "old",
+        "key": "k1",
+        "revision": "c1",
+        "fingerprint": "f1",
+        "ready": "1/1",
+        "reason": "GoldenMismatch",
+        "message": "line 1 has cosine 0.5",
+        "refused": f"{request_of(legal)}-{BASE}",
+        "refusedKey": "k2",
+        "refusedRevision": "c2",
+    }
+    assert placed(legal, [after], LISTS) == {"legal": "/var/cache/kubeembed/k1"}
+
+
+def test_it_is_offered_again_because_golden_vectors_may_be_written_anew(model: Build) -> None:
+    legal = model(adapters=[{**LEGAL, "revision": "v2"}])
+    observed = Observed(serving_pods=(pod("a"),))
+    after, entry = differing(legal, observed)
+    known = {"status": {"adapters": [entry]}}
+    [state] = adapters_of(legal, known, observed)
+    assert state == after
+    assert not state.to_fetch
+    assert offered(legal, [state], LISTS) == {"legal": "/var/cache/kubeembed/k2"}
+    assert concluded(legal, (state,), {"legal": DIFFERS}, observed) == (state,)
+    # nobody is there to say otherwise: what the golden vectors refused is not taken unseen
+    assert concluded(legal, (state,), {}, Observed()) == (state,)
+    [taken] = concluded(legal, (state,), {"legal": Verdict()}, observed)
+    assert (taken.settled, taken.refusal) == (True, None)
+    [lost] = concluded(legal, (state,), {"legal": Verdict(missing=True)}, observed)
+    assert lost.to_fetch
+    [other] = adapters_of(legal, known, observed, "another base")
+    assert other.to_fetch
+
+
+def test_the_copy_that_was_refused_by_golden_vectors_is_in_use(
+    model: Build, document: Callable[..., Manifest]
+) -> None:
+    legal = model(adapters=[LEGAL])
+    _, entry = differing(legal, Observed(serving_pods=(pod("a"),)))
+    entry |= {"key": "1" * 32, "refusedKey": "2" * 32}
+    written = document(adapters=[LEGAL]) | {"status": {"adapters": [entry]}}
+    found = keys_on("kubeembed-weights", written, deployments=(), config_map=None, pods=())
+    assert found == {"1" * 32, "2" * 32}
 
 
 def test_a_copy_that_a_pod_did_not_find_is_fetched_again_by_another_job(
@@ -392,9 +459,22 @@ def held(*each: Held) -> dict[str, Listing]:
             "AdapterRefused",
             "1/2",
         ),
+        (
+            held(SERVES, Held(refused=SERVES.path, error="no", reason=Reason.GOLDEN_UNREADABLE)),
+            "GoldenUnreadable",
+            "1/2",
+        ),
         (held(SERVES, Held(path=SERVES.path, broken=True)), "Loading", "1/2"),
     ],
-    ids=["by all", "one is silent", "one has none", "one has the old", "one refused", "broken"],
+    ids=[
+        "by all",
+        "one is silent",
+        "one has none",
+        "one has the old",
+        "one refused",
+        "one has other vectors",
+        "broken",
+    ],
 )
 def test_status_counts_the_pods_that_serve_it(
     model: Build, listings: dict[str, Listing], reason: str, ready: str

@@ -272,7 +272,6 @@ def test_golden_vectors_are_mounted_and_change_nothing_else(
     }
     assert found["volumes"].pop() == {
         "configMap": {
-            "items": [{"key": "golden.jsonl", "path": "golden.jsonl"}],
             "name": "my-golden",
             "optional": True,
         },

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from kubeembed_api.reasons import Reason
 from kubeembed_api.report import ServedAdapter, ServedAdapters
 from kubeembed_operator.adapters import Verdict
 from kubeembed_operator.kinds import Manifest
@@ -39,6 +40,7 @@ class Admin:
     def __init__(self, **pods: Pod) -> None:
         self.pods = pods
         self.gone: set[str] = set()
+        self.reason = Reason.ADAPTER_REFUSED
 
     def manifests(self) -> list[Manifest]:
         return [{"metadata": {"uid": name}, "status": {}} for name in self.pods]
@@ -61,7 +63,8 @@ class Admin:
         if asked is None:
             return None
         if folder in (BAD, *self.gone):
-            return RefusedAdapter(message="it does not fit", missing=folder in self.gone)
+            missing = folder in self.gone
+            return RefusedAdapter(message="it does not fit", reason=self.reason, missing=missing)
         asked.serves[name] = folder
         asked.broken.pop(name, None)
         return ServedAdapter(name=name, path=folder, loaded=True, fingerprint=f"of {folder}")
@@ -124,6 +127,15 @@ async def test_what_was_refused_is_not_told_again_and_leaves_what_is_served() ->
     await pushed(admin, known, a=ONE)
     assert pod.told() == []
     assert heard(known, a=ONE) == {"a": Verdict()}
+
+
+async def test_a_refusal_has_the_reason_of_the_pod() -> None:
+    known, admin = Known(), Admin(pod=Pod(serves={"a": ONE}))
+    admin.reason = Reason.GOLDEN_MISMATCH
+    await pushed(admin, known, a=BAD)
+    assert heard(known, a=BAD) == {
+        "a": Verdict(error="it does not fit", reason=Reason.GOLDEN_MISMATCH)
+    }
 
 
 async def test_one_that_takes_it_outweighs_one_that_refuses() -> None:

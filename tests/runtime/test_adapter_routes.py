@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from kubeembed_runtime.api.admin import admin_app
 from kubeembed_runtime.api.metrics import Metrics
-from kubeembed_runtime.errors import AdapterMissing, AdapterRefused
+from kubeembed_runtime.errors import AdapterDiffers, AdapterMissing, AdapterRefused
 from kubeembed_runtime.lifecycle import Lifecycle
 from kubeembed_runtime.model.adapters import LoraAdapters
 from kubeembed_runtime.model.lora import LoraAdapter
@@ -47,7 +47,8 @@ async def client(lifecycle: Lifecycle, fake_model: Any) -> AsyncIterator[httpx.A
 
 def shown(name: str, path: str = "/one") -> dict[str, Any]:
     known = {"name": name, "path": path, "loaded": True, "bytes": 100}
-    return {**known, "fingerprint": f"of {path}", "base": "acme/m", "error": None}
+    rest = {"base": "acme/m", "error": None, "reason": None}
+    return {**known, "fingerprint": f"of {path}", **rest}
 
 
 async def test_an_adapter_is_loaded_listed_replaced_and_removed(client: httpx.AsyncClient) -> None:
@@ -65,7 +66,7 @@ async def test_one_without_tensors_in_memory_is_listed_as_such(client: httpx.Asy
     for name in ("legal", "medical"):
         await client.put(f"/adapters/{name}", json={"path": "/one"})
     resting = {"name": "legal", "path": "/one", "loaded": False}
-    resting |= dict.fromkeys(("bytes", "fingerprint", "base", "error"))
+    resting |= dict.fromkeys(("bytes", "fingerprint", "base", "error", "reason"))
     told = (await client.get("/adapters")).json()
     assert told == {"adapters": [resting, shown("medical")]}
 
@@ -81,6 +82,7 @@ async def test_one_that_could_not_be_loaded_says_why_until_it_can(
         "adapter 'legal' cannot be served: adapter_config.json has use_dora true; supported: false"
     )
     assert (told["path"], told["loaded"], told["error"]) == ("/bad", False, said)
+    assert told["reason"] == "AdapterRefused"
     await client.put("/adapters/legal", json={"path": "/one"})
     assert (await client.get("/adapters")).json() == {"adapters": [shown("legal")]}
 
@@ -111,6 +113,21 @@ async def test_what_cannot_be_loaded_is_told_and_changes_nothing(
     reply = await client.put(f"/adapters/{name}", content=body)
     assert reply.status_code == status
     assert said in reply.json()["error"]
+    assert (await client.get("/adapters")).json() == {"adapters": [shown("legal")]}
+
+
+async def test_one_whose_vectors_are_not_the_golden_ones_is_told_by_its_reason(
+    client: httpx.AsyncClient, fake_model: Any
+) -> None:
+    await client.put("/adapters/legal", json={"path": "/one"})
+
+    def prove(adapter: Any) -> None:
+        raise AdapterDiffers(f"{adapter.name} has cosine 0.5")
+
+    fake_model.registry.prove = prove
+    reply = await client.put("/adapters/legal", json={"path": "/two"})
+    said = "adapter 'legal' cannot be served: legal has cosine 0.5"
+    assert (reply.status_code, reply.json()) == (422, {"error": said, "reason": "GoldenMismatch"})
     assert (await client.get("/adapters")).json() == {"adapters": [shown("legal")]}
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from kubeembed_runtime.adapters import AdapterState
-from kubeembed_runtime.errors import AdapterRefused, UnknownModel
+from kubeembed_api.reasons import Reason
+from kubeembed_runtime.adapters import Adapter, AdapterState
+from kubeembed_runtime.errors import AdapterDiffers, AdapterRefused, UnknownModel
 from kubeembed_runtime.model.adapters import LoraAdapters
 from kubeembed_runtime.model.lora import LoraAdapter
 
@@ -100,6 +101,62 @@ def test_a_refused_one_changes_nothing(adapters: LoraAdapters) -> None:
         with pytest.raises(AdapterRefused, match=said):
             adapters.put(name, BAD).result()
     assert adapters.states == (AdapterState(name="legal", folder=ONE, loaded=one),)
+
+
+class Proofs:
+    """Refuses what lies in BAD's place for golden vectors, and counts what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.bad = {TWO}
+
+    def __call__(self, one: Adapter) -> None:
+        self.asked.append(one.fingerprint)
+        if Path(one.fingerprint) in self.bad:
+            raise AdapterDiffers("it has cosine 0.5")
+
+
+def test_what_has_other_vectors_than_it_should_never_gets_the_name(adapters: LoraAdapters) -> None:
+    adapters.prove = proofs = Proofs()
+    one = adapters.put("legal", ONE).result()
+    with pytest.raises(AdapterDiffers, match="adapter 'legal' cannot be served: it has cosine"):
+        adapters.put("legal", TWO).result()
+    assert adapters.find("legal") is one
+    assert adapters.states == (AdapterState(name="legal", folder=ONE, loaded=one),)
+    assert proofs.asked == ["/one", "/two"]
+
+
+def test_what_was_declared_with_other_vectors_is_not_looked_at_for_each_request(
+    adapters: LoraAdapters, loads: Loads
+) -> None:
+    adapters.prove = proofs = Proofs()
+    adapters.declare("legal", TWO)
+    found = adapters.find("legal")
+    assert isinstance(found, Future)
+    with pytest.raises(AdapterDiffers):
+        found.result()
+    for _ in range(2):
+        with pytest.raises(AdapterDiffers, match="it has cosine"):
+            adapters.find("legal")
+    assert (loads.asked, proofs.asked) == (["legal"], ["/two"])
+    [state] = adapters.states
+    assert (state.reason, state.loaded) == (Reason.GOLDEN_MISMATCH, None)
+    proofs.bad = set()
+    two = adapters.put("legal", TWO).result()
+    assert adapters.find("legal") is two
+
+
+def test_what_was_good_once_is_not_proved_when_it_is_loaded_again(loads: Loads) -> None:
+    adapters = LoraAdapters(loads, model="small", max_bytes=10_000, max_loaded=1)
+    adapters.prove = proofs = Proofs()
+    adapters.put("a", ONE).result()
+    adapters.declare("b", ONE)
+    for name in "baba":
+        found = adapters.find(name)
+        assert isinstance(found, Future)
+        found.result()
+    assert loads.asked == ["a", "b", "a", "b", "a"]
+    assert proofs.asked == ["/one", "/one"]
 
 
 def test_a_removed_one_is_unknown(adapters: LoraAdapters) -> None:

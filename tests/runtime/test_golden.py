@@ -9,19 +9,27 @@ from typing import Any
 import pytest
 
 import runtimekit
+from adapterkit import write_adapter
 from fakekit import FakeModel
 from kubeembed_api.golden import GoldenText, packed
 from kubeembed_api.reasons import Reason
 from kubeembed_api.report import parse_report
-from kubeembed_runtime.errors import DeviceFailed, InvalidInput, NotFinite, OutOfMemory, StartFailed
-from kubeembed_runtime.golden import AT_ONCE, Golden, check, read
-from kubeembed_runtime.requests import EncodeRequest, Prompting
+from kubeembed_runtime.errors import (
+    DeviceFailed,
+    InvalidInput,
+    NotFinite,
+    OutOfMemory,
+    QueueFull,
+    StartFailed,
+)
+from kubeembed_runtime.golden import AT_ONCE, Golden, _found, check, read
+from kubeembed_runtime.requests import Encoded, EncodeRequest, Prompting
 
 SAME, NEAR, OTHER = (2.0, 2.0, 2.0), (1.0, 1.0, 1.05), (1.0, 1.0, 0.0)
 
 
 def golden(*texts: GoldenText, min_cosine: float = 0.999) -> Golden:
-    return Golden(texts=texts, min_cosine=min_cosine)
+    return Golden(path=Path("golden.jsonl"), texts=texts, min_cosine=min_cosine)
 
 
 def text(said: str, vector: tuple[float, ...], side: Any = None) -> GoldenText:
@@ -154,3 +162,53 @@ def test_a_process_serves_the_golden_vectors_or_ends_with_its_reason(
     assert report.reason is Reason.GOLDEN_MISMATCH
     assert report.message.startswith("2 of 2 golden texts are below minCosine 0.9999")
     assert other.admin("/readyz") == (0, "")
+
+
+@pytest.mark.timeout(180)
+def test_an_adapter_gets_its_name_with_its_golden_vectors_alone(
+    start: Callable[..., Any], minilm: Path, tmp_path: Path
+) -> None:
+    """At the start, and when it is replaced while it serves."""
+    folders = {n: write_adapter(tmp_path / n, seed) for seed, n in enumerate(("one", "two"))}
+    document = runtimekit.document(minilm)
+    document["spec"]["adapters"] = [{"name": "legal", "source": f"file://{folders['one']}"}]
+    file, text = tmp_path / "golden.jsonl", "the quick brown fox"
+    first = start(document).until_ready()
+    vectors = {
+        name: first.embed({"model": name, "input": text})["data"][0]["embedding"]
+        for name in ("minilm", "minilm:legal")
+    }
+    first.terminate()
+    file.write_text(lines((text, vectors["minilm"])))
+    file.with_name("golden.legal.jsonl").write_text(lines((text, vectors["minilm:legal"])))
+    held = start(document, "--golden", str(file)).until_ready()
+    status, told = held.admin("/adapters/legal", "PUT", {"path": str(folders["two"])})
+    refused = json.loads(told)
+    assert (status, refused.get("reason")) == (422, "GoldenMismatch"), refused
+    assert (
+        "1 of 1 golden texts are below minCosine 0.999; the worst: line 1, 'the quick"
+        in (refused["error"])
+    )
+    again = held.embed({"model": "minilm:legal", "input": text})["data"][0]["embedding"]
+    assert again == pytest.approx(vectors["minilm:legal"], abs=1e-5)
+    status, told = held.admin("/adapters/other", "PUT", {"path": str(folders["two"])})
+    assert (status, json.loads(told)["loaded"]) == (200, True)  # there are none of that name
+    held.terminate()
+    file.with_name("golden.legal.jsonl").write_text("no json\n")
+    unread = start(document, "--golden", str(file)).until_ready()
+    [listed] = json.loads(unread.admin("/adapters")[1])["adapters"]
+    assert (listed["reason"], listed["loaded"]) == ("GoldenUnreadable", False)
+    assert unread.embed({"model": "minilm", "input": text})["data"]
+    unread.terminate()
+
+
+async def test_a_full_pod_is_asked_again(fake_model: FakeModel) -> None:
+    full = [QueueFull(9, 9, 0.0)] * 3
+
+    async def encode(request: EncodeRequest) -> Encoded:
+        if full:
+            raise full.pop()
+        return await fake_model.encode(request)
+
+    [found] = [one async for one in _found(encode, [text("a", SAME)])]
+    assert (found.problem, round(found.cosine, 6), full) == ("", 1.0, [])

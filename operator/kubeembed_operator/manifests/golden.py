@@ -1,7 +1,8 @@
 """The golden vectors that a pod is held to before it is Ready: the user's ConfigMap, and the flags for it.
 
 A ConfigMap that is not there keeps no container from starting: the runtime says so then, in its last words,
-where kubelet would have said it in an Event alone.
+where kubelet would have said it in an Event alone. All of its keys are mounted, because those of adapters may
+come while the pod runs.
 """
 
 from kubeembed_api.document import EmbeddingModel
@@ -23,8 +24,7 @@ def volumes(model: EmbeddingModel) -> list[Manifest]:
     golden = model.spec.rollout.golden
     if golden is None:
         return []
-    items = [{"key": GOLDEN_KEY, "path": GOLDEN_KEY}]
-    source = {"items": items, "name": golden.config_map, "optional": True}
+    source = {"name": golden.config_map, "optional": True}
     return [{"configMap": source, "name": pods.GOLDEN_VOLUME}]
 
 

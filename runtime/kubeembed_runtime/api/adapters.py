@@ -39,6 +39,7 @@ class Shown(msgspec.Struct):
     fingerprint: str | None = None
     base: str | None = None
     error: str | None = None
+    reason: str | None = None
 
 
 def routes(lifecycle: Lifecycle) -> list[Route]:
@@ -69,7 +70,8 @@ def routes(lifecycle: Lifecycle) -> list[Route]:
         try:
             return await (change if "name" in request.path_params else show)(request)
         except (AdapterRefused, BadBody, Loading, UnknownModel, msgspec.DecodeError) as error:
-            return json_reply({"error": str(error)}, _status(error))
+            reason = {"reason": str(error.reason)} if isinstance(error, AdapterRefused) else {}
+            return json_reply({"error": str(error)} | reason, _status(error))
 
     return [
         Route("/adapters", answered, methods=["GET"]),
@@ -92,7 +94,13 @@ def _status(error: Exception) -> int:
 
 def _shown(state: AdapterState) -> Shown:
     if state.loaded is None:
-        return Shown(name=state.name, path=str(state.folder), loaded=False, error=state.problem)
+        return Shown(
+            name=state.name,
+            path=str(state.folder),
+            loaded=False,
+            error=state.problem,
+            reason=None if state.reason is None else str(state.reason),
+        )
     return _described(state.name, str(state.folder), state.loaded)
 
 

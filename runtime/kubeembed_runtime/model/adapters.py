@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kubeembed_runtime.adapters import Adapter, AdapterState
-from kubeembed_runtime.errors import AdapterRefused, UnknownModel
+from kubeembed_runtime.errors import AdapterRefused, AdapterUnproven, UnknownModel
 from kubeembed_runtime.model.lora import LoraAdapter
 
 logger = logging.getLogger(__name__)
@@ -22,24 +22,33 @@ logger = logging.getLogger(__name__)
 #: (name, folder) -> the adapter. Raises AdapterRefused.
 Load = Callable[[str, Path], LoraAdapter]
 
+#: Raises AdapterRefused for one that is loaded and must not be served.
+Prove = Callable[[Adapter], None]
+
 
 @dataclass(slots=True, eq=False)
 class _Declared:
-    """A name's folder, the load that was asked for and is not over, and why the last one failed."""
+    """A name's folder, the load that was asked for and is not over, and why the last one failed.
+
+    proven: what lies there was once good enough to be served, so it is when it is loaded again.
+    """
 
     folder: Path
     loading: "Future[Adapter] | None" = None
-    problem: str | None = None
+    problem: BaseException | None = None
+    proven: bool = False
 
 
 class LoraAdapters:
     """As kubeembed_runtime.requests.Adapters.
 
     max_bytes and max_loaded bound what is loaded; what a running batch still holds comes on top.
+    prove: set once the model answers, it has a say before an adapter is served.
     """
 
     def __init__(self, load: Load, *, model: str, max_bytes: int, max_loaded: int) -> None:
         self._load, self._model = load, model
+        self.prove: Prove = lambda adapter: None
         self._max_bytes, self._max_loaded = max_bytes, max_loaded
         self._lock = threading.Lock()
         self._declared: dict[str, _Declared] = {}
@@ -59,7 +68,8 @@ class LoraAdapters:
                     name=name,
                     folder=declared.folder,
                     loaded=self._loaded.get(name),
-                    problem=declared.problem,
+                    problem=None if declared.problem is None else str(declared.problem),
+                    reason=getattr(declared.problem, "reason", None),
                 )
                 for name, declared in self._declared.items()
             )
@@ -67,7 +77,8 @@ class LoraAdapters:
     def find(self, name: str) -> "Adapter | Future[Adapter]":
         """At once where it is loaded. Requests for one that is not share one load.
 
-        Raises UnknownModel; the future raises AdapterRefused. Do not cancel it: others wait for it, too.
+        Raises UnknownModel, and AdapterUnproven where it was: its vectors are not computed for each request.
+        The future raises AdapterRefused. Do not cancel it: others wait for it, too.
         """
         with self._lock:
             if (loaded := self._loaded.get(name)) is not None:
@@ -76,6 +87,8 @@ class LoraAdapters:
             declared = self._declared.get(name)
             if declared is None:
                 raise self._unknown(name)
+            if isinstance(declared.problem, AdapterUnproven):
+                raise type(declared.problem)(str(declared.problem))
             if declared.loading is None:
                 declared.loading = self._changes.submit(self._reload, name, declared)
             return declared.loading
@@ -95,33 +108,36 @@ class LoraAdapters:
         return self._changes.submit(self._remove, name)
 
     def _put(self, name: str, folder: Path) -> Adapter:
-        adapter = self._read(name, folder)
+        adapter = self._read(name, folder, proven=False)
         with self._lock:
-            self._declared[name] = _Declared(folder)
+            self._declared[name] = _Declared(folder, proven=True)
             self._keep(adapter)
         return adapter
 
     def _reload(self, name: str, declared: _Declared) -> Adapter:
         try:
-            adapter = self._read(name, declared.folder)
+            adapter = self._read(name, declared.folder, proven=declared.proven)
         except BaseException as error:
             with self._lock:
-                declared.loading, declared.problem = None, str(error)
+                declared.loading, declared.problem = None, error
             raise
         with self._lock:
             declared.loading = declared.problem = None
+            declared.proven = True
             if self._declared.get(name) is declared:
                 self._keep(adapter)
         return adapter
 
-    def _read(self, name: str, folder: Path) -> LoraAdapter:
+    def _read(self, name: str, folder: Path, *, proven: bool) -> LoraAdapter:
         try:
             adapter = self._load(name, folder)
+            if adapter.bytes > self._max_bytes:
+                problem = f"it has {adapter.bytes} bytes; all adapters may take {self._max_bytes}"
+                raise AdapterRefused(problem)
+            if not proven:
+                self.prove(adapter)
         except AdapterRefused as error:
             raise type(error)(f"adapter {name!r} cannot be served: {error}") from error
-        if adapter.bytes > self._max_bytes:
-            problem = f"it has {adapter.bytes} bytes; all adapters may take {self._max_bytes}"
-            raise AdapterRefused(f"adapter {name!r} cannot be served: {problem}")
         return adapter
 
     def _keep(self, adapter: LoraAdapter) -> None:
