@@ -81,9 +81,9 @@ def _remote_code(spec: Spec) -> Found:
 def _adapters(spec: Spec) -> Found:
     for index, adapter in enumerate(spec.adapters):
         scheme = adapter.parsed.scheme
-        if scheme in ("pvc", "oci", "file"):
+        if scheme in ("oci", "file"):
             field = f"spec.adapters[{index}].source"
-            yield field, f"{scheme}://", "write hf://, s3://, gs://, az:// or https://"
+            yield field, f"{scheme}://", "write hf://, s3://, gs://, az://, https:// or pvc://"
 
 
 def _scaling(spec: Spec) -> Found:

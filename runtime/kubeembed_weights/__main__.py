@@ -78,7 +78,7 @@ def _adapter(options: argparse.Namespace) -> Report:
     """An adapter that cannot be served stays in the cache: asked for again, it costs no byte."""
     adapter = _adapter_of(options.adapter)
     with _patient(options.root, adapter.source, adapter.revision):
-        copy = fetch_adapter(adapter, options.root)
+        copy = fetch_adapter(adapter, options.root, mounted=options.path)
     logger.info("%s holds %s at %s", copy.path, adapter.source, copy.revision)
     check_adapter(copy.path)
     return _good(copy)
@@ -182,6 +182,7 @@ def _parser() -> argparse.ArgumentParser:
         "adapter", help="as spec.adapters has it: '{name: legal, source: hf://acme/bge-m3-legal}'"
     )
     adapter.add_argument("--root", type=Path, default=Path(CACHE_ROOT), help="the cache")
+    adapter.add_argument("--path", type=Path, help="the folder of a pvc:// source, mounted")
     checking = commands.add_parser("check", help="see that a folder holds a usable model (pvc://)")
     checking.add_argument("document", type=Path, help="the EmbeddingModel, as YAML")
     checking.add_argument("--path", type=Path, required=True, help="the folder")

@@ -1,4 +1,7 @@
-"""An adapter's source -> its two files: in the cache like weights, or where they lie (file://)."""
+"""An adapter's source -> its two files: in the cache like weights, or where they lie (file://).
+
+Those of a claim (pvc://) are copied as well: so they are checked like all others, and pods mount one cache.
+"""
 
 import os
 from collections.abc import Mapping
@@ -10,6 +13,7 @@ from kubeembed_api.sources import Source
 from kubeembed_weights.cache import Cache, Copy
 from kubeembed_weights.disk import writing
 from kubeembed_weights.fetching import Wanted, filled
+from kubeembed_weights.mounted import Mounted
 from kubeembed_weights.progress import Meter
 from kubeembed_weights.remote import Remote, open_remote
 from kubeembed_weights.retry import patiently
@@ -22,12 +26,20 @@ def fetch_adapter(
     *,
     progress: Meter | None = None,
     environ: Mapping[str, str] = os.environ,
+    mounted: Path | None = None,
 ) -> Copy:
-    """The adapter's copy, fetched if it is not there; file:// as it lies. Raises FetchError."""
+    """The adapter's copy, fetched if it is not there; file:// as it lies. Raises FetchError.
+
+    mounted: the folder of a pvc:// source, which somebody else has to mount.
+    """
     source, meter = adapter.parsed, progress or Meter()
     if source.scheme == "file":
         return Copy(path=Path("/", source.path), key=_key(source, ""), revision=None, bytes=0)
-    remote, cache = open_remote(adapter, environ), Cache(root)
+    cache = Cache(root)
+    if source.scheme == "pvc" and mounted is not None:
+        remote: Remote = Mounted(source, mounted)
+    else:
+        remote = open_remote(adapter, environ)
     with writing(root, meter):
         pinned = remote.pinned(adapter.revision)
         if pinned is not None and (copy := cache.revived(_key(source, pinned))):

@@ -303,6 +303,21 @@ def test_a_copy_that_the_cache_has_lost_is_fetched_again_for_the_pod_that_missed
     assert settled.labels(answers) == {"m:lora-4": {"lora-4"}}
 
 
+def test_one_on_a_claim_is_copied_from_there(settled: Served, hub: Hub) -> None:
+    """The claim is that of the cache itself, which has one."""
+    entry, sent = settled.entries()["lora-3"], hub.bytes_sent()
+    source = f"pvc://kubeembed-weights/{entry['key']}"
+    settled.kube.patch(
+        "em", "m", {"spec": {"adapters": [*wanted(*ALL), {"name": "mine", "source": source}]}}
+    )
+    found = settled.wait("mine", reason="Loaded", ready="3/3")
+    assert found["key"] != entry["key"]
+    assert (found["fingerprint"], len(found["revision"])) == (entry["fingerprint"], 40)
+    assert hub.bytes_sent() == sent
+    answers = [Answer("m:mine", *settled.ask("m:mine"))]
+    assert settled.labels(answers) == {"m:mine": {"lora-3"}}
+
+
 def at_rest(written: Callable[[], list[str]]) -> list[str]:
     """What was written, once nothing has been for a while: adapters of the tests before went out of use, and
     the cache is collected some seconds after that."""

@@ -85,10 +85,9 @@ def test_a_document_that_is_wrong_only_here_names_field_and_fix(kube: Kube, mode
 @pytest.mark.parametrize(
     ("spec", "words"),
     [
-        ({"adapters": [{"name": "a", "source": "pvc://claim/a"}]}, "adapters"),
         ({"scaling": {"mode": "KEDA"}}, "KEDA"),
     ],
-    ids=["adapters", "KEDA"],
+    ids=["KEDA"],
 )
 def test_what_is_not_built_yet_says_so(
     kube: Kube, model: Model, spec: Manifest, words: str

@@ -419,6 +419,24 @@ def test_the_job_of_an_adapter(model: Build, settings: Settings) -> None:
     ]
 
 
+def test_an_adapter_of_a_claim_is_copied_from_there(model: Build, settings: Settings) -> None:
+    mine = model(adapters=[{"name": "legal", "source": "pvc://team/adapters/legal"}])
+    spec = adapter_job(mine, mine.spec.adapters[0], settings)["spec"]["template"]["spec"]
+    [container] = spec["containers"]
+    assert container["args"][2:] == ["--path", "/var/cache/kubeembed-source/adapters/legal"]
+    assert container["volumeMounts"][1:] == [
+        {"mountPath": "/var/cache/kubeembed", "name": "weights"},
+        {"mountPath": "/var/cache/kubeembed-source", "name": "source", "readOnly": True},
+    ]
+    assert spec["volumes"][1:] == [
+        {"name": "weights", "persistentVolumeClaim": {"claimName": "kubeembed-weights"}},
+        {"name": "source", "persistentVolumeClaim": {"claimName": "team", "readOnly": True}},
+    ]
+    top = model(adapters=[{"name": "legal", "source": "pvc://team"}])
+    spec = adapter_job(top, top.spec.adapters[0], settings)["spec"]["template"]["spec"]
+    assert spec["containers"][0]["args"][2:] == ["--path", "/var/cache/kubeembed-source"]
+
+
 def test_the_job_of_an_adapter_runs_as_the_model_s_and_trusts_the_same_cas(
     model: Build, settings: Settings
 ) -> None:

@@ -39,6 +39,9 @@ from kubeembed_operator.settings import Settings
 #: A Job that has told its result is of no more use; its pod's log is for a while.
 KEPT_SECONDS = 300
 
+#: Where the Job sees the claim of a pvc:// adapter, beside the cache that it is copied into.
+SOURCE_ROOT, SOURCE_VOLUME = "/var/cache/kubeembed-source", "source"
+
 #: An adapter has a few MB. Those that wait for their next try hold on to what is asked for here. The CPU is
 #: for the start of the process, which requests wait for, beside pods that use all that their node has.
 RESOURCES: Manifest = {
@@ -83,12 +86,13 @@ def adapter_job(model: EmbeddingModel, adapter: Adapter, settings: Settings) -> 
             container(
                 settings,
                 name="fetch",
-                args=["adapter", json.dumps(told, sort_keys=True)],
+                args=["adapter", json.dumps(told, sort_keys=True), *_path(adapter)],
                 env=environment(model, adapter, settings),
                 mounts=[
                     *_certificate_mount(settings),
                     pods.scratch_mount(),
                     {"mountPath": CACHE_ROOT, "name": pods.CACHE_VOLUME},
+                    *_source_mount(adapter),
                 ],
                 resources=RESOURCES,
             )
@@ -101,6 +105,7 @@ def adapter_job(model: EmbeddingModel, adapter: Adapter, settings: Settings) -> 
                 "name": pods.CACHE_VOLUME,
                 "persistentVolumeClaim": {"claimName": shared_claim(model)},
             },
+            *_source_volume(adapter),
         ],
     }
     name = adapter_job_name(model.name, adapter_request(model, adapter))
@@ -129,6 +134,27 @@ def mounts(model: EmbeddingModel) -> list[Manifest]:
     if not _apart(model):
         return []
     return [{"mountPath": ADAPTERS_ROOT, "name": pods.ADAPTERS_VOLUME, "readOnly": True}]
+
+
+def _source_volume(adapter: Adapter) -> list[Manifest]:
+    """The claim of a pvc:// adapter, whole: a hub's cache has links to what lies elsewhere in it."""
+    if adapter.parsed.scheme != "pvc":
+        return []
+    claim = {"claimName": adapter.parsed.host, "readOnly": True}
+    return [{"name": SOURCE_VOLUME, "persistentVolumeClaim": claim}]
+
+
+def _source_mount(adapter: Adapter) -> list[Manifest]:
+    if adapter.parsed.scheme != "pvc":
+        return []
+    return [{"mountPath": SOURCE_ROOT, "name": SOURCE_VOLUME, "readOnly": True}]
+
+
+def _path(adapter: Adapter) -> list[str]:
+    if adapter.parsed.scheme != "pvc":
+        return []
+    inside = f"/{adapter.parsed.path}" if adapter.parsed.path else ""
+    return ["--path", f"{SOURCE_ROOT}{inside}"]
 
 
 def _certificate_volume(model: EmbeddingModel, settings: Settings) -> list[Manifest]:
