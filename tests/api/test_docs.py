@@ -20,7 +20,9 @@ def documents() -> dict[str, str]:
     found = {str(file.relative_to(ROOT)): file.read_text() for file in ROOT.glob("examples/*.yaml")}
     for page in PAGES:
         blocks = re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)
-        for number, block in enumerate(b for b in blocks if "kind: EmbeddingModel" in b):
+        for number, block in enumerate(
+            b for b in blocks if re.search("^kind: EmbeddingModel$", b, re.M)
+        ):
             found[f"{page.relative_to(ROOT)} {number}"] = block
     return found
 
