@@ -33,6 +33,8 @@ POLICY = "; ".join(
         "frame-ancestors 'none'",
     )
 )
+#: Bytes from which on a reply is compressed in a thread.
+COMPRESS_ASIDE = 4096
 HEADERS = {
     "Cache-Control": "no-cache",
     "Content-Security-Policy": POLICY,
@@ -57,9 +59,7 @@ class Page:
         if path in self._files:
             return _reply(*self._files[path], charset="utf-8")
         if path == DATA:
-            reply = _reply(msgspec.json.encode(self._tell()), "application/json")
-            reply.enable_compression()
-            return reply
+            return self._data()
         browser = "text/html" in request.headers.get("Accept", "")
         if path == "/ui" or (path == "/" and browser):
             # Relative, for those who come through a proxy that has put a path before ours.
@@ -68,6 +68,13 @@ class Page:
             )
         return None
 
+    def _data(self) -> web.Response:
+        body = msgspec.json.encode(self._tell())
+        # An hour of 200 models is half a megabyte, which is packed beside the event loop.
+        reply = _reply(body, "application/json", zlib_executor_size=COMPRESS_ASIDE)
+        reply.enable_compression()
+        return reply
 
-def _reply(body: bytes, kind: str, charset: str | None = None) -> web.Response:
-    return web.Response(body=body, content_type=kind, charset=charset, headers=HEADERS)
+
+def _reply(body: bytes, kind: str, **given: Any) -> web.Response:
+    return web.Response(body=body, content_type=kind, headers=HEADERS, **given)

@@ -150,7 +150,7 @@ async def test_every_query_is_answered_by_a_prometheus_that_scrapes_all_programs
     async with AsyncExitStack() as stack:
         parts = (operator(), front_door(), served(tmp_path))
         targets = [await stack.enter_async_context(part) for part in parts]
-        with scraping(tmp_path, RULES, targets) as made:
+        with scraping(tmp_path, RULES, [target.config() for target in targets]) as made:
             asked = asyncio.create_task(asyncio.to_thread(answered, made))
             await asyncio.wait([asked])
     await asked  # fails where nothing is open any more

@@ -57,12 +57,11 @@ class Prometheus:
 
 
 @contextmanager
-def scraping(folder: Path, rules: Path, targets: list[Target]) -> Iterator[Prometheus]:
-    """Ready; its data are in the folder."""
+def scraping(folder: Path, rules: Path, scrapes: list[dict[str, Any]]) -> Iterator[Prometheus]:
+    """Ready; its data are in the folder. scrapes: as Prometheus writes its scrape_configs."""
     (port,) = free_ports(1)
     config = folder / "prometheus.yml"
     head = {"scrape_interval": "1s", "evaluation_interval": "1s"}
-    scrapes = [target.config() for target in targets]
     config.write_text(
         yaml.safe_dump({"global": head, "rule_files": [str(rules)], "scrape_configs": scrapes})
     )
