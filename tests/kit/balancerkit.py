@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import itertools
+import time
 from collections.abc import AsyncIterator
 
-from runtimekit import Process
+from runtimekit import PATIENCE_SECONDS, Process
 
 #: Between two looks at /readyz.
 LAG_SECONDS = 0.1
@@ -23,9 +24,12 @@ class Balancer:
         self.port = 0
 
     async def until_ready(self, count: int) -> None:
-        async with asyncio.timeout(60):
-            while len(self._ready) < count:
-                await asyncio.sleep(0.02)
+        last = time.monotonic() + PATIENCE_SECONDS
+        while len(self._ready) < count:
+            for one in self.replicas:
+                assert one.popen.poll() is None, one.log.read_text()
+            assert time.monotonic() < last, [one.log.read_text() for one in self.replicas]
+            await asyncio.sleep(0.02)
 
     async def until_left(self, replica: Process) -> None:
         """Until it is seen to be ready no more."""

@@ -85,5 +85,7 @@ async def _replace(balancer: Balancer, folder: Path, stop: Path) -> "asyncio.Tas
 
 
 async def _ended(process: Process) -> None:
-    status = await asyncio.to_thread(process.popen.wait, 60)
-    assert status == 0, process.log.read_text()
+    async with asyncio.timeout(60):
+        while process.popen.poll() is None:
+            await asyncio.sleep(0.1)
+    assert process.popen.returncode == 0, process.log.read_text()
