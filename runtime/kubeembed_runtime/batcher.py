@@ -1,5 +1,7 @@
 """Items of many requests -> batches for one device, each up to a token budget, fair to all that wait.
 
+A device may run several batches at once, each in a thread of its own: streams.
+
 There is no timer: an idle device starts at once, and while it is busy the queue grows, so load makes the
 batches larger. The budget is in tokens because time is: 64 short queries cost what one long passage does.
 """
@@ -9,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from typing import NamedTuple
 
 from kubeembed_runtime.errors import (
     DeadlineExceeded,
@@ -18,7 +21,7 @@ from kubeembed_runtime.errors import (
     QueueFull,
 )
 from kubeembed_runtime.finite import not_finite
-from kubeembed_runtime.queueing import Job, Queue, Slot
+from kubeembed_runtime.queueing import Job, Queue, Slot, parts, tokens_by_adapter
 from kubeembed_runtime.requests import BatchRun, Item, Output
 from kubeembed_runtime.usage import Meter, Usage
 
@@ -37,11 +40,20 @@ BATCHES_TO_GROW = 100
 RATE_SMOOTHING = 0.2
 
 
+class Taken(NamedTuple):
+    """A batch, and the budget that it was taken with. alone: nothing else ran or waited then."""
+
+    batch: list[Slot]
+    budget: int
+    alone: bool
+
+
 class Batcher:
-    """Bounded queue, one device thread. Every future that `submit` returns ends, whatever happens.
+    """Bounded queue, a device thread per stream. Every future that `submit` returns ends, whatever happens.
 
     budget: tokens per batch; an item larger than that runs alone. capacity: tokens that may wait; a request
-    that finds nothing waiting is always taken. `run` and `observe` are called in the device thread.
+    that finds nothing waiting is always taken. `run` and `observe` are called in a device thread, and before
+    each batch `prepare` is, which is told the stream and whether the batch has the device alone.
 
     A batch for which `run` raises OutOfMemory halves the budget and is run once more, in parts of the new
     one; a part that has no memory then either fails its requests. An output with a value that is no number
@@ -54,34 +66,42 @@ class Batcher:
         *,
         budget: int,
         capacity: int,
+        streams: int = 1,
+        prepare: Callable[[int, bool], None] = lambda stream, alone: None,
         observe: Callable[[BatchRun], None] = lambda run: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._run, self._observe, self._clock = run, observe, clock
+        self._run, self._prepare, self._observe, self._clock = run, prepare, observe, clock
         self.budget, self.capacity = budget, capacity
         self._whole_budget = budget
         self._queue = Queue()
         self._meter = Meter(clock)
         self._tokens_per_second = 0.0
-        self._failures = self._successes = 0
+        self._failures = self._successes = self._running = 0
         self._changed = threading.Condition()
         self._closing = False
         self._death: DeviceFailed | None = None
-        self._thread = threading.Thread(target=self._live, name="device", daemon=True)
+        self._threads = [
+            threading.Thread(target=self._live, args=(n,), name=f"device-{n}", daemon=True)
+            for n in range(streams)
+        ]
 
     def start(self) -> None:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def close(self) -> None:
-        """Runs what was accepted, then ends the device thread."""
+        """Runs what was accepted, then ends the device threads."""
         with self._changed:
             self._closing = True
-            self._changed.notify()
-        self._thread.join()
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
+        self._die(DeviceFailed("the runtime has stopped"), [])
 
     @property
     def alive(self) -> bool:
-        return self._death is None and self._thread.is_alive()
+        return self._death is None and all(thread.is_alive() for thread in self._threads)
 
     @property
     def usage(self) -> Usage:
@@ -125,70 +145,74 @@ class Batcher:
             self._changed.notify()
         return job.future
 
-    def _live(self) -> None:
-        batch: list[Slot] = []
+    def _live(self, stream: int) -> None:
+        taken: Taken | None = None
         try:
-            while batch := self._next():
-                self._do(batch)
+            while (taken := self._next()) is not None:
+                self._prepare(stream, taken.alone)
+                self._do(taken)
+                with self._changed:
+                    self._running -= 1
         except BaseException as error:
             logger.critical("device thread ended: %s", error)
+            batch = [] if taken is None else taken.batch
             self._die(DeviceFailed(f"the device is gone: {error}"), batch)
-        else:
-            self._die(DeviceFailed("the runtime has stopped"), [])
 
     def _die(self, error: DeviceFailed, batch: Sequence[Slot]) -> None:
+        """The other streams end after the batch that they run."""
         with self._changed:
-            self._death = error
+            self._death = self._death or error
             jobs = self._queue.clear()
+            self._changed.notify_all()
         for job in [*(slot.job for slot in batch), *jobs]:
             job.fail(error)
 
-    def _next(self) -> list[Slot]:
-        """Waits for work. Empty means: closing, and all is done."""
+    def _next(self) -> Taken | None:
+        """Waits for work. None means: closing, and all is done; or the device is gone."""
         with self._changed:
-            while True:
+            while self._death is None:
                 if batch := self._queue.take(self.budget, self._wanted):
-                    return batch
+                    rest = self._queue.tokens > 0
+                    if rest:
+                        self._changed.notify()
+                    alone = not rest and not self._running
+                    self._running += 1
+                    return Taken(batch, self.budget, alone)
                 if self._closing:
-                    return []
+                    return None
                 self._changed.wait()
+            return None
 
     def _wanted(self, job: Job) -> bool:
         if job.deadline is not None and self._clock() > job.deadline:
             job.fail(DeadlineExceeded("the deadline passed before the device was free"))
         return not job.future.done()
 
-    def _do(self, batch: Sequence[Slot]) -> None:
-        error = self._try(batch)
+    def _do(self, taken: Taken) -> None:
+        error = self._try(taken.batch)
         if isinstance(error, OutOfMemory):
-            self._shrink(error)
-            for part in parts(batch, self.budget):
+            self._shrink(error, taken.budget)
+            for part in parts(taken.batch, self.budget):
                 if failure := self._try(part):
                     self._fail(part, failure)
         elif error is not None:
-            self._fail(batch, error)
+            self._fail(taken.batch, error)
         if error is not None and self._failures >= FAILURES_TO_DIE:
             raise error
 
     def _try(self, batch: Sequence[Slot]) -> Exception | None:
         """Runs a batch and puts its outputs into its jobs; or returns what `run` raised."""
-        begun = self._clock()
+        waits = self._started(batch)  # told before any answer is there: who has it reads them
         items = [slot.item for slot in batch]
-        waits = [  # told before any answer is there: who has it reads them
-            (slot.job.adapter or "", slot.job.start(begun))
-            for slot in batch
-            if not slot.job.started
-        ]
         failure: Exception | None = None
-        self._meter.begin(begun)
+        begun = self._meter.begin()
         try:
             outputs = self._run(items)
         except Exception as error:
             failure = error
-        seconds = self._clock() - begun
         by_adapter = tokens_by_adapter(batch)
         tokens = sum(by_adapter.values())
-        self._meter.end(begun + seconds, 0 if failure else tokens)
+        seconds = self._meter.end(begun, 0 if failure else tokens)
         if failure is None:
             self._succeed(batch, outputs, tokens, seconds)
         self._observe(
@@ -203,14 +227,25 @@ class Batcher:
         )
         return failure
 
+    def _started(self, batch: Sequence[Slot]) -> list[tuple[str, float]]:
+        """The adapter and the wait of each request that starts with this batch."""
+        now = self._clock()
+        with self._changed:
+            return [
+                (slot.job.adapter or "", slot.job.start(now))
+                for slot in batch
+                if not slot.job.started
+            ]
+
     def _succeed(
         self, batch: Sequence[Slot], outputs: Sequence[Output], tokens: int, seconds: float
     ) -> None:
-        self._failures = 0
-        self._grow()
-        rate = tokens / seconds if seconds > 0 else 0.0
-        old = self._tokens_per_second or rate
-        self._tokens_per_second = old + RATE_SMOOTHING * (rate - old)
+        with self._changed:
+            self._failures = 0
+            self._grow()
+            rate = tokens / seconds if seconds > 0 else 0.0
+            old = self._tokens_per_second or rate
+            self._tokens_per_second = old + RATE_SMOOTHING * (rate - old)
         for slot, output in zip(batch, outputs, strict=True):
             kind = not_finite(output)
             if kind is None:
@@ -225,15 +260,18 @@ class Batcher:
         logger.error("a batch of %d items failed: %s", len(batch), error)
         failure: Exception = error
         if not isinstance(error, OutOfMemory):
-            self._failures += 1
+            with self._changed:
+                self._failures += 1
             failure = DeviceFailed(f"the forward pass failed: {error}")
             failure.__cause__ = error
         for slot in batch:
             slot.job.fail(failure)
 
-    def _shrink(self, error: OutOfMemory) -> None:
-        self._successes = 0
-        self.budget = max(1, self.budget // 2)
+    def _shrink(self, error: OutOfMemory, budget: int) -> None:
+        """budget: the batch's own. Streams that fail together halve theirs once."""
+        with self._changed:
+            self._successes = 0
+            self.budget = min(self.budget, max(1, budget // 2))
         logger.warning("%s; batches of %d tokens from here on", error, self.budget)
 
     def _grow(self) -> None:
@@ -244,25 +282,3 @@ class Batcher:
             self._successes = 0
             self.budget = min(self._whole_budget, self.budget * 2)
             logger.info("batches of %d tokens again", self.budget)
-
-
-def tokens_by_adapter(batch: Sequence[Slot]) -> dict[str, int]:
-    """As BatchRun has them."""
-    tokens: dict[str, int] = {}
-    for slot in batch:
-        name = slot.job.adapter or ""
-        tokens[name] = tokens.get(name, 0) + slot.item.tokens
-    return tokens
-
-
-def parts(batch: Sequence[Slot], budget: int) -> list[list[Slot]]:
-    """The batch, in its order, in parts of at most `budget` tokens, or of one item."""
-    found: list[list[Slot]] = []
-    room = 0
-    for slot in batch:
-        if not found or slot.item.tokens > room:
-            found.append([])
-            room = budget
-        found[-1].append(slot)
-        room -= slot.item.tokens
-    return found

@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Tokens per batch. On a CPU 256 to 2,048 differ by a tenth, and small ones keep latency low; a GPU needs
-#: many rows.
-BUDGET_TOKENS = {"cpu": 1024, "cuda": 16_384}
+#: Tokens per batch. On a CPU 256 to 2,048 differ by a tenth, and small ones keep latency low, also of two
+#: batches at once; a GPU needs many rows.
+BUDGET_TOKENS = {"cpu": 512, "cuda": 16_384}
 
 #: Tokens that may wait: one request of the largest kind.
 CAPACITY_TOKENS = 300_000
@@ -65,14 +65,9 @@ def load(
     begun = time.monotonic()
     weights = open_weights(model, cache)
     made = _make(model, weights.folder, threads, time.monotonic() - begun)
-    encoder, recipe = made.encoder, made.encoder.recipe
+    recipe = made.encoder.recipe
     info = describe(model, made, weights.revision, threads)
-    batcher = Batcher(
-        encoder,
-        budget=made.budget,
-        capacity=CAPACITY_TOKENS,
-        observe=observe,
-    )
+    batcher = _batcher(made, threads, observe)
     adapters = _adapters(model, made)
     pipeline = Pipeline(
         info=info,
@@ -150,6 +145,20 @@ def _make(model: EmbeddingModel, folder: Path, threads: int, weights_seconds: fl
         warm_seconds=time.monotonic() - loaded,
     )
     return _Made(encoder=encoder, tokenizer=tokenizer, fingerprint=mark, startup=startup)
+
+
+def _batcher(made: _Made, threads: int, observe: Callable[[BatchRun], None]) -> Batcher:
+    from kubeembed_runtime.model.streams import sharing, streams
+
+    count = streams(made.encoder, threads)
+    return Batcher(
+        made.encoder,
+        budget=made.budget,
+        capacity=CAPACITY_TOKENS,
+        streams=count,
+        prepare=sharing(threads, count),
+        observe=observe,
+    )
 
 
 def _adapters(model: EmbeddingModel, made: _Made) -> "LoraAdapters":

@@ -7,6 +7,7 @@ beside that, of the next in turn. So a small request waits for two turns at most
 however long they are, and a huge one goes on at least with every other batch, however many small ones come.
 """
 
+import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -22,7 +23,10 @@ TURNS_PER_BATCH = 4
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Job:
-    """A submitted request: how far it has been batched, and what has come back."""
+    """A submitted request: how far it has been batched, and what has come back.
+
+    `put`, `fail` and `finish` may be called by several device threads at once: the first to end it does.
+    """
 
     items: Sequence[Item]
     deadline: float | None
@@ -34,6 +38,8 @@ class Job:
     tokens: int = field(init=False)  # of what has not been taken
     _outputs: list[Output | None] = field(init=False)
     _missing: int = field(init=False)
+    _ended: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         self.tokens = sum(item.tokens for item in self.items)
@@ -64,18 +70,26 @@ class Job:
         return waited
 
     def fail(self, error: Exception) -> None:
-        if not self.future.done() and self.future.set_running_or_notify_cancel():
+        if self._end():
             self.future.set_exception(error)
 
     def put(self, index: int, output: Output) -> None:
-        self._outputs[index] = output
-        self._missing -= 1
-        if self._missing == 0:
+        with self._lock:
+            self._outputs[index] = output
+            self._missing -= 1
+            complete = self._missing == 0
+        if complete:
             self.finish()
 
     def finish(self) -> None:
-        if not self.future.done() and self.future.set_running_or_notify_cancel():
+        if self._end():
             self.future.set_result([output for output in self._outputs if output is not None])
+
+    def _end(self) -> bool:
+        """True for who may end the future: the first to ask, unless it was cancelled."""
+        with self._lock:
+            first, self._ended = not self._ended, True
+        return first and self.future.set_running_or_notify_cancel()
 
 
 class Slot(NamedTuple):
@@ -173,3 +187,25 @@ class Queue:
         if not jobs:
             self._turns.remove(jobs)
             del self._by_adapter[job.adapter]
+
+
+def tokens_by_adapter(batch: Sequence[Slot]) -> dict[str, int]:
+    """As BatchRun has them."""
+    tokens: dict[str, int] = {}
+    for slot in batch:
+        name = slot.job.adapter or ""
+        tokens[name] = tokens.get(name, 0) + slot.item.tokens
+    return tokens
+
+
+def parts(batch: Sequence[Slot], budget: int) -> list[list[Slot]]:
+    """The batch, in its order, in parts of at most `budget` tokens, or of one item."""
+    found: list[list[Slot]] = []
+    room = 0
+    for slot in batch:
+        if not found or slot.item.tokens > room:
+            found.append([])
+            room = budget
+        found[-1].append(slot)
+        room -= slot.item.tokens
+    return found

@@ -1,4 +1,4 @@
-"""How busy the device has been: sums that its thread keeps, and that any thread may read.
+"""How busy the device has been: sums that its threads keep, and that any thread may read.
 
 The batch that runs counts up to now. Otherwise one long batch would look like an idle device, and then like
 one that was busy for longer than time went by.
@@ -18,28 +18,44 @@ class Usage(NamedTuple):
 
 
 class Meter:
-    """`begin` and `end` are the device thread's, one after the other; `read` is everybody's."""
+    """`begin` and `end` are the device threads', around each batch; `read` is everybody's.
+
+    Batches that run side by side share the device: of each second, two of them have half a second each. So
+    their seconds sum up to those in which the device was busy.
+    """
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._lock = threading.Lock()
         self._busy_seconds = 0.0
+        self._each = 0.0  # seconds of a batch that has run since the start
         self._tokens = 0
-        self._since: float | None = None
+        self._running = 0
+        self._now = clock()
 
-    def begin(self, now: float) -> None:
+    def begin(self) -> float:
+        """A batch begins. Returns what `end` wants to know of it."""
         with self._lock:
-            self._since = now
+            self._advance()
+            self._running += 1
+            return self._each
 
-    def end(self, now: float, tokens: int) -> None:
-        """tokens: 0 for a batch that failed; its seconds count."""
+    def end(self, begun: float, tokens: int) -> float:
+        """Returns the batch's seconds. tokens: 0 for a batch that failed; its seconds count."""
         with self._lock:
-            if self._since is not None:
-                self._busy_seconds += now - self._since
-            self._since = None
+            self._advance()
+            self._running -= 1
             self._tokens += tokens
+            return self._each - begun
 
     def read(self, queued_tokens: int) -> Usage:
         with self._lock:
-            running = 0.0 if self._since is None else max(0.0, self._clock() - self._since)
-            return Usage(self._busy_seconds + running, self._tokens, queued_tokens)
+            self._advance()
+            return Usage(self._busy_seconds, self._tokens, queued_tokens)
+
+    def _advance(self) -> None:
+        now = self._clock()
+        if self._running:
+            self._busy_seconds += now - self._now
+            self._each += (now - self._now) / self._running
+        self._now = now

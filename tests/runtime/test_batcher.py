@@ -223,7 +223,7 @@ def test_every_future_ends_when_the_device_dies(failures: list[BaseException]) -
     done, unfinished = wait(futures, SECONDS)
     assert not unfinished
     assert all(isinstance(future.exception(), DeviceFailed) for future in done)
-    rig.batcher._thread.join(SECONDS)
+    rig.batcher._threads[0].join(SECONDS)
     assert not rig.batcher.alive
     with pytest.raises(DeviceFailed):
         rig.batcher.submit(items(1))
@@ -234,7 +234,7 @@ def test_an_encoder_that_loses_an_output_fails_the_request_rather_than_hanging_i
     batcher.start()
     with pytest.raises(DeviceFailed):
         batcher.submit(items(1)).result(SECONDS)
-    batcher._thread.join(SECONDS)
+    batcher._threads[0].join(SECONDS)
     assert not batcher.alive
 
 

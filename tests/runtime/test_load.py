@@ -32,12 +32,27 @@ def item(tokens: int) -> Item:
 def test_the_batch_that_runs_counts_up_to_now() -> None:
     clock = Clock()
     meter = Meter(clock)
-    meter.begin(clock.now)
+    begun = meter.begin()
     clock.now = 103.0
     assert meter.read(5) == Usage(busy_seconds=3.0, tokens=0, queued_tokens=5)
-    meter.end(103.5, 40)
+    clock.now = 103.5
+    assert meter.end(begun, 40) == 3.5
     clock.now = 110.0
     assert meter.read(0) == Usage(busy_seconds=3.5, tokens=40, queued_tokens=0)
+
+
+def test_batches_side_by_side_share_the_seconds_of_the_device() -> None:
+    clock = Clock()
+    meter = Meter(clock)
+    first = meter.begin()
+    clock.now = 102.0
+    second = meter.begin()
+    clock.now = 106.0
+    assert meter.end(first, 10) == 2.0 + 4.0 / 2
+    clock.now = 107.0
+    assert meter.end(second, 20) == 4.0 / 2 + 1.0
+    clock.now = 120.0
+    assert meter.read(0) == Usage(busy_seconds=7.0, tokens=30, queued_tokens=0)
 
 
 def test_a_batch_that_fails_takes_time_and_gives_no_tokens() -> None:

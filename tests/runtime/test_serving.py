@@ -55,7 +55,7 @@ async def test_a_document_is_served_to_the_openai_client_and_drained_at_the_end(
         device="cpu",
         fingerprint=info.fingerprint,
         max_concurrent_requests=1024,
-        max_batch_tokens=1024,
+        max_batch_tokens=512,
         tokenizer_threads=info.tokenizer_threads,
         startup=info.startup,
     )

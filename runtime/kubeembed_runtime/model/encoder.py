@@ -26,7 +26,7 @@ from kubeembed_runtime.requests import Item, Kind, Output
 
 
 class Encoder:
-    """Called by the device thread alone."""
+    """Called by device threads: by several at once only as `streams` says."""
 
     def __init__(
         self,

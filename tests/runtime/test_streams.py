@@ -1,0 +1,237 @@
+"""Two batches at once on one device: what each is given, and that every request still ends, in its order."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import wait
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kubeembed_runtime.batcher import FAILURES_TO_DIE, Batcher
+from kubeembed_runtime.errors import DeviceFailed, OutOfMemory
+from kubeembed_runtime.model.bert import Bert
+from kubeembed_runtime.model.streams import sharing, streams
+from kubeembed_runtime.requests import Item, Output
+
+SECONDS = 10
+
+
+def items(*sizes: int, first: int = 0) -> list[Item]:
+    """Items of so many tokens; the first id of each tells it from the others."""
+    return [Item(ids=[first + n] + [0] * (size - 1)) for n, size in enumerate(sizes)]
+
+
+def values(outputs: Sequence[Output]) -> list[float]:
+    return [float(output.dense[0]) for output in outputs if output.dense is not None]
+
+
+def vectors(given: Sequence[Item]) -> list[Output]:
+    return [Output(dense=np.array([item.ids[0]], np.float32)) for item in given]
+
+
+class Device:
+    """Runs a batch once its first item's number is let; each of them tells how it was prepared."""
+
+    def __init__(self) -> None:
+        self.prepared: list[bool] = []
+        self.failures: dict[int, BaseException] = {}
+        self.most = self._running = 0
+        self._begun: dict[int, threading.Event] = {}
+        self._let: dict[int, threading.Event] = {}
+        self._lock = threading.Lock()
+
+    def _event(self, events: dict[int, threading.Event], number: int) -> threading.Event:
+        with self._lock:
+            return events.setdefault(number, threading.Event())
+
+    def prepare(self, stream: int, alone: bool) -> None:
+        with self._lock:
+            self.prepared.append(alone)
+
+    def __call__(self, given: Sequence[Item]) -> list[Output]:
+        number = given[0].ids[0]
+        with self._lock:
+            self._running += 1
+            self.most = max(self.most, self._running)
+        self._event(self._begun, number).set()
+        assert self._event(self._let, number).wait(SECONDS)
+        with self._lock:
+            self._running -= 1
+        if number in self.failures:
+            raise self.failures.pop(number)
+        return vectors(given)
+
+    def wait_begun(self, *numbers: int) -> None:
+        for number in numbers:
+            assert self._event(self._begun, number).wait(SECONDS)
+
+    def let(self, *numbers: int) -> None:
+        for number in numbers:
+            self._event(self._let, number).set()
+
+
+@pytest.fixture
+def device() -> Device:
+    return Device()
+
+
+@pytest.fixture
+def batcher(device: Device) -> Iterator[Batcher]:
+    batcher = Batcher(device, budget=10, capacity=1000, streams=2, prepare=device.prepare)
+    batcher.start()
+    yield batcher
+    device.let(*range(1000))
+    batcher.close()
+
+
+def test_two_batches_run_at_once_and_a_third_waits(device: Device, batcher: Batcher) -> None:
+    futures = [batcher.submit(items(9, first=n)) for n in (1, 2, 3)]
+    device.wait_begun(1, 2)
+    assert batcher.waiting_tokens == 9
+    device.let(2)
+    device.wait_begun(3)
+    device.let(1, 3)
+    assert [values(future.result(SECONDS)) for future in futures] == [[1], [2], [3]]
+    assert device.most == 2
+
+
+def test_only_a_batch_beside_which_nothing_runs_or_waits_has_the_device_alone(
+    device: Device, batcher: Batcher
+) -> None:
+    first = batcher.submit(items(9, first=1))
+    device.wait_begun(1)
+    second = batcher.submit(items(9, first=2))
+    device.wait_begun(2)
+    device.let(1, 2)
+    wait([first, second], SECONDS)
+    assert device.prepared == [True, False]
+
+
+def test_a_request_over_two_streams_comes_back_in_its_order(
+    device: Device, batcher: Batcher
+) -> None:
+    future = batcher.submit(items(9, 9, 9, first=1))
+    device.wait_begun(1, 2)
+    device.let(2, 3)
+    device.wait_begun(3)
+    device.let(1)
+    assert values(future.result(SECONDS)) == [1, 2, 3]
+
+
+def test_a_request_of_which_both_halves_fail_ends_once(device: Device, batcher: Batcher) -> None:
+    device.failures = {1: ValueError("one"), 2: ValueError("two")}
+    future = batcher.submit(items(9, 9, first=1))
+    device.wait_begun(1, 2)
+    device.let(2)
+    with pytest.raises(DeviceFailed, match="two"):
+        future.result(SECONDS)
+    device.let(1, 5)
+    assert values(batcher.submit(items(1, first=5)).result(SECONDS)) == [5]
+    assert batcher.alive
+
+
+def test_streams_without_memory_at_the_same_time_halve_the_budget_once(
+    device: Device, batcher: Batcher
+) -> None:
+    device.failures = {1: OutOfMemory("9 tokens"), 2: OutOfMemory("9 tokens")}
+    futures = [batcher.submit(items(9, first=n)) for n in (1, 2)]
+    device.wait_begun(1, 2)
+    device.let(1, 2)
+    assert [values(future.result(SECONDS)) for future in futures] == [[1], [2]]
+    assert batcher.budget == 5
+
+
+@pytest.mark.parametrize(
+    "failure", [SystemExit("gone"), ValueError("broken")], ids=["killed", "broken"]
+)
+def test_when_one_stream_dies_the_other_answers_what_it_runs_and_no_more(
+    device: Device, batcher: Batcher, failure: BaseException
+) -> None:
+    broken = range(10, 10 + (FAILURES_TO_DIE if isinstance(failure, ValueError) else 1))
+    running = batcher.submit(items(9, first=1))
+    device.wait_begun(1)
+    device.failures = dict.fromkeys(broken, failure)
+    dying = [batcher.submit(items(9, first=n)) for n in broken]
+    waiting = batcher.submit(items(9, first=50))
+    device.let(*broken)
+    for future in (*dying, waiting):
+        assert isinstance(future.exception(SECONDS), DeviceFailed)
+    assert not batcher.alive
+    device.let(1)
+    assert values(running.result(SECONDS)) == [1]
+    with pytest.raises(DeviceFailed):
+        batcher.submit(items(1))
+
+
+def test_closing_runs_what_was_accepted_on_both(device: Device) -> None:
+    device.let(*range(100))
+    batcher = Batcher(device, budget=10, capacity=1000, streams=2)
+    futures = [batcher.submit(items(6, 6, first=2 * n)) for n in range(8)]
+    batcher.start()
+    batcher.close()
+    assert [values(future.result(0)) for future in futures] == [
+        [2 * n, 2 * n + 1] for n in range(8)
+    ]
+
+
+@given(
+    st.lists(st.lists(st.integers(1, 12), max_size=6), max_size=12),
+    st.lists(st.sampled_from([None, "memory", "broken", "gone"]), max_size=12),
+)
+@settings(max_examples=40, deadline=None, database=None, derandomize=True)
+def test_whatever_fails_every_request_ends_with_its_own_outputs_in_order_or_an_error(
+    requests: list[list[int]], failures: list[str | None]
+) -> None:
+    raised = {"memory": OutOfMemory("none"), "broken": ValueError(), "gone": SystemExit("gone")}
+    planned, lock = iter(failures), threading.Lock()
+
+    def run(given: Sequence[Item]) -> list[Output]:
+        with lock:
+            failure = next(planned, None)
+        if failure is not None:
+            raise raised[failure]
+        return vectors(given)
+
+    batcher = Batcher(run, budget=10, capacity=10_000, streams=3)
+    futures = [batcher.submit(items(*sizes, first=100 * n)) for n, sizes in enumerate(requests)]
+    batcher.start()
+    batcher.close()
+    for n, (sizes, future) in enumerate(zip(requests, futures, strict=True)):
+        error = future.exception(0)
+        if error is None:
+            assert values(future.result(0)) == [100 * n + index for index in range(len(sizes))]
+        else:
+            assert isinstance(error, OutOfMemory | DeviceFailed)
+
+
+@pytest.mark.parametrize(
+    ("device", "body", "threads", "count"),
+    [
+        ("cpu", Bert, 1, 1),
+        ("cpu", Bert, 2, 2),
+        ("cpu", Bert, 8, 2),
+        ("cpu", object, 8, 1),
+        ("cuda", Bert, 8, 1),
+    ],
+)
+def test_two_streams_are_for_a_cpu_and_a_body_that_keeps_nothing(
+    device: str, body: type[Any], threads: int, count: int
+) -> None:
+    encoder: Any = SimpleNamespace(device=torch.device(device), body=object.__new__(body))
+    assert streams(encoder, threads) == count
+
+
+def test_streams_share_the_threads_and_a_lone_batch_has_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", told.append)
+    prepare = sharing(5, 2)
+    for stream, alone in ((0, False), (1, False), (0, True), (1, True)):
+        prepare(stream, alone)
+    assert told == [3, 2, 5, 5]
