@@ -1,4 +1,6 @@
 import json
+import random
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from kubeembed_runtime.errors import StartFailed
 from kubeembed_runtime.model.bert import Bert, computes, shape
 from kubeembed_runtime.model.checkpoint import Checkpoint
 from kubeembed_runtime.model.limits import read_config
-from kubeembed_runtime.model.packing import batch
+from kubeembed_runtime.model.packing import Batch, batch
 from kubeembed_runtime.model.products import Product
 from kubeembed_runtime.requests import Item
 from modelkit import saved
@@ -104,6 +106,24 @@ def test_hidden_states_do_not_depend_on_the_batch(bert: Bert, items: list[Item])
         together = bert(batch(items, torch.device("cpu")))
         alone = [bert(batch([item], torch.device("cpu"))) for item in items]
     torch.testing.assert_close(together, torch.cat(alone), atol=2e-5, rtol=0)
+
+
+def test_threads_that_share_a_body_get_what_one_alone_gets(bert: Bert) -> None:
+    source = random.Random(1)
+    lengths = [[source.randint(1, 40) for _ in range(source.randint(1, 9))] for _ in range(60)]
+    given = [
+        batch([Item(ids=[n % 90 + 5] * n) for n in each], torch.device("cpu")) for each in lengths
+    ]
+
+    @torch.inference_mode()
+    def hidden(each: Batch) -> torch.Tensor:
+        return bert(each)
+
+    with ThreadPoolExecutor(3) as threads:
+        together = list(threads.map(hidden, given * 3))
+    alone = [hidden(each) for each in given]
+    for ours, wanted in zip(together, alone * 3, strict=True):
+        torch.testing.assert_close(ours, wanted, atol=2e-6, rtol=0)
 
 
 class Watched:
