@@ -153,7 +153,7 @@ class OutOfMemory(RequestFailed):
 
 
 class DeviceFailed(RequestFailed):
-    """The forward pass raised, or the device thread has ended."""
+    """The forward pass raised, or a device thread has ended."""
 
 
 class NotFinite(DeviceFailed):

@@ -96,7 +96,7 @@ class Pipeline:
         return self._batcher.usage
 
     def close(self) -> None:
-        """Ends the device thread after what was accepted."""
+        """Ends the device threads after what was accepted."""
         self._batcher.close()
         self._threads.shutdown()
         self._long.shutdown()

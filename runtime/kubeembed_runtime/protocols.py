@@ -33,7 +33,7 @@ class Model(Protocol):
 
     @property
     def alive(self) -> bool:
-        """False once the device thread has ended: nothing will be answered any more."""
+        """False once a device thread has ended: nothing will be answered any more."""
         ...
 
     @property

@@ -19,7 +19,7 @@ _FILL = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1)
 
 
 class Metrics:
-    """Counters of one runtime. Safe to use from the event loop and the device thread."""
+    """Counters of one runtime. Safe to use from the event loop and the device threads."""
 
     def __init__(self, version: str) -> None:
         self._registry = registry = CollectorRegistry()
