@@ -42,6 +42,7 @@ class Served:
         self.kube = kube
         self.vectors = vectors
         self.url = ""
+        self.changed = 0.0
 
     def want(self, *names: str, **spec: Any) -> None:
         recipe = {"dtype": "float32"}  # so that vectors are told apart to the last digits
@@ -55,6 +56,7 @@ class Served:
                 "spec": {**body, "adapters": wanted(*names), **spec},
             }
         )
+        self.changed = time.monotonic()
 
     def entries(self) -> dict[str, Manifest]:
         """The adapters in the status, by name; none while it does not speak of the newest document."""
@@ -65,14 +67,16 @@ class Served:
         return {each["name"]: each for each in status.get("adapters", ())}
 
     def wait(self, name: str, **told: str) -> Manifest:
-        """Until the status says so of an adapter."""
+        """Until the status says so of an adapter; -s shows how long after the change that was."""
 
         def found() -> Manifest | None:
             entry = self.entries().get(name, {})
             return entry if told.items() <= entry.items() else None
 
         try:
-            return dict(until(f"{name} {told}", found, 60))
+            entry = dict(until(f"{name} {told}", found, 60))
+            print(f"{name} {told}: {time.monotonic() - self.changed:.1f} s after the change")
+            return entry
         except AssertionError as late:
             raise AssertionError(f"{late}\n{self.entries()}\n{self.kube.story('m')}") from late
 
@@ -223,6 +227,7 @@ def test_one_that_is_removed_under_load_is_unknown_and_disturbs_nobody(settled: 
         settled.want(*(name for name in ALL if name != "lora-1"))
         until("no entry", lambda: settled.entries() and "lora-1" not in settled.entries(), 60)
         gone = time.monotonic()
+        print(f"removed: {gone - settled.changed:.1f} s after the change")
         until("answers", lambda: len(asking.since(gone)) > 150, 60)
     rest = {"m": {""}, "m:lora-0": {"lora-0"}, "m:lora-2": {"lora-2"}}
     assert settled.labels(asking.answers) == rest
