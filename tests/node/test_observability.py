@@ -106,13 +106,15 @@ def _check(made: Prometheus, namespace: str) -> None:
     assert [
         each["value"][1] for each in made.ask(f'kubeembed_model_replicas{{{of},model="minilm"}}')
     ] == ["1"]
-    alerts = made.api("alerts")["alerts"]
-    assert ("KubeEmbedFetchFailing", "lost") in {
-        (each["labels"]["alertname"], each["labels"].get("model"))
-        for each in alerts
-        if each["labels"].get("namespace") == namespace
-    }
-    assert "KubeEmbedOperatorAbsent" not in {each["labels"]["alertname"] for each in alerts}
+    until("the alert", lambda: ("KubeEmbedFetchFailing", "lost") in alerts(made, namespace), 60)
+    assert "KubeEmbedOperatorAbsent" not in {name for name, _ in alerts(made)}
+
+
+def alerts(made: Prometheus, namespace: str | None = None) -> set[tuple[str, str | None]]:
+    """Names, and the models that they are about: of one namespace, or all."""
+    labels = [each["labels"] for each in made.api("alerts")["alerts"]]
+    here = [each for each in labels if namespace in (None, each.get("namespace"))]
+    return {(each["alertname"], each.get("model")) for each in here}
 
 
 async def test_the_page_of_the_installation_shows_and_tries_its_models(

@@ -437,6 +437,18 @@ def test_an_adapter_of_a_claim_is_copied_from_there(model: Build, settings: Sett
     assert spec["containers"][0]["args"][2:] == ["--path", "/var/cache/kubeembed-source"]
 
 
+def test_an_adapter_on_the_cache_s_own_claim_has_it_mounted_once(
+    model: Build, settings: Settings
+) -> None:
+    mine = model(adapters=[{"name": "legal", "source": "pvc://kubeembed-weights/k"}])
+    spec = adapter_job(mine, mine.spec.adapters[0], settings)["spec"]["template"]["spec"]
+    assert [each["name"] for each in spec["volumes"]] == ["tmp", "weights"]
+    assert spec["containers"][0]["volumeMounts"][1:] == [
+        {"mountPath": "/var/cache/kubeembed", "name": "weights"},
+        {"mountPath": "/var/cache/kubeembed-source", "name": "weights", "readOnly": True},
+    ]
+
+
 def test_the_job_of_an_adapter_runs_as_the_model_s_and_trusts_the_same_cas(
     model: Build, settings: Settings
 ) -> None:

@@ -92,7 +92,7 @@ def adapter_job(model: EmbeddingModel, adapter: Adapter, settings: Settings) -> 
                     *_certificate_mount(settings),
                     pods.scratch_mount(),
                     {"mountPath": CACHE_ROOT, "name": pods.CACHE_VOLUME},
-                    *_source_mount(adapter),
+                    *_source_mount(model, adapter),
                 ],
                 resources=RESOURCES,
             )
@@ -105,7 +105,7 @@ def adapter_job(model: EmbeddingModel, adapter: Adapter, settings: Settings) -> 
                 "name": pods.CACHE_VOLUME,
                 "persistentVolumeClaim": {"claimName": shared_claim(model)},
             },
-            *_source_volume(adapter),
+            *_source_volume(model, adapter),
         ],
     }
     name = adapter_job_name(model.name, adapter_request(model, adapter))
@@ -136,18 +136,25 @@ def mounts(model: EmbeddingModel) -> list[Manifest]:
     return [{"mountPath": ADAPTERS_ROOT, "name": pods.ADAPTERS_VOLUME, "readOnly": True}]
 
 
-def _source_volume(adapter: Adapter) -> list[Manifest]:
+def _source_volume(model: EmbeddingModel, adapter: Adapter) -> list[Manifest]:
     """The claim of a pvc:// adapter, whole: a hub's cache has links to what lies elsewhere in it."""
-    if adapter.parsed.scheme != "pvc":
+    if adapter.parsed.scheme != "pvc" or _in_cache(model, adapter):
         return []
     claim = {"claimName": adapter.parsed.host, "readOnly": True}
     return [{"name": SOURCE_VOLUME, "persistentVolumeClaim": claim}]
 
 
-def _source_mount(adapter: Adapter) -> list[Manifest]:
+def _source_mount(model: EmbeddingModel, adapter: Adapter) -> list[Manifest]:
     if adapter.parsed.scheme != "pvc":
         return []
-    return [{"mountPath": SOURCE_ROOT, "name": SOURCE_VOLUME, "readOnly": True}]
+    name = pods.CACHE_VOLUME if _in_cache(model, adapter) else SOURCE_VOLUME
+    return [{"mountPath": SOURCE_ROOT, "name": name, "readOnly": True}]
+
+
+def _in_cache(model: EmbeddingModel, adapter: Adapter) -> bool:
+    """Does it lie on the cache's own claim? Kubelet mounts a claim once for a pod: one that is a volume for
+    reading and another for writing gets either."""
+    return adapter.parsed.host == shared_claim(model)
 
 
 def _path(adapter: Adapter) -> list[str]:
