@@ -29,6 +29,11 @@ def ready(**more: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def overview() -> Overview:
+    return made(Keys())
+
+
+def made(keys: Keys) -> Overview:
+    """It knows nothing yet."""
     table, activity = Table(), Activity()
     history = History(table, activity, clock=lambda: 1000.0)
     return Overview(
@@ -38,7 +43,7 @@ def overview() -> Overview:
         activity=activity,
         history=history,
         memory=Memory(64),
-        keys=Keys(),
+        keys=keys,
     )
 
 
@@ -128,20 +133,10 @@ def test_an_adapter_that_is_refused_is_amiss_though_the_model_is_ready(overview:
 
 def test_a_model_whose_key_the_gateway_asks_for_says_so(tmp_path: Path) -> None:
     (tmp_path / NAMESPACE).write_text("sk-one\n")
-    table, activity = Table(), Activity()
-    table.put(MODELS, model("minilm"))
-    table.put(MODELS, model("bge", namespace="other"))
-    history, keys = History(table, activity), Keys(tmp_path)
-    made = Overview(
-        gateway="gateway-1",
-        version="1.2.3",
-        table=table,
-        activity=activity,
-        history=history,
-        memory=Memory(64),
-        keys=keys,
-    )
-    assert {each["name"]: each["keyed"] for each in made.tell()["models"]} == {
+    keyed = made(Keys(tmp_path))
+    keyed.table.put(MODELS, model("minilm"))
+    keyed.table.put(MODELS, model("bge", namespace="other"))
+    assert {each["name"]: each["keyed"] for each in keyed.tell()["models"]} == {
         "minilm": True,
         "bge": False,
     }

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-import yaml
 
-from nodekit import ROOT, Kube, until
+from nodekit import Kube, until
+from sleepkit import address, apply_sleepy, leads, replicas
 from steadykit import Steady
 
 CYCLES = int(os.environ.get("KUBEEMBED_CYCLES", "2"))
@@ -26,22 +26,9 @@ KILLED = ("operator", "nobody", "operator", "gateway")
 @pytest.fixture(scope="module")
 def steady(shared_kube: Kube) -> Iterator[Steady]:
     """At rest, before examples/sleepy.yaml in more of a hurry."""
-    example = yaml.safe_load((ROOT / "examples" / "sleepy.yaml").read_text())
-    scaling = {"min": 0, "max": 1, "idleAfter": "5s"}
-    shared_kube.apply({**example, "spec": {**example["spec"], "scaling": scaling}})
-    shared_kube.wait_ready("sleepy")
-    url = f"http://{shared_kube.get('service', 'sleepy')['spec']['clusterIP']}"
-    with Steady(url, BODY) as steady:
+    apply_sleepy(shared_kube, max=1)
+    with Steady(address(shared_kube), BODY) as steady:
         yield steady
-
-
-def replicas(kube: Kube) -> int:
-    return int(kube.get("deployment", "sleepy")["spec"]["replicas"])
-
-
-def leads(kube: Kube) -> bool:
-    """Whether its Service leads to the gateway."""
-    return kube.get("endpointslice", "sleepy-activator") is not None
 
 
 def answered(steady: Steady, count: int) -> None:

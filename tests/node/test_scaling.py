@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 
 from clientkit import python, tour
-from nodekit import ROOT, Kube, Manifest, until
+from nodekit import Kube, Manifest, until
+from sleepkit import address, apply_sleepy, leads, replicas
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -63,15 +63,12 @@ def embed(url: str, model: str = "sleepy") -> list[float]:
 @pytest.fixture(scope="module")
 def sleepy(shared_kube: Kube) -> Manifest:
     """examples/sleepy.yaml, in more of a hurry, Ready."""
-    example = yaml.safe_load((ROOT / "examples" / "sleepy.yaml").read_text())
-    scaling = {"min": 0, "max": 2, "idleAfter": "5s", "target": {"utilization": 10}}
-    shared_kube.apply({**example, "spec": {**example["spec"], "scaling": scaling}})
-    return shared_kube.wait_ready("sleepy")
+    return apply_sleepy(shared_kube, max=2, target={"utilization": 10})
 
 
 @pytest.fixture(scope="module")
 def url(shared_kube: Kube, sleepy: Manifest) -> str:
-    return address(shared_kube, "sleepy")
+    return address(shared_kube)
 
 
 @pytest.fixture(scope="module")
@@ -91,19 +88,6 @@ def others(shared_kube: Kube, model: Callable[..., Manifest]) -> dict[str, list[
 def vector(url: str) -> np.ndarray:
     """The right one."""
     return np.array(until("an answer", lambda: embed(url), 30))
-
-
-def address(kube: Kube, service: str) -> str:
-    return f"http://{kube.get('service', service)['spec']['clusterIP']}"
-
-
-def replicas(kube: Kube) -> int:
-    return int(kube.get("deployment", "sleepy")["spec"]["replicas"])
-
-
-def leads(kube: Kube) -> bool:
-    """Whether its Service leads to the gateway."""
-    return kube.get("endpointslice", "sleepy-activator") is not None
 
 
 def asleep(kube: Kube) -> None:
