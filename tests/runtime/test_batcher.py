@@ -4,11 +4,11 @@ from concurrent.futures import wait
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batchkit import items, values, vectors
 from kubeembed_runtime.batcher import BATCHES_TO_GROW, FAILURES_TO_DIE, Batcher
 from kubeembed_runtime.errors import DeadlineExceeded, DeviceFailed, OutOfMemory, QueueFull
 from kubeembed_runtime.requests import BatchRun, Item, Output
@@ -33,7 +33,7 @@ class Device:
             assert self._permits.acquire(timeout=SECONDS)
         if self.failures:
             raise self.failures.pop(0)
-        return [Output(dense=np.array([item.ids[0]], np.float32)) for item in items]
+        return vectors(items)
 
     def wait_begun(self) -> None:
         assert self._begun.acquire(timeout=SECONDS)
@@ -66,15 +66,6 @@ class Rig:
             self.device, budget=10, capacity=capacity, observe=self.runs.append, clock=self.clock
         )
         self.batcher.start()
-
-
-def items(*sizes: int, first: int = 0) -> list[Item]:
-    """Items of so many tokens; the first id of each tells it from the others."""
-    return [Item(ids=[first + n] + [0] * (size - 1)) for n, size in enumerate(sizes)]
-
-
-def values(outputs: Sequence[Output]) -> list[float]:
-    return [float(output.dense[0]) for output in outputs]
 
 
 @pytest.fixture
@@ -298,24 +289,27 @@ REQUESTS = st.lists(st.lists(st.integers(1, 12), max_size=6), max_size=12)
 FAILURES = st.lists(st.sampled_from([None, "memory", "broken", "gone"]), max_size=12)
 
 
+@pytest.mark.parametrize("streams", [1, 3])
 @given(REQUESTS, FAILURES)
 @settings(max_examples=50, deadline=None)
 def test_whatever_fails_every_request_ends_with_its_own_outputs_in_order_or_an_error(
-    requests: list[list[int]], failures: list[str | None]
+    streams: int, requests: list[list[int]], failures: list[str | None]
 ) -> None:
     raised = {
         "memory": OutOfMemory("no memory"),
         "broken": ValueError("broken"),
         "gone": SystemExit("gone"),
     }
-    planned = iter(failures)
+    planned, lock = iter(failures), threading.Lock()
 
     def run(given: Sequence[Item]) -> list[Output]:
-        if (failure := next(planned, None)) is not None:
+        with lock:
+            failure = next(planned, None)
+        if failure is not None:
             raise raised[failure]
-        return [Output(dense=np.array([item.ids[0]], np.float32)) for item in given]
+        return vectors(given)
 
-    batcher = Batcher(run, budget=10, capacity=10_000)
+    batcher = Batcher(run, budget=10, capacity=10_000, streams=streams)
     futures = [batcher.submit(items(*sizes, first=100 * n)) for n, sizes in enumerate(requests)]
     batcher.start()
     batcher.close()

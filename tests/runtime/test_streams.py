@@ -6,12 +6,10 @@ from concurrent.futures import wait
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
+from batchkit import items, values, vectors
 from kubeembed_runtime.batcher import FAILURES_TO_DIE, Batcher
 from kubeembed_runtime.errors import DeviceFailed, OutOfMemory
 from kubeembed_runtime.model.bert import Bert
@@ -19,19 +17,6 @@ from kubeembed_runtime.model.streams import sharing, streams
 from kubeembed_runtime.requests import Item, Output
 
 SECONDS = 10
-
-
-def items(*sizes: int, first: int = 0) -> list[Item]:
-    """Items of so many tokens; the first id of each tells it from the others."""
-    return [Item(ids=[first + n] + [0] * (size - 1)) for n, size in enumerate(sizes)]
-
-
-def values(outputs: Sequence[Output]) -> list[float]:
-    return [float(output.dense[0]) for output in outputs if output.dense is not None]
-
-
-def vectors(given: Sequence[Item]) -> list[Output]:
-    return [Output(dense=np.array([item.ids[0]], np.float32)) for item in given]
 
 
 class Device:
@@ -177,36 +162,6 @@ def test_closing_runs_what_was_accepted_on_both(device: Device) -> None:
     assert [values(future.result(0)) for future in futures] == [
         [2 * n, 2 * n + 1] for n in range(8)
     ]
-
-
-@given(
-    st.lists(st.lists(st.integers(1, 12), max_size=6), max_size=12),
-    st.lists(st.sampled_from([None, "memory", "broken", "gone"]), max_size=12),
-)
-@settings(max_examples=40, deadline=None, database=None, derandomize=True)
-def test_whatever_fails_every_request_ends_with_its_own_outputs_in_order_or_an_error(
-    requests: list[list[int]], failures: list[str | None]
-) -> None:
-    raised = {"memory": OutOfMemory("none"), "broken": ValueError(), "gone": SystemExit("gone")}
-    planned, lock = iter(failures), threading.Lock()
-
-    def run(given: Sequence[Item]) -> list[Output]:
-        with lock:
-            failure = next(planned, None)
-        if failure is not None:
-            raise raised[failure]
-        return vectors(given)
-
-    batcher = Batcher(run, budget=10, capacity=10_000, streams=3)
-    futures = [batcher.submit(items(*sizes, first=100 * n)) for n, sizes in enumerate(requests)]
-    batcher.start()
-    batcher.close()
-    for n, (sizes, future) in enumerate(zip(requests, futures, strict=True)):
-        error = future.exception(0)
-        if error is None:
-            assert values(future.result(0)) == [100 * n + index for index in range(len(sizes))]
-        else:
-            assert isinstance(error, OutOfMemory | DeviceFailed)
 
 
 @pytest.mark.parametrize(
