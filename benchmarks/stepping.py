@@ -14,9 +14,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "kit"))
 
 
-from waking import SOURCE, address, cluster, replicas
+from waking import SOURCE, cluster
 
 from nodekit import Kube, embedding_model
+from sleepkit import address, replicas
 from steadykit import Steady
 
 MODEL = "stepping"

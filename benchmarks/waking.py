@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "kit"))
 
 from clientkit import CLIENTS, printed
 from nodekit import ROOT, Kube, embedding_model, until
+from sleepkit import address, replicas
 
 NAMESPACE, MODEL, BARE = "kubeembed-demo", "waking", "bare"
 TEXT = {"model": MODEL, "input": "A cat sleeps in the sun until somebody calls."}
@@ -35,10 +36,6 @@ SHARES = (0.5, 0.25, 0.25)
 def cluster(name: str) -> Kube:
     command = (sys.executable, str(ROOT / "dev" / "cluster"), "status", name, "--json")
     return Kube(json.loads(subprocess.check_output(command)), NAMESPACE)
-
-
-def address(kube: Kube, name: str) -> str:
-    return f"http://{kube.get('service', name)['spec']['clusterIP']}"
 
 
 def answered(client: httpx.Client, url: str) -> bool:
@@ -56,10 +53,6 @@ def asleep(kube: Kube) -> None:
 
 def gone(kube: Kube, selector: str) -> None:
     until("no pods", lambda: not kube.ctl("get", "pods", "-l", selector, "-o", "name"), 120)
-
-
-def replicas(kube: Kube, name: str) -> int:
-    return int(kube.get("deployment", name)["spec"]["replicas"])
 
 
 def by_gateway(kube: Kube, client: httpx.Client) -> float:

@@ -21,8 +21,8 @@ def address(kube: Kube, service: str = NAME) -> str:
     return f"http://{kube.get('service', service)['spec']['clusterIP']}"
 
 
-def replicas(kube: Kube) -> int:
-    return int(kube.get("deployment", NAME)["spec"]["replicas"])
+def replicas(kube: Kube, name: str = NAME) -> int:
+    return int(kube.get("deployment", name)["spec"]["replicas"])
 
 
 def leads(kube: Kube) -> bool:
