@@ -8,10 +8,11 @@ API_VERSION: Final = f"{GROUP}/{VERSION}"
 KIND: Final = "EmbeddingModel"
 PLURAL: Final = "embeddingmodels"
 
-#: Who applies: the field manager of server-side apply, of the replica count alone, of the pause alone, and of
-#: notes on claims.
+#: Who applies: the field manager of server-side apply, of the replica count alone, of the note that the count
+#: is KEDA's, of the pause alone, and of notes on claims.
 FIELD_MANAGER: Final = "kubeembed"
 SCALE_MANAGER: Final = "kubeembed-scaler"
+KEDA_MANAGER: Final = "kubeembed-keda"
 PAUSE_MANAGER: Final = "kubeembed-pause"
 CACHE_MANAGER: Final = "kubeembed-caches"
 

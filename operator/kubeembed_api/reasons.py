@@ -32,6 +32,10 @@ class Reason(StrEnum):
     LOADING = "Loading"  # an adapter, by pods that serve
     SCALED_TO_ZERO = "ScaledToZero"
     GATEWAY_NOT_READY = "GatewayNotReady"  # asleep, and nobody is there to wake it
+    KEDA_NOT_INSTALLED = (
+        "KedaNotInstalled"  # the mode is KEDA, and the cluster has no ScaledObjects
+    )
+    SCALED_OBJECT_NOT_READY = "ScaledObjectNotReady"  # KEDA does not scale the model, and says why
     PAUSED = "Paused"  # a change waits for spec.rollout.paused to be taken away
     PROMOTION_PENDING = "PromotionPending"  # the next pods are ready and wait for a person's word
     PROMOTING = "Promoting"  # the Service points at them, and the others are made anew

@@ -68,6 +68,15 @@ EXPLANATIONS: Mapping[Reason, Explanation] = {
         "the model sleeps, and no pod of the gateway is ready to take requests and wake it",
         "look at the gateway's pods in the namespace of the chart's release",
     ),
+    Reason.KEDA_NOT_INSTALLED: Explanation(
+        "`spec.scaling.mode` is KEDA, and the cluster has no kind `scaledobjects.keda.sh`; as many pods "
+        "serve as there are",
+        "install KEDA, it is noticed by itself; or write mode Builtin",
+    ),
+    Reason.SCALED_OBJECT_NOT_READY: Explanation(
+        "KEDA does not scale the model, or refuses its ScaledObject; as many pods serve as there are",
+        "the message is KEDA's; `kubectl describe scaledobject NAME`, and look at KEDA's pods",
+    ),
     Reason.PAUSED: Explanation(
         "the document changed while `spec.rollout.paused` holds roll-outs back; the pods serve as before",
         "take `spec.rollout.paused` away, and the change rolls out",

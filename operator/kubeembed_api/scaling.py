@@ -18,7 +18,7 @@ Cron = Annotated[str, StringConstraints(pattern=r"^[^ ]+( [^ ]+){4}$", max_lengt
 
 
 class Target(Value):
-    """What the builtin autoscaler holds the load at."""
+    """What the builtin autoscaler, or KEDA, holds the load at."""
 
     utilization: int = Field(default=70, ge=1, le=100)
     queue_seconds: float = Field(default=0.5, gt=0)
@@ -61,7 +61,12 @@ class Scaling(Value):
     @property
     def may_sleep(self) -> bool:
         """Whether there may be none, until a request comes."""
-        return self.mode == "Builtin" and self.min == 0
+        return self.mode != "External" and self.min == 0
+
+    @property
+    def followed(self) -> bool:
+        """Whether the operator has to know how loaded the pods are, and whether anybody asks them."""
+        return self.automatic or self.may_sleep
 
     @property
     def least(self) -> int:
@@ -94,7 +99,9 @@ def check_scaling(scaling: Scaling) -> None:
 
 def _check_schedules(scaling: Scaling) -> None:
     if scaling.schedules and scaling.mode == "External":
-        problem = "are the operator's; leave them out in mode External, where others scale"
+        problem = (
+            "are the operator's and KEDA's; leave them out in mode External, where others scale"
+        )
         raise InvalidSpec("spec.scaling.schedules", problem)
     for index, schedule in enumerate(scaling.schedules):
         field = f"spec.scaling.schedules[{index}]"

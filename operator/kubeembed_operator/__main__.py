@@ -25,7 +25,8 @@ async def operate(settings: Settings, host: str, port: int) -> int:
     api = await connect()
     async with api, aiohttp.ClientSession() as session:
         process = Process(settings, api, session, metrics)
-        server = await probes.serve(metrics, process.dead, process.unready, host=host, port=port)
+        checks = (process.dead, process.unready)
+        server = await probes.serve(metrics, *checks, process.keda, host=host, port=port)
         logger.info("kubeembed-operator %s", kubeembed_operator.__version__)
         try:
             return await process.run()

@@ -9,7 +9,7 @@ import logging
 
 from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.errors import KubeEmbedError
-from kubeembed_api.names import KIND, PAUSE_MANAGER, PAUSED_ANNOTATION
+from kubeembed_api.names import KEDA_MANAGER, KIND, PAUSE_MANAGER, PAUSED_ANNOTATION
 from kubeembed_operator.cluster import Cluster, Conflict, Refused
 from kubeembed_operator.drift import difference, differs
 from kubeembed_operator.kinds import (
@@ -17,6 +17,7 @@ from kubeembed_operator.kinds import (
     DEPLOYMENT,
     ENDPOINT_SLICE,
     JOB,
+    SCALED_OBJECT,
     VOLUME,
     Key,
     Kind,
@@ -25,7 +26,7 @@ from kubeembed_operator.kinds import (
     kind_of,
 )
 from kubeembed_operator.manifests.metadata import stamp
-from kubeembed_operator.manifests.scaling import scale
+from kubeembed_operator.manifests.scaling import KEDA, asked_before, handed_to_keda, scale
 from kubeembed_operator.manifests.serving import pause
 from kubeembed_operator.observed import controlled_by, terminating
 from kubeembed_operator.plan import Plan
@@ -63,10 +64,12 @@ class Applier:
     async def carry_out(self, model: EmbeddingModel, plan: Plan) -> None:
         """Raises NameTaken, BeingCollected, ClusterError."""
         await self._pause(model, plan.paused)
+        await self._hand_over(model)
         await self._scale(model, plan.replicas)
         for kind, manifest in plan.delete:
             logger.info("%s: deleting %s", _path(manifest), kind.name)
-            await self._cluster.delete(kind, manifest)
+            # KEDA's HorizontalPodAutoscaler goes first, so that nobody else writes the number afterwards.
+            await self._cluster.delete(kind, manifest, foreground=kind == SCALED_OBJECT)
             if kind == ENDPOINT_SLICE:  # others take their time, and end with their event
                 self._store.drop(kind, manifest)
         for manifest in plan.apply:
@@ -160,6 +163,13 @@ class Applier:
             logger.info("%s: roll-outs %s", _path(live), "are paused" if paused else "go on")
             made = pause(model, paused=paused)
             applied = await self._cluster.apply(made, manager=PAUSE_MANAGER)
+            self._store.put(DEPLOYMENT, applied)
+
+    async def _hand_over(self, model: EmbeddingModel) -> None:
+        """Before KEDA is asked to scale, so that the number is written anew once it is not asked any more."""
+        live = self._deployment(model)
+        if model.spec.scaling.mode == KEDA and live is not None and asked_before(live) != KEDA:
+            applied = await self._cluster.apply(handed_to_keda(model), manager=KEDA_MANAGER)
             self._store.put(DEPLOYMENT, applied)
 
     async def _scale(self, model: EmbeddingModel, replicas: int | None) -> None:

@@ -26,6 +26,7 @@ from kubeembed_operator.kinds import (
     CHILDREN,
     CORE_EVENT,
     EVENT,
+    LISTED,
     MODEL,
     POD,
     VOLUME,
@@ -78,7 +79,7 @@ class Cluster:
         self._metrics = metrics
         self._namespace = namespace or None
         self._client = DynamicClient(api)  # type: ignore[no-untyped-call]
-        kinds = (MODEL, VOLUME, *CHILDREN, EVENT, CORE_EVENT)
+        kinds = (MODEL, VOLUME, *CHILDREN, *LISTED, EVENT, CORE_EVENT)
         self._resources = {kind: _resource(kind, self._client) for kind in kinds}
 
     async def apply(self, manifest: Manifest, *, manager: str = FIELD_MANAGER) -> Manifest:
@@ -121,10 +122,12 @@ class Cluster:
             force_conflicts="true",
         )
 
-    async def delete(self, kind: Kind, manifest: Manifest) -> None:
-        """Deletes this very object; one that has taken its name is left alone."""
+    async def delete(self, kind: Kind, manifest: Manifest, *, foreground: bool = False) -> None:
+        """Deletes this very object; one that has taken its name is left alone. foreground: it stays until
+        what it owns is gone."""
         namespace, name = key_of(manifest)
         preconditions = {"uid": manifest["metadata"]["uid"]}
+        policy = "Foreground" if foreground else "Background"
         try:
             await self._call(
                 "delete",
@@ -133,7 +136,7 @@ class Cluster:
                 self._resources[kind],
                 name=name,
                 namespace=namespace,
-                body={"preconditions": preconditions, "propagationPolicy": "Background"},
+                body={"preconditions": preconditions, "propagationPolicy": policy},
             )
         except (Missing, Conflict):
             return
@@ -153,6 +156,33 @@ class Cluster:
             resource_version="0",  # from the API server's cache
         )
         return next(iter(found["items"] or ()), None)
+
+    async def find(self, kind: Kind, key: Key) -> Manifest | None:
+        """An object as it is this moment, or None."""
+        namespace, name = key
+        found = await self._call(
+            "list",
+            kind,
+            self._client.get,
+            self._resources[kind],
+            namespace=namespace,
+            field_selector=f"metadata.name={name}",
+        )
+        return next(iter(found["items"] or ()), None)
+
+    async def ours(self, kind: Kind) -> list[Manifest]:
+        """All children of that kind, from the API server's cache. Raises Missing where there is no such
+        kind."""
+        found = await self._call(
+            "list",
+            kind,
+            self._client.get,
+            self._resources[kind],
+            namespace=self._namespace,
+            label_selector=OURS,
+            resource_version="0",
+        )
+        return cast(list[Manifest], found["items"] or [])
 
     async def metadata(self, kind: Kind, *, limit: int | None = None) -> list[Manifest]:
         """The metadata of all objects that are watched, from the API server's cache."""

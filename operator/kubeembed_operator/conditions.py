@@ -55,17 +55,17 @@ def conditions(
     adapters: Sequence[AdapterStatus] = (),
     rollout: Rollout = GOES_ON,
     infos: Sequence[RuntimeInfo] = (),
-    promotion: Trouble | None = None,
+    waiting: Trouble | None = None,
 ) -> tuple[Condition, ...]:
     """WeightsReady, Available, AdaptersReady, Asleep and, first, Ready. infos: of the pods that are ready;
-    promotion: what is to be said of the next pods."""
+    waiting: what else is to be said, of the next pods or of KEDA."""
     parts = (
         weights_ready(model, weights, observed, now),
         available(model, weights, observed, rollout),
         adapters_ready(adapters, asleep=_sleeps(model, observed)),
     )
     asleep = _asleep(model, observed)
-    waits = _held_back(rollout) or _surge_blocked(model, rollout) or _a_pods(observed) or promotion
+    waits = _held_back(rollout) or _surge_blocked(model, rollout) or _a_pods(observed) or waiting
     return (_ready(model, parts, observed, rollout, infos, waits), *parts, asleep)
 
 

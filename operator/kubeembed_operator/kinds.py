@@ -44,6 +44,7 @@ DISRUPTION_BUDGET = Kind("policy", "v1", "PodDisruptionBudget", "poddisruptionbu
 ENDPOINT_SLICE = Kind("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices")
 EVENT = Kind("events.k8s.io", "v1", "Event", "events")
 CORE_EVENT = Kind("", "v1", "Event", "events")
+SCALED_OBJECT = Kind("keda.sh", "v1alpha1", "ScaledObject", "scaledobjects")
 
 #: What is watched beside the models: by label, so that a cluster's other objects cost nothing.
 CHILDREN = (
@@ -59,7 +60,11 @@ CHILDREN = (
     ENDPOINT_SLICE,
 )
 
-_BY_NAME = {(kind.api_version, kind.name): kind for kind in (MODEL, VOLUME, *CHILDREN)}
+#: Children of kinds that others bring. They are listed and not watched, because a watch of a kind that is not
+#: there never begins.
+LISTED = (SCALED_OBJECT,)
+
+_BY_NAME = {(kind.api_version, kind.name): kind for kind in (MODEL, VOLUME, *CHILDREN, *LISTED)}
 
 
 def kind_of(manifest: Manifest) -> Kind:

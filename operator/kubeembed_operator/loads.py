@@ -85,10 +85,10 @@ class Loads:
         self._gateways: tuple[str, ...] | None = None
 
     def follow(self, model: EmbeddingModel) -> None:
-        """From here on, or as its document is now; not at all where the number is fixed."""
+        """From here on, or as its document is now; not at all where the number is fixed or others'."""
         key = (model.namespace, model.name)
         known = self._followed.get(key)
-        if not model.spec.scaling.automatic:
+        if not model.spec.scaling.followed:
             self.forget(key)
         elif known is None or known.model.metadata.uid != model.metadata.uid:
             self._followed[key] = Followed(model)
@@ -150,8 +150,7 @@ class Loads:
         except ClusterError as error:
             logger.warning("cannot look for the gateway: %s", error)
             return False
-        there = (pod["status"]["podIP"] for pod in found if ready(pod) and not terminating(pod))
-        self._gateways = tuple(sorted(address for address in there if ":" not in address))
+        self._gateways = ready_addresses(found)
         return self._gateways != before
 
     async def _ask(self, pods: Iterable[Manifest]) -> dict[str, Load]:
@@ -179,7 +178,8 @@ class Loads:
             uid for name, uid in names.items() if name in told and idle(told[name], quiet)
         )
         deployment = self._store.get(DEPLOYMENT, key)
-        if deployment is None or replicas_of(deployment) == 0:
+        ours = followed.model.spec.scaling.automatic
+        if deployment is None or replicas_of(deployment) == 0 or not ours:
             followed.replicas, followed.history = None, EMPTY
             return
         figures = [figure(loads) for loads in followed.loads.values()]
@@ -226,3 +226,9 @@ class Loads:
 
     def _ready_pods(self, key: Key) -> list[Manifest]:
         return [pod for pod in self._serving_pods(key) if ready(pod)]
+
+
+def ready_addresses(pods: Iterable[Manifest]) -> tuple[str, ...]:
+    """IPv4 of those that are ready and not going, in order."""
+    there = (pod["status"]["podIP"] for pod in pods if ready(pod) and not terminating(pod))
+    return tuple(sorted(address for address in there if ":" not in address))

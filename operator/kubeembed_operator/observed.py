@@ -25,6 +25,7 @@ from kubeembed_operator.kinds import (
     ENDPOINT_SLICE,
     JOB,
     POD,
+    SCALED_OBJECT,
     SERVICE,
     Key,
     Kind,
@@ -50,7 +51,8 @@ NOTHING = Serving()
 class Observed:
     """None and () stand for absent. Pods and Jobs in the order of their names. `next`: what waits to be
     promoted, or has been and serves in the place of pods that are made anew. activator: the slice that leads
-    to the gateway. answered: Kubernetes itself lists a pod of the model's own Service that is ready."""
+    to the gateway. answered: Kubernetes itself lists a pod of the model's own Service that is ready.
+    scaled_object: KEDA's, also while it is being deleted."""
 
     deployment: Manifest | None = None
     service: Manifest | None = None
@@ -59,6 +61,7 @@ class Observed:
     claim: Manifest | None = None
     disruption_budget: Manifest | None = None
     activator: Manifest | None = None
+    scaled_object: Manifest | None = None
     answered: bool = False
     jobs: tuple[Manifest, ...] = ()
     adapter_jobs: tuple[Manifest, ...] = ()
@@ -102,6 +105,7 @@ def observe(store: Store, model: EmbeddingModel) -> Observed:
         activator=_own(
             store, ENDPOINT_SLICE, (model.namespace, activator_slice_name(model.name)), model
         ),
+        scaled_object=_controlled(store, SCALED_OBJECT, key, model),
         answered=any(_answers(each, model.name) for each in store.children(ENDPOINT_SLICE, key)),
         jobs=_jobs(store, key, model, WEIGHTS),
         adapter_jobs=_jobs(store, key, model, ADAPTER),
@@ -144,10 +148,13 @@ def _answers(endpoint_slice: Manifest, service: str) -> bool:
 
 
 def _own(store: Store, kind: Kind, key: Key, model: EmbeddingModel) -> Manifest | None:
+    found = _controlled(store, kind, key, model)
+    return None if found is None or terminating(found) else found
+
+
+def _controlled(store: Store, kind: Kind, key: Key, model: EmbeddingModel) -> Manifest | None:
     found = store.get(kind, key)
-    if found is None or terminating(found) or not controlled_by(found, model.metadata.uid):
-        return None
-    return found
+    return None if found is None or not controlled_by(found, model.metadata.uid) else found
 
 
 def _named(manifests: tuple[Manifest, ...], name: str) -> Manifest | None:

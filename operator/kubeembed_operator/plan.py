@@ -17,19 +17,21 @@ from kubeembed_operator.kinds import (
     DISRUPTION_BUDGET,
     ENDPOINT_SLICE,
     JOB,
+    SCALED_OBJECT,
     SERVICE,
     Kind,
     Manifest,
 )
 from kubeembed_operator.manifests import pods, serving
 from kubeembed_operator.manifests.adapters import adapter_job
+from kubeembed_operator.manifests.keda import scaled_object
 from kubeembed_operator.manifests.metadata import stamp, stamped
 from kubeembed_operator.manifests.network import network_policy
 from kubeembed_operator.manifests.node_cache import node_objects, on_node
 from kubeembed_operator.manifests.placement import disruption_budget, wants_disruption_budget
 from kubeembed_operator.manifests.promotion import next_serving
 from kubeembed_operator.manifests.weights import claim, claimed, fetch_job, wants_shared_claim
-from kubeembed_operator.observed import Observed
+from kubeembed_operator.observed import Observed, terminating
 from kubeembed_operator.promotion import NO_PROMOTION, Next, Promotion
 from kubeembed_operator.rollout import GOES_ON, Rollout
 from kubeembed_operator.settings import Settings
@@ -66,7 +68,9 @@ def plan(
     promotion: Promotion = NO_PROMOTION,
     step: Step = NO_STEP,
     activator_port: int | None = None,
+    keda: bool = False,
 ) -> Plan:
+    """keda: whether the cluster has KEDA's kinds."""
     resolved = model.model_copy(update={"resolved": weights.resolved})
     job = stamped(fetch_job(model, settings))
     outdated = _outdated_jobs(job, observed, weights)
@@ -87,6 +91,7 @@ def plan(
         delete=(
             *((JOB, each) for each in jobs),
             *_unwanted_budget(model, observed),
+            *_unwanted_scaled_object(model, observed),
             *_gone(observed, promotion),
             *([(ENDPOINT_SLICE, step.drop)] if step.drop else []),
         ),
@@ -97,6 +102,7 @@ def plan(
             *map(stamped, _next(resolved, settings, observed, promotion)),
             *([job] if fetches else []),
             *_adapter_jobs(wanted, stale, adapters),
+            *(map(stamped, _scaled_object(model, settings, observed)) if keda else ()),
         ),
         replicas=step.replicas,
         paused=rollout.paused,
@@ -182,6 +188,23 @@ def _unwanted_budget(
     if found is None or wants_disruption_budget(model):
         return ()
     return ((DISRUPTION_BUDGET, found),)
+
+
+def _scaled_object(
+    model: EmbeddingModel, settings: Settings, observed: Observed
+) -> tuple[Manifest, ...]:
+    """Last of all, and once there is something that KEDA can scale. An API server may refuse it."""
+    wanted = model.spec.scaling.mode == "KEDA" and observed.deployment is not None
+    return (scaled_object(model, settings.keda.url),) if wanted and settings.keda else ()
+
+
+def _unwanted_scaled_object(
+    model: EmbeddingModel, observed: Observed
+) -> tuple[tuple[Kind, Manifest], ...]:
+    found = observed.scaled_object
+    if found is None or terminating(found) or model.spec.scaling.mode == "KEDA":
+        return ()
+    return ((SCALED_OBJECT, found),)
 
 
 def _names(manifests: list[Manifest]) -> list[str]:

@@ -1,4 +1,4 @@
-"""GET /livez /readyz /metrics, on every operator, leading or not.
+"""GET /livez /readyz /metrics, and what KEDA asks, on every operator, leading or not.
 
 /livez fails when a watch is dead or a part has ended: a restart is the cure for both. /readyz fails until the
 process can lead or wait for its turn.
@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
+from kubeembed_operator.kedaserver import PATH, Answer, load_handler
 from kubeembed_operator.metrics import Metrics
 
 #: What is wrong, as a sentence; None: nothing.
@@ -16,13 +17,21 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 async def serve(
-    metrics: Metrics, live: Check, ready: Check, *, host: str, port: int
+    metrics: Metrics,
+    live: Check,
+    ready: Check,
+    load: Answer | None = None,
+    *,
+    host: str,
+    port: int,
 ) -> web.AppRunner:
-    """The running server; `cleanup()` ends it."""
+    """The running server; `cleanup()` ends it. load: None where no model is scaled by KEDA."""
     app = web.Application()
     app.router.add_get("/livez", _answer(live))
     app.router.add_get("/readyz", _answer(ready))
     app.router.add_get("/metrics", _metrics(metrics))
+    if load is not None:
+        app.router.add_get(PATH, load_handler(load))
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, host, port).start()

@@ -22,6 +22,7 @@ from kubeembed_operator.cachemetrics import CacheFigures
 from kubeembed_operator.cluster import Cluster, Missing
 from kubeembed_operator.collector import Collector
 from kubeembed_operator.events import Recorder
+from kubeembed_operator.kedafigures import KedaFigures
 from kubeembed_operator.kinds import MODEL, Key, Kind, Manifest
 from kubeembed_operator.leader import Leadership
 from kubeembed_operator.loads import Loads
@@ -29,6 +30,7 @@ from kubeembed_operator.metrics import Metrics
 from kubeembed_operator.modelmetrics import ModelFigures
 from kubeembed_operator.pods import Pods
 from kubeembed_operator.reconcile import Reconciler
+from kubeembed_operator.scaledobjects import ScaledObjects
 from kubeembed_operator.settings import Settings, SettingsError
 from kubeembed_operator.store import Store, caches_of
 from kubeembed_operator.watchdog import Watchdog
@@ -69,12 +71,22 @@ class Process:
             wake=self._wake,
             clock=_now,
         )
+        self._scaled_objects = ScaledObjects(
+            store=self._store, cluster=self._cluster, wake=self._wake
+        )
+        #: Who answers KEDA; None where no model is scaled by it.
+        self.keda: KedaFigures | None = None
+        if settings.keda is not None:
+            self.keda = KedaFigures(
+                cluster=self._cluster, pods=pods, gateway=settings.gateway, clock=_now
+            )
         self._reconciler = Reconciler(
             store=self._store,
             cluster=self._cluster,
             settings=settings,
             pods=pods,
             loads=self._loads,
+            scaled_objects=self._scaled_objects,
             recorder=self._recorder,
             metrics=metrics,
             clock=_now,
@@ -123,6 +135,8 @@ class Process:
             "loads": self._loads.run(),
             "watchdog": self._watchdog.run(),
         }
+        if self._settings.keda is not None:
+            work["scaled objects"] = self._scaled_objects.run()
         parts = {name: asyncio.create_task(each, name=name) for name, each in work.items()}
         end = asyncio.Event()
         parts["watches"] = await self._watch(end)

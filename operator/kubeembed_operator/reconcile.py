@@ -34,19 +34,13 @@ from kubeembed_operator.ports import ActivatorPorts, NoPortLeft
 from kubeembed_operator.promotion import Promotion, lacking, promotion_of
 from kubeembed_operator.promotionstatus import next_status, waits
 from kubeembed_operator.rollout import rollout_of
+from kubeembed_operator.scaledobjects import ScaledObjects
 from kubeembed_operator.schedules import check_schedules
 from kubeembed_operator.settings import Settings
 from kubeembed_operator.sleep import Step, step
 from kubeembed_operator.status import Status, status, status_of_problem
 from kubeembed_operator.store import Store
-from kubeembed_operator.supported import (
-    Problem,
-    check_cache,
-    check_gateway,
-    check_profile,
-    refused,
-    unsupported,
-)
+from kubeembed_operator.supported import Problem, check_installation, refused, unsupported
 from kubeembed_operator.vectorspaces import told_fingerprint
 from kubeembed_operator.weights import Weights, recorded, weights_of
 from kubeembed_operator.workqueue import TryAgain
@@ -72,6 +66,7 @@ class Reconciler:
         settings: Settings,
         pods: Pods,
         loads: Loads,
+        scaled_objects: ScaledObjects,
         recorder: Recorder,
         metrics: Metrics,
         clock: Callable[[], datetime],
@@ -81,6 +76,7 @@ class Reconciler:
         self._settings = settings
         self._inquiry = Inquiry(pods, cluster, clock)
         self._loads = loads
+        self._scaled_objects = scaled_objects
         self._ports = ActivatorPorts(store)
         self._recorder = recorder
         self._metrics = metrics
@@ -128,9 +124,7 @@ class Reconciler:
         """None where the document is wrong or not supported, which has been told then."""
         try:
             model = parse(raw)
-            check_profile(model, self._settings)
-            check_cache(model, self._settings)
-            check_gateway(model, self._settings)
+            check_installation(model, self._settings)
             check_schedules(model.spec.scaling.schedules)
             problem = unsupported(model)
         except InvalidSpec as error:
@@ -162,10 +156,10 @@ class Reconciler:
         rollout = rollout_of(model, observed, self._clock())
         promotion, _ = await self._promotion(model, raw, weights, observed, memory)
         self._loads.follow(model)
-        port = self._ports.of(model)
+        port, keda = self._ports.of(model), self._scaled_objects.installed
         due = step(model, observed, self._loads.demand(model, port), self._clock())
         made = plan(
-            model, self._settings, observed, weights, adapters, rollout, promotion, due, port
+            model, self._settings, observed, weights, adapters, rollout, promotion, due, port, keda
         )
         await self._applier.carry_out(model, made)
         memory.awoken = awoken(observed, due) or memory.awoken
@@ -191,6 +185,7 @@ class Reconciler:
         rollout = replace(rollout_of(model, observed, now), held=held)
         infos = coming if observed.switched else infos
         waiting = waits(model, promotion, observed, told_fingerprint(raw))
+        waiting = waiting or self._scaled_objects.trouble(model)
         found = conditions(model, weights, observed, now, told, rollout, infos, waiting)
         wanted = status(
             model,

@@ -138,12 +138,18 @@ class Gateway(_Value):
     labels: dict[str, str] = Field(min_length=1)
 
 
+class Keda(_Value):
+    """url: of the operator's Service, where KEDA asks how loaded a model is."""
+
+    url: str = Field(pattern=r"^https?://[^/ ]+$")
+
+
 class Settings(_Value):
     """All of it. `namespace` is the only one that is watched; empty: every namespace.
 
     `admin_from`: peers, as of a NetworkPolicy, that reach the pods' admin ports; the operator's own pods are
     among them. Empty: no policies are made, as for an operator that runs outside the cluster. `gateway`: None
-    where the installation has none, so that no model may sleep.
+    where the installation has none, so that no model may sleep. `keda`: None where it scales no model.
     """
 
     images: Images
@@ -153,6 +159,7 @@ class Settings(_Value):
     weights: SharedCache = SharedCache()
     admin_from: tuple[dict[str, Any], ...] = ()
     gateway: Gateway | None = None
+    keda: Keda | None = None
 
     @classmethod
     def load(cls, path: Path) -> "Settings":

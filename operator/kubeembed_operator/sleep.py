@@ -1,4 +1,5 @@
 """How many replicas, and whether the Service leads to the gateway beside the pods. A pure decision.
+In mode KEDA only the latter: KEDA takes the pods away, once it is told that it may (`kedaload`).
 
 Down: the gateway first, then no pods, so that there is always somebody behind the Service. Up: whoever wakes
 the model changes the number; once Kubernetes lists a pod that is ready, the gateway goes. Each step is taken
@@ -13,11 +14,14 @@ from kubeembed_api.podreasons import ready
 from kubeembed_operator.kinds import Manifest
 from kubeembed_operator.manifests.activation import activator_slice
 from kubeembed_operator.manifests.scaling import AUTOMATIC, asked_before, first_replicas
-from kubeembed_operator.observed import Observed
+from kubeembed_operator.observed import Observed, terminating
 
 #: Seconds from the slice, whose time has no fractions, to no pods: every node has to have seen it. A pod that
 #: ends serves for 5 s more.
 SETTLE = 4.0
+#: Seconds that a ScaledObject which is being deleted is waited for: it goes after its autoscaler, but not
+#: where KEDA is away.
+HANDOVER = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,9 +58,9 @@ def step(model: EmbeddingModel, observed: Observed, demand: Demand, now: datetim
     if deployment is None:
         first = first_replicas(model)
         return Step(replicas=None if first is None else max(first, demand.least))
-    number = _number(model, deployment, demand)
+    number = None if _is_keda_s(observed, now) else _number(model, deployment, demand)
     if not model.spec.scaling.may_sleep:
-        done = there is not None and (observed.answered or model.spec.scaling.mode != "Builtin")
+        done = there is not None and (observed.answered or model.spec.scaling.mode == "External")
         return Step(replicas=number, drop=there if done else None)
     if replicas_of(deployment) == 0:
         return Step(replicas=number, lead=_lead(model, demand))
@@ -66,9 +70,12 @@ def step(model: EmbeddingModel, observed: Observed, demand: Demand, now: datetim
         return Step(replicas=number, drop=there, woken=there is not None)
     if there is None:
         return Step(lead=_lead(model, demand), look_in=SETTLE)
-    left = SETTLE - _age(there, now)
+    left = SETTLE - age(there, now)
     lead = _lead(model, demand)
-    return Step(lead=lead, look_in=left) if left > 0 else Step(lead=lead, replicas=0)
+    if left > 0:
+        return Step(lead=lead, look_in=left)
+    ours = model.spec.scaling.automatic and not _is_keda_s(observed, now)
+    return Step(lead=lead, replicas=0 if ours else None)
 
 
 def replicas_of(deployment: Manifest) -> int:
@@ -110,6 +117,15 @@ def _lead(model: EmbeddingModel, demand: Demand) -> Manifest | None:
     return activator_slice(model, demand.port, demand.gateways)
 
 
-def _age(manifest: Manifest, now: datetime) -> float:
-    made = manifest["metadata"].get("creationTimestamp") or "1970-01-01T00:00:00Z"
+def age(manifest: Manifest, now: datetime, since: str = "creationTimestamp") -> float:
+    """Seconds since it was made, or since another time that its metadata has."""
+    made = manifest["metadata"].get(since) or "1970-01-01T00:00:00Z"
     return (now - datetime.fromisoformat(made)).total_seconds()
+
+
+def _is_keda_s(observed: Observed, now: datetime) -> bool:
+    """Whether KEDA may still write the number."""
+    there = observed.scaled_object
+    if there is None:
+        return False
+    return not terminating(there) or age(there, now, "deletionTimestamp") < HANDOVER

@@ -9,7 +9,18 @@ from collections.abc import Iterator
 from typing import Any
 
 from kubeembed_api.names import COLLECT, COMPONENT, MODEL_LABEL
-from kubeembed_operator.kinds import CHILDREN, CLAIM, JOB, MODEL, POD, Key, Kind, Manifest, key_of
+from kubeembed_operator.kinds import (
+    CHILDREN,
+    CLAIM,
+    JOB,
+    LISTED,
+    MODEL,
+    POD,
+    Key,
+    Kind,
+    Manifest,
+    key_of,
+)
 
 #: Dropped from what is kept: at 300 models it is a third of the memory, and nobody reads it.
 UNREAD = ("managedFields",)
@@ -24,9 +35,10 @@ class Store:
     def __init__(self) -> None:
         #: Objects that the watch of each kind has brought.
         self.heard: Counter[Kind] = Counter()
-        self._objects: dict[Kind, dict[Key, Manifest]] = {k: {} for k in (MODEL, *CHILDREN)}
+        kinds = (*CHILDREN, *LISTED)
+        self._objects: dict[Kind, dict[Key, Manifest]] = {k: {} for k in (MODEL, *kinds)}
         self._children: dict[Kind, defaultdict[Key, dict[Key, Manifest]]] = {
-            kind: defaultdict(dict) for kind in CHILDREN
+            kind: defaultdict(dict) for kind in kinds
         }
 
     def hear(self, kind: Kind, manifest: Manifest) -> bool:
@@ -73,6 +85,9 @@ class Store:
 
     def models_in(self, namespace: str) -> list[Key]:
         return [key for key in self._objects[MODEL] if key[0] == namespace]
+
+    def objects(self, kind: Kind) -> list[Manifest]:
+        return list(self._objects[kind].values())
 
     def claims_in(self, namespace: str) -> list[Manifest]:
         return [claim for key, claim in self._objects[CLAIM].items() if key[0] == namespace]

@@ -10,6 +10,7 @@ from kubeembed_api.document import EmbeddingModel, Spec
 from kubeembed_api.errors import InvalidSpec
 from kubeembed_api.podreasons import IMAGE_VOLUMES, shortened
 from kubeembed_api.reasons import Reason
+from kubeembed_operator.kinds import SCALED_OBJECT
 from kubeembed_operator.settings import Settings
 
 
@@ -34,7 +35,15 @@ def refused(model: EmbeddingModel, answer: str) -> Problem:
     """What the API server will not have. An older one drops a volume's image, and then misses its type."""
     drops = model.spec.model.parsed.scheme == "oci" and "volume type" in answer
     explained = f"{answer}; {IMAGE_VOLUMES}" if drops else answer
+    if answer.startswith(f"apply {SCALED_OBJECT.name}:"):
+        return Problem(Reason.SCALED_OBJECT_NOT_READY, shortened(explained))
     return Problem(Reason.PODS_FORBIDDEN, shortened(explained))
+
+
+def check_installation(model: EmbeddingModel, settings: Settings) -> None:
+    """Raises InvalidSpec for what the administrator has not made or not installed."""
+    for check in (check_profile, check_cache, check_gateway, check_keda):
+        check(model, settings)
 
 
 def check_profile(model: EmbeddingModel, settings: Settings) -> None:
@@ -64,6 +73,16 @@ def check_gateway(model: EmbeddingModel, settings: Settings) -> None:
         raise InvalidSpec("spec.scaling.min", problem)
 
 
+def check_keda(model: EmbeddingModel, settings: Settings) -> None:
+    """Raises InvalidSpec for KEDA where the administrator has not let the operator use it."""
+    if model.spec.scaling.mode == "KEDA" and settings.keda is None:
+        problem = (
+            "KEDA is for installations of the chart with keda.enabled=true: have it set, or write mode"
+            " Builtin, or External with a scaler of yours"
+        )
+        raise InvalidSpec("spec.scaling.mode", problem)
+
+
 Found = Iterator[tuple[str, str, str]]
 
 
@@ -86,14 +105,8 @@ def _adapters(spec: Spec) -> Found:
             yield field, f"{scheme}://", "write hf://, s3://, gs://, az://, https:// or pvc://"
 
 
-def _scaling(spec: Spec) -> Found:
-    if spec.scaling.mode == "KEDA":
-        yield "spec.scaling.mode", "KEDA", "write mode Builtin, or External with a scaler of yours"
-
-
 CHECKS: tuple[Callable[[Spec], Found], ...] = (
     _source,
     _remote_code,
     _adapters,
-    _scaling,
 )

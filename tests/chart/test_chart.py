@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from chartkit import restricted
-from kubeembed_operator.settings import Gateway, Settings
+from kubeembed_operator.settings import Gateway, Keda, Settings
 from nodekit import ROOT
 
 pytestmark = pytest.mark.cluster
@@ -134,6 +134,27 @@ def test_with_the_gateway_the_operator_leads_services_to_it(render: Render, only
     assert roles["search"] == RIGHTS
     assert ([""], ["pods"], ["list"]) in roles["system"]
     assert settings(manifests, only).gateway == GATEWAY
+
+
+def test_with_keda_the_operator_makes_scaled_objects_and_can_be_asked(
+    render: Render, only: Only
+) -> None:
+    assert settings(render(), only).keda is None
+    manifests = render({"keda": {"enabled": True}})
+    assert rules(only(manifests, "ClusterRole")) == [
+        *RIGHTS,
+        (["keda.sh"], ["scaledobjects"], ["list", "create", "patch", "delete"]),
+    ]
+    service = only(manifests, "Service")
+    assert settings(manifests, only).keda == Keda(
+        url=f"http://{service['metadata']['name']}.system.svc"
+    )
+    chosen = only(manifests, "Deployment")["spec"]["selector"]["matchLabels"]
+    assert service["spec"] == {
+        "type": "ClusterIP",
+        "selector": chosen,
+        "ports": [{"name": "http", "port": 80, "targetPort": "http", "protocol": "TCP"}],
+    }
 
 
 def test_operator_meets_the_restricted_pod_security_level(render: Render, only: Only) -> None:

@@ -23,6 +23,7 @@ WRONG: list[tuple[str, dict[str, Any], list[str]]] = [
     ("no gateway pod", {"gateway": {"replicas": 0}}, ["/gateway/replicas", "minimum"]),
     ("text for a page", {"gateway": {"page": "no"}}, ["/gateway/page", "want boolean"]),
     ("bytes for MiB", {"gateway": {"heldMiB": "64Mi"}}, ["/gateway/heldMiB", "want integer"]),
+    ("yes for KEDA", {"keda": {"enabled": "yes"}}, ["/keda/enabled", "want boolean"]),
     ("log level", {"operator": {"logLevel": "loud"}}, ["/operator/logLevel", "'DEBUG'"]),
     (
         "field of a profile",

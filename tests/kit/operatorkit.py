@@ -124,6 +124,18 @@ def writes(kube: Kube) -> list[str]:
     return found
 
 
+def scaled(kube: Kube) -> int:
+    """How often operators wrote the number of replicas, by the API server's audit log."""
+    rows = map(json.loads, Path(kube.info["auditLog"]).read_text().splitlines())
+    return sum(_scales(row, kube.namespace) for row in rows)
+
+
+def _scales(row: dict[str, Any], namespace: str) -> bool:
+    ours = "fieldManager=kubeembed-scaler" in row["requestURI"]
+    there = (row.get("objectRef") or {}).get("namespace") == namespace
+    return ours and there and row["stage"] == "ResponseComplete"
+
+
 def model(name: str, **spec: Any) -> Manifest:
     return {
         "apiVersion": "kubeembed.dev/v1alpha1",

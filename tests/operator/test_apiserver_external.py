@@ -1,10 +1,8 @@
 """Mode External by the model's scale subresource, on a real API server with its HorizontalPodAutoscaler."""
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -12,7 +10,7 @@ import yaml
 from loadedkit import NOWHERE
 from metrickit import Metric
 from nodekit import ROOT, Kube, Manifest, until
-from operatorkit import SETTINGS, Operators, make_fetched, model, writes
+from operatorkit import SETTINGS, Operators, make_fetched, model, scaled, writes
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(300)]
 
@@ -45,18 +43,6 @@ def autoscaler() -> Manifest:
 
 def replicas(kube: Kube) -> int:
     return int((kube.get("deploy", "minilm") or {"spec": {"replicas": -1}})["spec"]["replicas"])
-
-
-def scaled(kube: Kube) -> int:
-    """How often operators wrote the number of replicas, by the API server's audit log."""
-    rows = map(json.loads, Path(kube.info["auditLog"]).read_text().splitlines())
-    return sum(_scales(row, kube.namespace) for row in rows)
-
-
-def _scales(row: dict[str, Any], namespace: str) -> bool:
-    ours = "fieldManager=kubeembed-scaler" in row["requestURI"]
-    there = (row.get("objectRef") or {}).get("namespace") == namespace
-    return ours and there and row["stage"] == "ResponseComplete"
 
 
 def objects(kube: Kube) -> set[str]:

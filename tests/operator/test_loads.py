@@ -184,6 +184,29 @@ async def test_a_pod_that_is_new_is_not_idle_because_an_old_one_was(rig: Rig, mo
     assert rig.loads.demand(built, None).idle == frozenset()
 
 
+async def test_the_number_is_keda_s_and_a_quiet_model_is_woken_all_the_same(
+    rig: Rig, model: Build
+) -> None:
+    built = model(scaling={"mode": "KEDA", "min": 0, "max": 4})
+    rig.loads.follow(model(scaling={"min": 1, "max": 4}))
+    rig.loads.follow(built)
+    rig.has(1, one="True")
+    rig.gateways = [gateway("10.0.0.7")]
+    rig.says = {"one": BUSY}
+    assert await rig.look(3) == []
+    assert rig.loads.demand(built, 20001) == Demand(gateways=("10.0.0.7",), port=20001)
+    rig.says = {"one": QUIET}
+    assert await rig.look() == [KEY]
+    assert rig.loads.demand(built, 20001).idle == frozenset({"one"})
+
+
+async def test_nobody_is_asked_for_a_model_that_keda_keeps_awake(rig: Rig, model: Build) -> None:
+    rig.loads.follow(model(scaling={"mode": "KEDA", "min": 1, "max": 4}))
+    rig.has(1, one="True")
+    assert await rig.look(3) == []
+    assert (rig.asked, rig.listed) == ([], 0)
+
+
 OFFICE = {"start": "0 8 * * 1-5", "end": "0 18 * * 1-5", "timeZone": "Europe/Berlin", "min": 2}
 
 

@@ -90,7 +90,6 @@ def test_a_finished_job_is_left(model: Build, settings: Settings) -> None:
         ({"model": {"source": "file:///srv/model"}}, "spec.model.source"),
         ({"model": {"source": "hf://a/b", "trustRemoteCode": True}}, "spec.model.trustRemoteCode"),
         ({"adapters": [{"name": "a", "source": "file:///srv/a"}]}, "spec.adapters[0].source"),
-        ({"scaling": {"mode": "KEDA"}}, "spec.scaling.mode"),
     ],
 )
 def test_what_later_versions_will_serve_is_said(

@@ -330,7 +330,7 @@ def test_next_pods_go_only_once_the_service_does_not_point_at_them(
 
 def told(model: EmbeddingModel, promotion: Promotion, observed: Observed) -> tuple[str, str]:
     found = waits(model, promotion, observed, F_OLD)
-    ready = conditions(model, NEW, observed, NOW, promotion=found)[0]
+    ready = conditions(model, NEW, observed, NOW, waiting=found)[0]
     assert (ready.status == "True") is (found is None)
     return str(ready.reason), ready.message
 

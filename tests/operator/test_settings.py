@@ -45,6 +45,7 @@ def test_the_least_file_has_defaults_for_the_rest() -> None:
         },
         "admin_from": (),
         "gateway": None,
+        "keda": None,
     }
 
 
@@ -55,11 +56,15 @@ def test_the_least_file_has_defaults_for_the_rest() -> None:
         ({"defaultProfile": "l4"}, "defaultProfile: 'l4' is no profile; have: ['cpu']"),
         ({"profile": {}}, "profile: Extra inputs are not permitted"),
         (
+            {"keda": {"url": "kubeembed-operator"}},
+            "keda.url: String should match pattern '^https?://[^/ ]+$'",
+        ),
+        (
             {"profiles": {"cpu": {"resources": {"limits": {"memory": "2GB"}}}}},
             "profiles.cpu.resources.limits: Value error, '2GB' is no quantity",
         ),
     ],
-    ids=["missing", "unknown profile", "unknown field", "no quantity"],
+    ids=["missing", "unknown profile", "unknown field", "no address", "no quantity"],
 )
 def test_an_error_names_the_field(change: dict[str, Any], told: str) -> None:
     with pytest.raises(SettingsError) as raised:

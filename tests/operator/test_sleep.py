@@ -50,6 +50,14 @@ def made(seconds: float) -> Manifest:
     return {"metadata": {"name": "minilm-activator", "creationTimestamp": at}}
 
 
+def scaled(deleted: float | None = None) -> Manifest:
+    """KEDA's object, which is being deleted since so many seconds."""
+    if deleted is None:
+        return {"metadata": {}}
+    at = (NOW - timedelta(seconds=deleted)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return {"metadata": {"deletionTimestamp": at}}
+
+
 def awake(**more: Any) -> Observed:
     return Observed(
         **{"deployment": deployment(1), "serving_pods": (pod(),), "answered": True, **more}
@@ -195,6 +203,48 @@ def test_a_model_that_may_sleep(
     assert step(built, observed, demand, NOW) == Step(**expected)
 
 
+BY_KEDA = {"mode": "KEDA", "min": 0, "max": 4, "idleAfter": "1m"}
+
+
+@pytest.mark.parametrize(
+    ("observed", "demand", "expected"),
+    [
+        (Observed(), ASKED, {}),
+        (awake(), ASKED, {}),
+        (awake(), QUIET, {"lead": LEAD, "look_in": 4.0}),
+        (awake(activator=made(9)), QUIET, {"lead": LEAD}),
+        (awake(activator=made(9)), ASKED, {"drop": made(9), "woken": True}),
+        (Observed(deployment=deployment(0, "KEDA")), ASKED, {"lead": LEAD}),
+        (Observed(deployment=deployment(0, "KEDA")), SCHEDULED, {"lead": LEAD}),
+    ],
+    ids=[
+        "applied",
+        "asked",
+        "idle: the gateway first",
+        "and KEDA takes the pods",
+        "asked again",
+        "asleep",
+        "asleep, and a schedule begins, which KEDA has as well",
+    ],
+)
+def test_a_model_that_may_sleep_by_keda(
+    model: Build, observed: Observed, demand: Demand, expected: dict[str, Any]
+) -> None:
+    """No step has a number."""
+    built = model(scaling=BY_KEDA)
+    if expected.get("lead") == LEAD:
+        expected = {**expected, "lead": activator_slice(built, 20001, AT)}
+    assert step(built, observed, demand, NOW) == Step(**expected)
+
+
+def test_a_model_does_not_lose_its_pods_while_keda_may_still_write_their_number(
+    model: Build,
+) -> None:
+    observed = awake(activator=made(9), scaled_object=scaled(1))
+    found = step(model(scaling=SLEEPY), observed, QUIET, NOW)
+    assert (found.replicas, found.lead is not None) == (None, True)
+
+
 @pytest.mark.parametrize(
     ("scaling", "observed", "expected"),
     [
@@ -216,6 +266,31 @@ def test_a_model_that_may_sleep(
             awake(deployment=deployment(3), activator=made(60)),
             {"drop": made(60)},
         ),
+        ({"mode": "KEDA", "min": 2, "max": 4}, awake(deployment=deployment(1, "1")), {}),
+        ({"mode": "KEDA", "min": 2, "max": 4}, Observed(), {}),
+        (
+            {"mode": "KEDA", "max": 4},
+            Observed(deployment=deployment(0, "KEDA"), activator=made(60)),
+            {},
+        ),
+        ({"min": 1, "max": 1}, awake(deployment=deployment(4, "KEDA")), {"replicas": 1}),
+        ({"min": 1, "max": 4}, awake(deployment=deployment(3, "KEDA")), {"replicas": 3}),
+        ({"mode": "External"}, awake(deployment=deployment(4, "KEDA")), {}),
+        (
+            {"min": 1, "max": 1},
+            awake(deployment=deployment(4, "KEDA"), scaled_object=scaled()),
+            {},
+        ),
+        (
+            {"min": 1, "max": 1},
+            awake(deployment=deployment(4, "KEDA"), scaled_object=scaled(19)),
+            {},
+        ),
+        (
+            {"min": 1, "max": 1},
+            awake(deployment=deployment(4, "KEDA"), scaled_object=scaled(20)),
+            {"replicas": 1},
+        ),
         ({"mode": "External"}, awake(deployment=deployment(7, "1")), {}),
         ({"mode": "External", "replicas": 0}, awake(), {"replicas": 0}),
         (
@@ -235,6 +310,15 @@ def test_a_model_that_may_sleep(
         "within the bounds",
         "a sleeping model that may not sleep any more",
         "and is awake",
+        "KEDA scales it",
+        "and begins with what a Deployment has",
+        "and wakes what may not sleep any more, with the gateway behind it",
+        "a number after KEDA",
+        "by the load after KEDA",
+        "others after KEDA",
+        "KEDA is not told yet",
+        "and has not let go yet",
+        "and does not let go",
         "others scale it",
         "others, after us",
         "others, while it sleeps",

@@ -121,7 +121,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   "pullPolicy" .Values.images.pullPolicy
   "pullSecrets" (.Values.images.pullSecrets | default list) -}}
 {{- $gateway := dict "namespace" .Release.Namespace "labels" (include "kubeembed.gatewaySelector" . | fromYaml) -}}
+{{- $keda := dict "url" (printf "http://%s.%s.svc" (include "kubeembed.operator" .) .Release.Namespace) -}}
 {{- toYaml (dict
+  "keda" (ternary $keda nil .Values.keda.enabled)
   "gateway" (ternary $gateway nil .Values.gateway.enabled)
   "adminFrom" (include "kubeembed.adminFrom" . | fromYamlArray)
   "images" $images

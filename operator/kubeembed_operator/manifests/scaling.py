@@ -6,6 +6,8 @@ from kubeembed_operator.kinds import DEPLOYMENT, Manifest
 
 #: In the annotation of a model whose number follows its load: no number of a document equals it.
 AUTOMATIC = "automatic"
+#: In its place while the number is KEDA's, so that whoever has it next writes it.
+KEDA = "KEDA"
 
 
 def scale(model: EmbeddingModel, replicas: int, version: str | None = None) -> Manifest:
@@ -25,13 +27,27 @@ def scale(model: EmbeddingModel, replicas: int, version: str | None = None) -> M
     }
 
 
+def handed_to_keda(model: EmbeddingModel) -> Manifest:
+    """Says so, and nothing of the number itself. Applied by a field manager of its own: the one that owns the
+    number takes it away by leaving it out."""
+    return {
+        "apiVersion": DEPLOYMENT.api_version,
+        "kind": DEPLOYMENT.name,
+        "metadata": {
+            "annotations": {REPLICAS_ANNOTATION: KEDA},
+            "name": model.name,
+            "namespace": model.namespace,
+        },
+    }
+
+
 def first_replicas(model: EmbeddingModel) -> int | None:
     """How many the document asks for of a new model; None where it leaves the number to others altogether.
 
     One that may sleep begins awake, because nobody knows of it before that it works.
     """
     scaling = model.spec.scaling
-    return scaling.replicas if scaling.mode == "External" else scaling.least
+    return scaling.least if scaling.mode == "Builtin" else scaling.replicas
 
 
 def asked_before(deployment: Manifest) -> str:
