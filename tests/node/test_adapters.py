@@ -324,17 +324,20 @@ def test_one_on_a_claim_is_copied_from_there(settled: Served, hub: Hub) -> None:
 
 
 def at_rest(written: Callable[[], list[str]]) -> list[str]:
-    """What was written, once nothing has been for a while: adapters of the tests before went out of use, and
-    the cache is collected some seconds after that."""
+    """What was written, once nothing has been for a while.
+
+    Adapters of the tests before went out of use: their copies go 15 s after that (values.yaml), in one Job
+    after another, and the model's status says so.
+    """
     last, since = written(), time.monotonic()
 
     def still() -> bool:
         nonlocal last, since
         if written() != last:
             last, since = written(), time.monotonic()
-        return time.monotonic() - since > 10
+        return time.monotonic() - since > 25
 
-    until("no writes for ten seconds", still, 90)
+    until("no writes for 25 s", still, 150)
     return last
 
 
