@@ -1,16 +1,19 @@
 """Items of many requests -> batches for one device, each up to a token budget, fair to all that wait.
 
-A device may run several batches at once, each in a thread of its own: streams.
+A device may run several batches at once, each in a thread of its own: streams. One takes a batch only while
+all before it are busy: lone batches are the first one's, and the others never ask OpenMP for all threads,
+which would be too many to spin while they wait.
 
-There is no timer: an idle device starts at once, and while it is busy the queue grows, so load makes the
-batches larger. The budget is in tokens because time is: 64 short queries cost what one long passage does.
+There is no timer: while the device is busy the queue grows, so load makes the batches larger. The budget is
+in tokens because time is: 64 short queries cost what one long passage does.
 """
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
+from itertools import islice
 from typing import NamedTuple
 
 from kubeembed_runtime.errors import (
@@ -77,8 +80,10 @@ class Batcher:
         self._queue = Queue()
         self._meter = Meter(clock)
         self._tokens_per_second = 0.0
-        self._failures = self._successes = self._running = 0
-        self._changed = threading.Condition()
+        self._failures = self._successes = 0
+        self._busy: set[int] = set()
+        self._lock = threading.RLock()
+        self._work = [threading.Condition(self._lock) for _ in range(streams)]
         self._closing = False
         self._death: DeviceFailed | None = None
         self._threads = [
@@ -92,9 +97,9 @@ class Batcher:
 
     def close(self) -> None:
         """Runs what was accepted, then ends the device threads."""
-        with self._changed:
+        with self._lock:
             self._closing = True
-            self._changed.notify_all()
+            self._wake(range(len(self._work)))
         for thread in self._threads:
             thread.join()
         self._die(DeviceFailed("the runtime has stopped"), [])
@@ -137,22 +142,22 @@ class Batcher:
         OutOfMemory, NotFinite and DeviceFailed.
         """
         job = Job(items=items, deadline=deadline, submitted=self._clock(), observe=observe)
-        with self._changed:
+        with self._lock:
             if self._closing:
                 raise DeviceFailed("the runtime is stopping")
             self.admit(job.tokens)
             self._queue.add(job)
-            self._changed.notify()
+            self._wake_next()
         return job.future
 
     def _live(self, stream: int) -> None:
         taken: Taken | None = None
         try:
-            while (taken := self._next()) is not None:
+            while (taken := self._next(stream)) is not None:
                 self._prepare(stream, taken.alone)
                 self._do(taken)
-                with self._changed:
-                    self._running -= 1
+                with self._lock:
+                    self._busy.remove(stream)
         except BaseException as error:
             logger.critical("device thread ended: %s", error)
             batch = [] if taken is None else taken.batch
@@ -160,28 +165,41 @@ class Batcher:
 
     def _die(self, error: DeviceFailed, batch: Sequence[Slot]) -> None:
         """The other streams end after the batch that they run."""
-        with self._changed:
+        with self._lock:
             self._death = self._death or error
             jobs = self._queue.clear()
-            self._changed.notify_all()
+            self._wake(range(len(self._work)))
         for job in [*(slot.job for slot in batch), *jobs]:
             job.fail(error)
 
-    def _next(self) -> Taken | None:
+    def _next(self, stream: int) -> Taken | None:
         """Waits for work. None means: closing, and all is done; or the device is gone."""
-        with self._changed:
+        with self._lock:
             while self._death is None:
-                if batch := self._queue.take(self.budget, self._wanted):
-                    rest = self._queue.tokens > 0
-                    if rest:
-                        self._changed.notify()
-                    alone = not rest and not self._running
-                    self._running += 1
+                if batch := self._take(stream):
+                    alone = not self._busy and not self._queue.tokens
+                    self._busy.add(stream)
+                    if self._queue.tokens:
+                        self._wake_next()
                     return Taken(batch, self.budget, alone)
-                if self._closing:
+                if self._closing:  # what is left is for those before
                     return None
-                self._changed.wait()
+                self._work[stream].wait()
             return None
+
+    def _take(self, stream: int) -> list[Slot]:
+        """Nothing where a stream before it is free: that one was told."""
+        turn = self._busy.issuperset(range(stream))
+        return self._queue.take(self.budget, self._wanted) if turn else []
+
+    def _wake_next(self) -> None:
+        """The first stream that is free."""
+        free = (n for n in range(len(self._work)) if n not in self._busy)
+        self._wake(islice(free, 1))
+
+    def _wake(self, streams: Iterable[int]) -> None:
+        for stream in streams:
+            self._work[stream].notify()
 
     def _wanted(self, job: Job) -> bool:
         if job.deadline is not None and self._clock() > job.deadline:
@@ -230,7 +248,7 @@ class Batcher:
     def _started(self, batch: Sequence[Slot]) -> list[tuple[str, float]]:
         """The adapter and the wait of each request that starts with this batch."""
         now = self._clock()
-        with self._changed:
+        with self._lock:
             return [
                 (slot.job.adapter or "", slot.job.start(now))
                 for slot in batch
@@ -240,7 +258,7 @@ class Batcher:
     def _succeed(
         self, batch: Sequence[Slot], outputs: Sequence[Output], tokens: int, seconds: float
     ) -> None:
-        with self._changed:
+        with self._lock:
             self._failures = 0
             self._grow()
             rate = tokens / seconds if seconds > 0 else 0.0
@@ -260,7 +278,7 @@ class Batcher:
         logger.error("a batch of %d items failed: %s", len(batch), error)
         failure: Exception = error
         if not isinstance(error, OutOfMemory):
-            with self._changed:
+            with self._lock:
                 self._failures += 1
             failure = DeviceFailed(f"the forward pass failed: {error}")
             failure.__cause__ = error
@@ -269,7 +287,7 @@ class Batcher:
 
     def _shrink(self, error: OutOfMemory, budget: int) -> None:
         """budget: the batch's own. Streams that fail together halve theirs once."""
-        with self._changed:
+        with self._lock:
             self._successes = 0
             self.budget = min(self.budget, max(1, budget // 2))
         logger.warning("%s; batches of %d tokens from here on", error, self.budget)

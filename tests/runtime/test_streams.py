@@ -15,6 +15,7 @@ from kubeembed_runtime.errors import DeviceFailed, OutOfMemory
 from kubeembed_runtime.model.bert import Bert
 from kubeembed_runtime.model.streams import sharing, streams
 from kubeembed_runtime.requests import Item, Output
+from nodekit import until
 
 SECONDS = 10
 
@@ -23,7 +24,7 @@ class Device:
     """Runs a batch once its first item's number is let; each of them tells how it was prepared."""
 
     def __init__(self) -> None:
-        self.prepared: list[bool] = []
+        self.prepared: list[tuple[int, bool]] = []
         self.failures: dict[int, BaseException] = {}
         self.most = self._running = 0
         self._begun: dict[int, threading.Event] = {}
@@ -36,7 +37,7 @@ class Device:
 
     def prepare(self, stream: int, alone: bool) -> None:
         with self._lock:
-            self.prepared.append(alone)
+            self.prepared.append((stream, alone))
 
     def __call__(self, given: Sequence[Item]) -> list[Output]:
         number = given[0].ids[0]
@@ -94,7 +95,29 @@ def test_only_a_batch_beside_which_nothing_runs_or_waits_has_the_device_alone(
     device.wait_begun(2)
     device.let(1, 2)
     wait([first, second], SECONDS)
-    assert device.prepared == [True, False]
+    assert device.prepared == [(0, True), (1, False)]
+
+
+def test_batches_that_come_one_by_one_are_all_of_the_first_stream(
+    device: Device, batcher: Batcher
+) -> None:
+    for number in range(1, 20):
+        device.let(number)
+        assert values(batcher.submit(items(9, first=number)).result(SECONDS)) == [number]
+        until("the stream is free", lambda: not batcher._busy, SECONDS)
+    assert device.prepared == [(0, True)] * 19
+
+
+def test_the_first_stream_that_is_free_takes_the_next(device: Device, batcher: Batcher) -> None:
+    futures = [batcher.submit(items(9, first=n)) for n in (1, 2)]
+    device.wait_begun(1, 2)
+    device.let(1)
+    futures[0].result(SECONDS)
+    futures.append(batcher.submit(items(9, first=3)))
+    device.wait_begun(3)
+    device.let(2, 3)
+    wait(futures, SECONDS)
+    assert device.prepared[2] == (0, False)
 
 
 def test_a_request_over_two_streams_comes_back_in_its_order(

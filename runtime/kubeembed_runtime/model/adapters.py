@@ -13,6 +13,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from kubeembed_runtime.adapters import Adapter, AdapterState
 from kubeembed_runtime.errors import AdapterRefused, AdapterUnproven, UnknownModel
 from kubeembed_runtime.model.lora import LoraAdapter
@@ -53,7 +55,10 @@ class LoraAdapters:
         self._lock = threading.Lock()
         self._declared: dict[str, _Declared] = {}
         self._loaded: OrderedDict[str, LoraAdapter] = OrderedDict()  # longest unused first
-        self._changes = ThreadPoolExecutor(1, thread_name_prefix="adapters")
+        # Threads of its own would make too many for those of the device to spin while they wait.
+        self._changes = ThreadPoolExecutor(
+            1, "adapters", initializer=torch.set_num_threads, initargs=(1,)
+        )
 
     @property
     def names(self) -> tuple[str, ...]:
