@@ -14,7 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "kit"))
 
 
-from waking import SOURCE, cluster
+from waking import cached, cluster
 
 from nodekit import Kube, embedding_model
 from sleepkit import address, replicas
@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--low", type=float, default=420, help="seconds after it (%(default)s)")
     options = parser.parse_args()
     kube = cluster(options.cluster)
-    kube.apply(embedding_model(MODEL, model={"source": SOURCE}, scaling=SCALING))
+    kube.apply(embedding_model(MODEL, model=cached(kube), scaling=SCALING))
     kube.wait_ready(MODEL)
     with Steady(address(kube, MODEL), BODY, RATE) as steady:
         steady.go()

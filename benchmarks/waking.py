@@ -22,20 +22,34 @@ import httpx
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "kit"))
 
 from clientkit import CLIENTS, printed
-from nodekit import ROOT, Kube, embedding_model, until
+from nodekit import ROOT, SYSTEM, Kube, embedding_model, until
 from sleepkit import address, replicas
 
-NAMESPACE, MODEL, BARE = "kubeembed-demo", "waking", "bare"
+NAMESPACE, DEMO, MODEL, BARE = "kubeembed-demo", "minilm", "waking", "bare"
 TEXT = {"model": MODEL, "input": "A cat sleeps in the sun until somebody calls."}
-SOURCE = "hf://sentence-transformers/all-MiniLM-L6-v2"
 SCALING = {"min": 0, "max": 1, "idleAfter": "5s"}
 #: Of the crowd of unmodified clients: openai, cohere, sie-sdk.
 SHARES = (0.5, 0.25, 0.25)
 
 
 def cluster(name: str) -> Kube:
+    """With a profile of which several pods fit a small machine."""
     command = (sys.executable, str(ROOT / "dev" / "cluster"), "status", name, "--json")
-    return Kube(json.loads(subprocess.check_output(command)), NAMESPACE)
+    info = json.loads(subprocess.check_output(command))
+    helm = [info["helm"], "--kubeconfig", info["kubeconfig"], "upgrade", "kubeembed"]
+    helm += [str(ROOT / "charts" / "kubeembed"), "-n", SYSTEM, "--reuse-values", "--wait"]
+    helm += ["--set", "profiles.cpu.resources.requests.cpu=100m"]
+    subprocess.run(helm, check=True, stdout=subprocess.DEVNULL)
+    return Kube(info, NAMESPACE)
+
+
+def cached(kube: Kube) -> dict[str, str]:
+    """The demo's model, by the revision that it has: the hub that it came from is gone."""
+    made = kube.get("em", DEMO)
+    return {
+        "source": made["spec"]["model"]["source"],
+        "revision": made["status"]["model"]["revision"],
+    }
 
 
 def answered(client: httpx.Client, url: str) -> bool:
@@ -158,7 +172,7 @@ def main() -> None:
         print(printed(environment, CLIENTS / "tours" / f"{script}.py", *arguments, seconds=900))
         return
     kube = cluster(options.cluster)
-    kube.apply(embedding_model(MODEL, model={"source": SOURCE}, scaling=SCALING))
+    kube.apply(embedding_model(MODEL, model=cached(kube), scaling=SCALING))
     kube.wait_ready(MODEL)
     kube.apply(*bare(kube))
     side_by_side(kube, options.rounds)
