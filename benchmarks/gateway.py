@@ -127,7 +127,8 @@ def main() -> None:
     parser.add_argument("--models", type=int, default=1, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
-        asyncio.run(serve(options.serve, options.models))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(serve(options.serve, options.models))
         return
     print(HEAD)
     with tempfile.TemporaryDirectory() as folder:

@@ -6,6 +6,7 @@ import logging
 import sys
 from pathlib import Path
 
+import uvloop
 from kubernetes.aio.config import ConfigException
 
 import kubeembed_gateway
@@ -68,7 +69,8 @@ def main() -> None:
         api_keys=given.api_keys,
     )
     try:
-        asyncio.run(run(options, given.admin_port))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run(options, given.admin_port))
     except (ConfigException, KeysError, OSError) as error:
         sys.exit(f"kubeembed-gateway: {error}")
 

@@ -5,6 +5,7 @@ What is not read stays with its client: a body that is sent on while it arrives 
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 from aiohttp import web
 
@@ -29,6 +30,7 @@ class Body:
         self._memory = memory
         self._taken = 0
         self._begun = False
+        self._part = bytearray()
         self.whole: bytes | None = None if request.body_exists else b""
 
     def __enter__(self) -> "Body":
@@ -51,10 +53,10 @@ class Body:
     async def keep(self) -> None:
         """Reads it if it is short enough, and there is room. Raises Refused for one that does not arrive."""
         length = self._request.content_length
-        short = length is not None and length <= KEPT_BYTES
-        if self.whole is None and short and self._memory.take(length or 0):
-            self._taken += length or 0
-            await self._read()
+        if self.whole is None and length is not None and length <= KEPT_BYTES:
+            # where there is not, what has been read is sent on, and the rest of it as it comes
+            with suppress(Unavailable):
+                await self._read()
 
     async def hold(self) -> None:
         """Reads all of it. Raises Refused for one that is too large or late, Unavailable for want of room."""
@@ -65,40 +67,48 @@ class Body:
             await self._read()
 
     async def stream(self) -> AsyncIterator[bytes]:
-        """What has not been read."""
+        """What has not been kept whole."""
         self._begun = True
+        if self._part:
+            yield bytes(self._part)
         await _invite(self._request)
         async for chunk in self._request.content.iter_any():
             yield chunk
 
     async def _read(self) -> None:
-        chunks: list[bytes] = []
-        size = 0
+        """Counted as it comes: what clients have announced and do not send takes room from nobody."""
+        content = self._request.content
+        if content.is_eof() and not self._part:  # most come with their head
+            self._count(content.total_bytes)
+            self.whole = content.read_nowait()
+            return
+        self._count(len(self._part))
         await _invite(self._request)
         try:
             async with asyncio.timeout(BODY_SECONDS):
-                async for chunk in self._request.content.iter_any():
-                    size += len(chunk)
-                    self._count(size)
-                    chunks.append(chunk)
+                async for chunk in content.iter_any():
+                    self._part += chunk  # a list of small ones weighs many times what they say
+                    self._count(len(self._part))
         except TimeoutError:
             problem = f"the body took longer than {BODY_SECONDS:.0f} s to arrive"
             raise Refused(408, "request_timeout", problem) from None
-        self.whole = b"".join(chunks)
+        self.whole, self._part = bytes(self._part), bytearray()
 
     def _count(self, size: int) -> None:
+        """So many bytes are here now."""
         if size > MAX_BODY_BYTES:
             raise _too_large()
         more = size - self._taken
-        if more > 0 and not self._memory.take(more):
+        if not self._memory.take(more):
             problem = f"the gateway holds {self._memory.held} bytes of bodies, of at most {self._memory.most}"
             raise Unavailable("bodies_full", problem, ROOM_RETRY_SECONDS)
-        self._taken += max(0, more)
+        self._taken += more
 
 
 async def _invite(request: web.BaseRequest) -> None:
-    """Of a client that asked whether to send its body."""
-    if request.headers.get("Expect", "").lower() == "100-continue":
+    """Of a client that asked whether to send its body, and has not begun to."""
+    asked = request.headers.get("Expect", "").lower() == "100-continue"
+    if asked and not request.content.total_bytes:
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0
 

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import aiohttp
 from aiohttp import AddrInfoType, web
 from aiohttp.client_exceptions import ClientError
-from multidict import CIMultiDict, CIMultiDictProxy
+from multidict import CIMultiDict, CIMultiDictProxy, istr
 from yarl import URL
 
 from kubeembed_api.errors import KubeEmbedError
@@ -18,18 +18,19 @@ from kubeembed_gateway.body import Body
 from kubeembed_gateway.table import Pod
 
 #: Of one connection, and so of nobody beyond it (RFC 9110, 7.6.1); Expect is answered here.
-HOP_BY_HOP = frozenset(
-    (
-        "connection",
-        "expect",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
+CONNECTION = istr("Connection")
+HOP_BY_HOP = tuple(
+    istr(name)
+    for name in (
+        "Expect",
+        "Keep-Alive",
+        "Proxy-Authenticate",
+        "Proxy-Authorization",
+        "Proxy-Connection",
+        "TE",
+        "Trailer",
+        "Transfer-Encoding",
+        "Upgrade",
     )
 )
 #: What aiohttp would add of its own.
@@ -147,9 +148,13 @@ def reply_headers(sent: CIMultiDictProxy[str]) -> CIMultiDict[str]:
 
 
 def _end_to_end(sent: CIMultiDictProxy[str]) -> CIMultiDict[str]:
-    named = {name.strip().lower() for name in sent.get("Connection", "").split(",")}
-    gone = HOP_BY_HOP | named
-    return CIMultiDict((name, value) for name, value in sent.items() if name.lower() not in gone)
+    headers = sent.copy()
+    for names in headers.popall(CONNECTION, ()):
+        for name in names.split(","):
+            headers.popall(name.strip(), None)
+    for name in HOP_BY_HOP:
+        headers.popall(name, None)
+    return headers
 
 
 def _data(request: web.BaseRequest, body: Body) -> object:

@@ -6,11 +6,13 @@ their Service led them here while it slept.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 
 from aiohttp import web
 
-from kubeembed_gateway.errors import GatewayError
+from kubeembed_gateway.connection import Connection, Server
+from kubeembed_gateway.errors import GatewayError, Refused
 from kubeembed_gateway.metrics import Metrics
 from kubeembed_gateway.refusals import reply
 from kubeembed_gateway.table import Key, Table
@@ -20,9 +22,12 @@ logger = logging.getLogger(__name__)
 BACKLOG = 2048
 #: Longer than the 60 s of the usual load balancers, so that it is they who close idle connections.
 KEEP_ALIVE_SECONDS = 75.0
+#: Of the headers, as the pods have it; aiohttp bounds each of them, and their number.
 MAX_HEAD_BYTES = 64 * 1024
 #: The client closed its connection: no status that anybody reads, but one that metrics can tell apart.
 CLIENT_CLOSED = 499
+#: For replies that are being written when the time is over.
+LAST_SECONDS = 0.1
 
 #: Answers, or raises GatewayError. The second: whose request it is, once that is known.
 Answer = Callable[[web.BaseRequest, list[Key]], Awaitable[web.StreamResponse]]
@@ -34,8 +39,10 @@ class Ports:
     def __init__(self, host: str, metrics: Metrics) -> None:
         self._host = host
         self._metrics = metrics
-        self._open: dict[int, tuple[web.Server, asyncio.Server]] = {}
+        self._open: dict[int, tuple[Server, asyncio.Server]] = {}
         self._closing = False
+        self._in_hand = 0
+        self._idle = asyncio.Event()
 
     def lacks(self, ports: Iterable[int]) -> list[int]:
         """Those that are not open."""
@@ -43,7 +50,7 @@ class Ports:
 
     async def open(self, port: int, answer: Answer) -> None:
         """Raises OSError where the port is taken."""
-        server = web.Server(
+        server = Server(
             self._handler(answer),
             handler_cancellation=True,
             auto_decompress=False,
@@ -68,32 +75,72 @@ class Ports:
         self._closing = True
 
     async def end(self, seconds: float) -> None:
-        """Closes all ports; returns when all is answered, or so many seconds have gone."""
+        """Closes all ports; returns when all is answered, or so many seconds have gone.
+
+        Connections go last: what one of them still sends, aiohttp no longer reads once it is to end.
+        """
+        until = asyncio.get_running_loop().time() + seconds
         for _, listening in self._open.values():
             listening.close()
-        await asyncio.gather(*(server.shutdown(seconds) for server, _ in self._open.values()))
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(until):
+                while self._in_hand:
+                    await self._idle.wait()
+        for server, _ in self._open.values():
+            server.pre_shutdown()
+        left = max(LAST_SECONDS, until - asyncio.get_running_loop().time())
+        await asyncio.gather(*(server.shutdown(left) for server, _ in self._open.values()))
         self._open.clear()
 
     def _handler(
         self, answer: Answer
     ) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
-            whose: list[Key] = []
-            status = CLIENT_CLOSED
-            try:
-                response = await answer(request, whose)
-                status = response.status
-            except GatewayError as error:
-                response = reply(error, request.raw_path)
-                status = response.status
-            finally:
-                model = whose[0] if whose else ("", "")
-                self._metrics.requests.labels(*model, str(status)).inc()
+            with self._turn(request):
+                response = await self._answered(answer, request)
             if self._closing and not response.prepared:
                 response.force_close()
             return response
 
         return handle
+
+    @contextmanager
+    def _turn(self, request: web.BaseRequest) -> Iterator[None]:
+        connection = request.protocol
+        assert isinstance(connection, Connection)
+        connection.begin(request)
+        self._in_hand += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            connection.end()
+            self._in_hand -= 1
+            if not self._in_hand:
+                self._idle.set()
+
+    async def _answered(self, answer: Answer, request: web.BaseRequest) -> web.StreamResponse:
+        """Counted, with a GatewayError as a reply."""
+        whose: list[Key] = []
+        status = CLIENT_CLOSED
+        try:
+            _check_head(request)
+            response = await answer(request, whose)
+            status = response.status
+        except GatewayError as error:
+            response = reply(error, request.raw_path)
+            status = response.status
+        finally:
+            self._metrics.answered(whose[0] if whose else ("", ""), status)
+        return response
+
+
+def _check_head(request: web.BaseRequest) -> None:
+    """Raises Refused: it is kept as long as its request waits."""
+    size = sum(len(name) + len(value) for name, value in request.raw_headers)
+    if size > MAX_HEAD_BYTES:
+        problem = f"the headers are larger than {MAX_HEAD_BYTES} bytes"
+        raise Refused(431, "headers_too_large", problem)
 
 
 class Activator:

@@ -4,6 +4,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from kubeembed_gateway.activity import Activity
+from kubeembed_gateway.table import Key, Table
+
 MODEL = ("namespace", "model")
 
 #: From a pod that becomes ready at once to a GPU node that has to be bought.
@@ -15,6 +18,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
+        self._statuses: set[str] = set()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         self.held = Gauge(
@@ -59,10 +63,24 @@ class Metrics:
             registry=registry,
         )
 
-    def forget(self, namespace: str, model: str) -> None:
+    def answered(self, model: Key, status: int) -> None:
+        """A request, with what it got. model: ("", "") where it named none."""
+        self._statuses.add(str(status))
+        self.requests.labels(*model, str(status)).inc()
+
+    def forget(self, model: Key) -> None:
         """Drops the series of a model that is gone."""
-        for metric in (self.held, self.hold_seconds, self.wakes, self.retries, self.requests):
-            metric.remove_by_labels({"namespace": namespace, "model": model})
+        for metric in (self.held, self.hold_seconds, self.wakes, self.retries):
+            metric.remove(*model)
+        for status in self._statuses:
+            self.requests.remove(*model, status)
 
     def text(self) -> bytes:
         return generate_latest(self.registry)
+
+
+def forget_gone(metrics: Metrics, table: Table, activity: Activity) -> None:
+    """Drops the series of models that are gone, once their last request is: it would bring its own back."""
+    for model in [key for key in table.gone if not activity.of(key).in_hand]:
+        table.gone.discard(model)
+        metrics.forget(model)

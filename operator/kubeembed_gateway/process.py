@@ -26,7 +26,7 @@ from kubeembed_gateway.history import STEP_SECONDS, History
 from kubeembed_gateway.holding import Holds, Memory
 from kubeembed_gateway.keys import Keys
 from kubeembed_gateway.listening import Activator, Ports
-from kubeembed_gateway.metrics import Metrics
+from kubeembed_gateway.metrics import Metrics, forget_gone
 from kubeembed_gateway.overview import Overview
 from kubeembed_gateway.page import Page
 from kubeembed_gateway.serving import Serving
@@ -71,7 +71,8 @@ class Process:
         self._holds = Holds(self._wake, metrics)
         self._waker = Waker(cluster, metrics, lambda key: self._holds.count(key) > 0)
         self._balancer = Balancer()
-        memory, activity = Memory(options.held_bytes), Activity()
+        memory = Memory(options.held_bytes)
+        self._metrics, self._activity = metrics, Activity()
         serving = Serving(
             table=self._table,
             holds=self._holds,
@@ -79,14 +80,14 @@ class Process:
             memory=memory,
             session=self._session,
             metrics=metrics,
-            activity=activity,
+            activity=self._activity,
         )
-        self._history = History(self._table, activity)
+        self._history = History(self._table, self._activity)
         overview = Overview(
             gateway=socket.gethostname(),
             version=kubeembed_gateway.__version__,
             table=self._table,
-            activity=activity,
+            activity=self._activity,
             history=self._history,
             memory=memory,
             keys=self._keys,
@@ -160,12 +161,13 @@ class Process:
                 continue
 
     async def _remember(self) -> None:
-        """Samples for the page, at steps that do not drift."""
+        """Samples for the page, at steps that do not drift; and forgets what is gone."""
         loop = asyncio.get_running_loop()
         begun = loop.time()
         for step in itertools.count():
             await asyncio.sleep(begun + step * STEP_SECONDS - loop.time())
             self._history.sample()
+            forget_gone(self._metrics, self._table, self._activity)
 
     def _notice(self) -> None:
         """The table has changed."""

@@ -87,14 +87,19 @@ class State(StrEnum):
 
 
 class Table:
-    """The newest state of what the watches brought. `changed` gathers the models whose pods changed."""
+    """The newest state of what the watches brought.
+
+    `changed` gathers the models whose pods changed, `gone` those that were deleted.
+    """
 
     def __init__(self) -> None:
         self.models: dict[Key, Model] = {}
         self.ports: dict[int, Key] = {}
         self.changed: set[Key] = set()
+        self.gone: set[Key] = set()
         self._names: defaultdict[str, set[Key]] = defaultdict(set)
         self._port_of: dict[Key, int] = {}
+        self._claims: defaultdict[int, dict[Key, None]] = defaultdict(dict)
         self._slices: dict[Key, tuple[Key, tuple[Pod, ...]]] = {}
         self._slices_of: defaultdict[Key, set[Key]] = defaultdict(set)
         self._pods: dict[Key, tuple[Pod, ...]] = {}
@@ -109,7 +114,7 @@ class Table:
 
     def may_sleep(self, model: Key) -> bool:
         """Whether the operator has given it a port here: only such a model is woken by requests."""
-        return model in self._port_of
+        return self.ports.get(self._port_of.get(model, 0)) == model
 
     def named(self, name: str) -> list[Key]:
         """The models of that name, in the order of their namespaces."""
@@ -125,6 +130,7 @@ class Table:
         key = key_of(manifest)
         if kind == MODELS:
             self.models[key] = read_model(manifest)
+            self.gone.discard(key)
             self._names[key[1]].add(key)
         elif kind == SERVICES:
             ours = MODEL_LABEL in _labels(manifest)
@@ -136,6 +142,7 @@ class Table:
         """One that was deleted."""
         if kind == MODELS:
             self.models.pop(key, None)
+            self.gone.add(key)
             self._names[key[1]].discard(key)
             if not self._names[key[1]]:
                 del self._names[key[1]]
@@ -164,14 +171,24 @@ class Table:
         return set(self._slices)
 
     def _put_port(self, key: Key, port: int | None) -> None:
-        """Of two Services that claim one port the first keeps it: a wrong answer is worse than none."""
-        old = self._port_of.get(key)
-        if old == port:
-            return
-        if old is not None:
-            del self._port_of[key], self.ports[old]
-        if port is not None and port not in self.ports:
-            self._port_of[key], self.ports[port] = port, key
+        """Of two Services that claim one port the first has it, a wrong answer being worse than none; the
+        other gets it with the end of the first, which may be told after its own beginning."""
+        old = self._port_of.pop(key, None)
+        if old is not None and old != port:
+            del self._claims[old][key]
+            self._give_port(old)
+        if port is not None:
+            self._port_of[key] = port
+            self._claims[port][key] = None
+            self._give_port(port)
+
+    def _give_port(self, port: int) -> None:
+        """To the first that claims it."""
+        first = next(iter(self._claims[port]), None)
+        if first is None:
+            del self._claims[port], self.ports[port]
+        else:
+            self.ports[port] = first
 
     def _put_slice(self, key: Key, owner: Key, pods: tuple[Pod, ...]) -> None:
         if self._slices.get(key, (owner,))[0] != owner:

@@ -5,8 +5,14 @@ from typing import Any
 
 import aiohttp
 import pytest
+import uvloop
 
 from gatewaykit import Gateway, StubPod, gateway
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, Any]:
+    """That of the gateway's process."""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture

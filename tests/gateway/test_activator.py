@@ -94,7 +94,24 @@ async def test_two_hundred_wait_for_one_pod_and_each_gets_its_own_answer(
     inputs = [json.loads(body["body"])["input"] for _, body, _ in answers]
     assert inputs == [f"text {number}" for number in range(200)]
     arrived = [json.loads(each.body)["input"] for each in pod.seen]
-    assert arrived == inputs
+    assert sorted(arrived) == sorted(inputs)
+
+
+async def test_who_waits_is_let_go_in_the_order_of_coming(front: Gateway) -> None:
+    await front.asleep()
+    model, gone = front.table.models[KEY], []
+
+    async def wait(number: int) -> None:
+        await front.holds.wait(model, asyncio.get_running_loop().time() + 10)
+        gone.append(number)
+
+    waits = []
+    for number in range(200):
+        waits.append(asyncio.create_task(wait(number)))
+        await front.until_held(number + 1)
+    front.holds.release(KEY)
+    await asyncio.gather(*waits)
+    assert gone == list(range(200))
 
 
 async def test_past_the_bound_a_request_is_told_when_to_come_again(

@@ -77,10 +77,24 @@ def test_a_port_belongs_to_one_model() -> None:
     table.put(SERVICES, service("minilm", 20_000))
     table.put(SERVICES, service("other", 20_000))
     assert table.ports == {20_000: KEY}
+    assert (table.may_sleep(KEY), table.may_sleep((NAMESPACE, "other"))) == (True, False)
     table.put(SERVICES, service("minilm", 29_999))
-    assert table.ports == {29_999: KEY}
+    assert table.ports == {29_999: KEY, 20_000: (NAMESPACE, "other")}
     table.drop(SERVICES, KEY)
+    table.drop(SERVICES, (NAMESPACE, "other"))
     assert table.ports == {}
+
+
+def test_a_port_goes_to_the_next_model_in_whatever_order_that_is_told() -> None:
+    table = Table()
+    table.put(SERVICES, service("minilm", 20_000))
+    table.put(SERVICES, service("next", 20_000))
+    table.put(SERVICES, service("next", 20_000))
+    table.drop(SERVICES, KEY)
+    assert table.ports == {20_000: (NAMESPACE, "next")}
+    assert table.may_sleep((NAMESPACE, "next"))
+    table.replace(SERVICES, [service("minilm", 20_000)])
+    assert table.ports == {20_000: KEY}
 
 
 def test_ready_pods_are_those_of_all_slices_by_their_names() -> None:
