@@ -6,6 +6,7 @@ contract has it, so that nothing is lost by rounding.
 """
 
 import base64
+import hashlib
 import json
 import math
 import operator
@@ -62,6 +63,14 @@ class Golden:
     adapters: Mapping[str, GoldenAdapter] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Digests:
+    """Which golden vectors are meant: 16 hex digits of the model's, and of these with all adapters'."""
+
+    base: str
+    every: str
+
+
 class _Line(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -73,6 +82,16 @@ class _Line(BaseModel):
 def adapter_key(adapter: str) -> str:
     """The key of an adapter's golden vectors."""
     return f"golden.{adapter}.jsonl"
+
+
+def digests(data: Mapping[str, str]) -> Digests:
+    """Of the keys of a ConfigMap, or of the files that they are to a pod. Others than golden ones don't
+    count; what is not there has a digest as well."""
+    told = {
+        key: text for key, text in data.items() if key == GOLDEN_KEY or ADAPTER_KEY.fullmatch(key)
+    }
+    base = {key: text for key, text in told.items() if key == GOLDEN_KEY}
+    return Digests(base=_digest(base), every=_digest(told))
 
 
 def golden_config_map(golden: Golden, name: str, namespace: str) -> dict[str, Any]:
@@ -145,6 +164,10 @@ def unpacked(text: str) -> Vector:
     if len(raw) % 4:
         raise ValueError(f"{len(raw)} bytes are no whole number of float32")
     return struct.unpack(f"<{len(raw) // 4}f", raw)
+
+
+def _digest(data: Mapping[str, str]) -> str:
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _line(one: GoldenText) -> str:

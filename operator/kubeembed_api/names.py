@@ -78,12 +78,20 @@ DOCUMENT_FOLDER: Final = "/etc/kubeembed"
 #: Beside the document: the adapters that a starting pod serves, from one of the lists in the ConfigMap.
 ADAPTERS_FILE: Final = "adapters.json"
 ADAPTERS_KEY: Final = "adapters-{}.json"
+#: Of serving pods: the name of the template that they are made of. Of the ConfigMap: the key that says that
+#: all pods of that template were ready, which a pod that is held to golden vectors sees as a file.
+TEMPLATE_ANNOTATION: Final = f"{GROUP}/template"
+ROLLED_OUT_KEY: Final = "rolled-out-{}"
+ROLLED_OUT_FOLDER: Final = "/etc/kubeembed-roll-out"
+ROLLED_OUT_FILE: Final = f"{ROLLED_OUT_FOLDER}/rolled-out"
 #: API keys: the key of the user's Secret, one per line, and where the pod sees it, in a folder that has the
 #: name of the Secret.
 API_KEYS: Final = "api-keys"
 API_KEYS_FOLDER: Final = "/etc/kubeembed-keys"
-#: Where the pod sees golden vectors, in a folder that has the name of the user's ConfigMap.
+#: Where the pod sees golden vectors, in a folder that has the name of the user's ConfigMap; and, in an
+#: annotation of its template, which ones it is held to: two digests.
 GOLDEN_FOLDER: Final = "/etc/kubeembed-golden"
+GOLDEN_ANNOTATION: Final = f"{GROUP}/golden"
 #: Certificates of private CAs: the key of the ConfigMap, and the fetch Job's variable that names the file.
 CA_FILE: Final = "ca.crt"
 CA_CERTIFICATES: Final = "KUBEEMBED_CA_CERTIFICATES"

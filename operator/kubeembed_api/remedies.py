@@ -211,9 +211,10 @@ EXPLANATIONS: Mapping[Reason, Explanation] = {
         "the pod is restarted; if it stays, look at the node",
     ),
     Reason.GOLDEN_MISMATCH: Explanation(
-        "the vectors of a new pod, or of an adapter, are not those of `spec.rollout.golden`, so it takes no "
-        "traffic and the old pods, or the earlier revision, go on",
-        "take the change back; or, if it is meant, write golden vectors anew and embed what is stored anew",
+        "the vectors of a new pod, of one of its adapters, or of an adapter that came alone are not those of "
+        "`spec.rollout.golden`, so it takes no traffic and the old pods, or the earlier revision, go on",
+        "take the change back, or correct the adapter that the message names; or, if it is meant, write "
+        "golden vectors anew and embed what is stored anew",
     ),
     Reason.GOLDEN_UNREADABLE: Explanation(
         "the ConfigMap of `spec.rollout.golden` is not there, or a line of it, for the model or an adapter, "

@@ -16,7 +16,8 @@ from kubeembed_api.podreasons import ready
 from kubeembed_operator.adapters import AdapterState
 from kubeembed_operator.kinds import Manifest
 from kubeembed_operator.manifests.adapters import adapter_folder, adapter_list
-from kubeembed_operator.observed import Observed
+from kubeembed_operator.observed import Observed, annotation, template_of
+from kubeembed_operator.rolledout import rolled_out
 from kubeembed_operator.rollout import complete
 from kubeembed_operator.weights import Weights
 
@@ -45,16 +46,14 @@ def lists_of(model: EmbeddingModel, weights: Weights, observed: Observed) -> Lis
     deployment = observed.deployment
     return Lists(
         wanted=None if weights.copy is None else adapter_list(resolved),
-        live=None if deployment is None else list_of(_template(deployment)),
+        live=None if deployment is None else list_of(template_of(deployment)),
         kept=_kept(observed.config_map),
     )
 
 
 def list_of(template: Manifest) -> str | None:
     """Of a pod, or of what pods are made of."""
-    metadata = template.get("metadata") or {}
-    told: str | None = (metadata.get("annotations") or {}).get(ADAPTERS_ANNOTATION)
-    return told
+    return annotation(template, ADAPTERS_ANNOTATION)
 
 
 def placed(model: EmbeddingModel, states: Iterable[AdapterState], lists: Lists) -> Folders:
@@ -119,17 +118,20 @@ def _served_before(lists: Lists) -> bool:
 
 
 def _needed(lists: Lists, observed: Observed) -> set[str | None]:
-    """All, until each roll-out is through: the pods of an old template may be made anew."""
+    """Those of pods, and of what new ones may be made of: the templates of today, and those that were rolled
+    out last, whose pods come back while a roll-out is under way. All, as long as a pod is not seen that the
+    Deployments count."""
     found = (observed.deployment, observed.next.deployment)
     deployments = [each for each in found if each is not None]
-    if not all(map(complete, deployments)):
+    pods = (*observed.serving_pods, *observed.next.pods, *observed.leaving)
+    if sum(map(_counted, deployments)) > len(pods) and not all(map(complete, deployments)):
         return {*lists.kept}
-    templates = map(_template, deployments)
-    return {list_of(each) for each in (*templates, *observed.serving_pods, *observed.next.pods)}
+    made_of = (*map(template_of, deployments), *pods)
+    return {*map(list_of, made_of), *(told.adapters for told in rolled_out(observed).values())}
 
 
-def _template(deployment: Manifest) -> Manifest:
-    return deployment["spec"].get("template") or {}
+def _counted(deployment: Manifest) -> int:
+    return int((deployment.get("status") or {}).get("replicas") or 0)
 
 
 def _kept(config_map: Manifest | None) -> Mapping[str, Folders]:

@@ -24,6 +24,7 @@ from kubeembed_api.errors import KubeEmbedError
 from kubeembed_api.names import FIELD_MANAGER, MANAGED_BY, MANAGED_BY_VALUE, SCALE_MANAGER
 from kubeembed_operator.kinds import (
     CHILDREN,
+    CONFIG_MAP,
     CORE_EVENT,
     EVENT,
     LISTED,
@@ -198,6 +199,20 @@ class Cluster:
             limit=limit,
         )
         return cast(list[Manifest], found["items"] or [])  # null where there are none
+
+    async def config_map(self, key: Key) -> Manifest | None:
+        """One that somebody else made, as it is at this moment; None where there is none. A list of at most
+        one, as `peek`."""
+        namespace, name = key
+        found = await self._call(
+            "list",
+            CONFIG_MAP,
+            self._client.get,
+            self._resources[CONFIG_MAP],
+            namespace=namespace,
+            field_selector=f"metadata.name={name}",
+        )
+        return next(iter(found["items"] or ()), None)
 
     async def pods_with(self, namespace: str, labels: Mapping[str, str]) -> list[Manifest]:
         """Pods by their labels, whoever made them, from the API server's cache."""

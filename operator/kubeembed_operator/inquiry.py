@@ -4,7 +4,7 @@ Answers are a help and never a need. Each comes with the seconds after which to 
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -17,6 +17,7 @@ from kubeembed_operator.adapters import AdapterState, concluded
 from kubeembed_operator.cluster import Cluster
 from kubeembed_operator.conditions import age
 from kubeembed_operator.fetches import has_pods
+from kubeembed_operator.goldens import sent
 from kubeembed_operator.kinds import Manifest
 from kubeembed_operator.listings import Listing, identity
 from kubeembed_operator.nodefetches import node_fetches, together
@@ -52,6 +53,7 @@ class Memory:
     unseen_since: float | None = None
     own: Heard = field(default_factory=Heard)
     next: Heard = field(default_factory=Heard)
+    golden: Mapping[str, str] | None = None  # as it was read in this pass
     awoken: Manifest | None = None  # the pod that ended a sleep, until its start is told
     moved: set[str] = field(
         default_factory=set
@@ -82,6 +84,15 @@ class Inquiry:
         self._pods = pods
         self._cluster = cluster
         self._clock = clock
+
+    async def golden(self, model: EmbeddingModel) -> Mapping[str, str] | None:
+        """The keys of the ConfigMap of golden vectors, none where it is not there; None where the document
+        names none. Raises ClusterError."""
+        told = model.spec.rollout.golden
+        if told is None:
+            return None
+        found = await self._cluster.config_map((model.namespace, told.config_map))
+        return (found or {}).get("data") or {}
 
     async def fetch(
         self, weights: Weights, raw: Manifest, memory: Memory
@@ -134,7 +145,7 @@ class Inquiry:
     ) -> tuple[tuple[AdapterState, ...], float | None]:
         """Tells the pods that are ready what to serve: (what is known after it, seconds to the next look)."""
         polls = [await self._stuck(state) for state in states]
-        again = await self.offer(model, states, lists, observed.serving_pods, memory.own)
+        again = await self.offer(model, states, lists, observed, memory.own)
         asked = takers(observed, lists)
         heard = verdicts(offered(model, states, lists), memory.listings(asked))
         known = (state for state, _ in polls)
@@ -147,13 +158,17 @@ class Inquiry:
         model: EmbeddingModel,
         states: Sequence[AdapterState],
         lists: Lists,
-        pods: Sequence[Manifest],
+        observed: Observed,
         heard: Heard,
+        *,
+        coming: bool = False,
     ) -> float | None:
-        """Tells those of the pods that are ready what to serve: seconds to the next look."""
+        """Tells those of the model's pods, or of the next ones, that are ready what to serve: seconds to the
+        next look."""
         wanted = offered(model, states, lists)
+        pods = observed.next.pods if coming else observed.serving_pods
         offers = [(pod, offer(pod, wanted, lists)) for pod in pods if ready(pod)]
-        return await push(self._pods, offers, heard.adapters)
+        return await push(self._pods, offers, heard.adapters, sent(model, observed, lists))
 
     async def _stuck(self, state: AdapterState) -> tuple[AdapterState, float | None]:
         fetch = state.fetch

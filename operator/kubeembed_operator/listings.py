@@ -1,6 +1,8 @@
 """What the pods of a model have under the names of adapters, as they told. Values alone."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from kubeembed_api.reasons import Reason
 from kubeembed_operator.kinds import Manifest
@@ -28,6 +30,9 @@ class Held:
 
 #: By name, of one pod.
 Listing = dict[str, Held]
+
+#: (pod, name of an adapter) -> the golden vectors that are sent to it with the adapter, if there are any.
+Golden = Callable[[Manifest, str], Mapping[str, Any] | None]
 
 
 def identity(pod: Manifest) -> str:

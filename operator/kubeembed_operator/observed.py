@@ -3,6 +3,7 @@
 Only what this very object owns counts. A child of an earlier model of the same name is being collected.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from kubeembed_api.caches import cache_claim
@@ -51,8 +52,10 @@ NOTHING = Serving()
 class Observed:
     """None and () stand for absent. Pods and Jobs in the order of their names. `next`: what waits to be
     promoted, or has been and serves in the place of pods that are made anew. activator: the slice that leads
-    to the gateway. answered: Kubernetes itself lists a pod of the model's own Service that is ready.
-    scaled_object: KEDA's, also while it is being deleted."""
+    to the gateway. answered: Kubernetes itself lists a pod of the model's own Service that is ready. leaving:
+    serving pods on their way out. golden: the keys of the ConfigMap that spec.rollout.golden names, as it was
+    read in this pass, or of none; None where the document names none. scaled_object:
+    KEDA's, also while it is being deleted."""
 
     deployment: Manifest | None = None
     service: Manifest | None = None
@@ -66,6 +69,8 @@ class Observed:
     jobs: tuple[Manifest, ...] = ()
     adapter_jobs: tuple[Manifest, ...] = ()
     serving_pods: tuple[Manifest, ...] = ()
+    leaving: tuple[Manifest, ...] = ()
+    golden: Mapping[str, str] | None = None
     fetch_pods: tuple[Manifest, ...] = ()
 
     @property
@@ -91,7 +96,9 @@ class Observed:
         return tuple(pod for pod in self.fetch_pods if controlled_by(pod, uid))
 
 
-def observe(store: Store, model: EmbeddingModel) -> Observed:
+def observe(
+    store: Store, model: EmbeddingModel, golden: Mapping[str, str] | None = None
+) -> Observed:
     key = (model.namespace, model.name)
     claim = cache_claim(model)
     deployment = _own(store, DEPLOYMENT, key, model)
@@ -110,6 +117,8 @@ def observe(store: Store, model: EmbeddingModel) -> Observed:
         jobs=_jobs(store, key, model, WEIGHTS),
         adapter_jobs=_jobs(store, key, model, ADAPTER),
         serving_pods=_pods(store, key, SERVING) if deployment else (),
+        leaving=_leaving(store, key),
+        golden=golden,
         fetch_pods=(*_pods(store, key, WEIGHTS), *_pods(store, key, ADAPTER)),
     )
 
@@ -122,6 +131,17 @@ def _next(store: Store, key: Key, model: EmbeddingModel) -> Serving:
         disruption_budget=_own(store, DISRUPTION_BUDGET, there, model),
         pods=_pods(store, key, NEXT),
     )
+
+
+def template_of(deployment: Manifest) -> Manifest:
+    """What its pods are made of."""
+    return deployment["spec"].get("template") or {}
+
+
+def annotation(manifest: Manifest, name: str) -> str | None:
+    """Of any object, or of a template."""
+    told: str | None = ((manifest.get("metadata") or {}).get("annotations") or {}).get(name)
+    return told
 
 
 def controlled_by(manifest: Manifest, uid: str) -> bool:
@@ -176,4 +196,12 @@ def _pods(store: Store, key: Key, component: str) -> tuple[Manifest, ...]:
         pod
         for pod in store.children(POD, key)
         if pod["metadata"]["labels"].get(COMPONENT) == component and not terminating(pod)
+    )
+
+
+def _leaving(store: Store, key: Key) -> tuple[Manifest, ...]:
+    return tuple(
+        pod
+        for pod in store.children(POD, key)
+        if pod["metadata"]["labels"].get(COMPONENT) in (SERVING, NEXT) and terminating(pod)
     )

@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kubeembed_api.document import EmbeddingModel
-from kubeembed_api.names import CA_FILE
+from kubeembed_api.names import CA_FILE, NEXT
 from kubeembed_operator.adapterlists import holds, list_files, lists_of
 from kubeembed_operator.adapters import AdapterState
 from kubeembed_operator.fetches import finished
+from kubeembed_operator.goldens import serving_deployment
 from kubeembed_operator.kinds import (
     DEPLOYMENT,
     DISRUPTION_BUDGET,
@@ -33,6 +34,7 @@ from kubeembed_operator.manifests.promotion import next_serving
 from kubeembed_operator.manifests.weights import claim, claimed, fetch_job, wants_shared_claim
 from kubeembed_operator.observed import Observed, terminating
 from kubeembed_operator.promotion import NO_PROMOTION, Next, Promotion
+from kubeembed_operator.rolledout import rolled_out_keys
 from kubeembed_operator.rollout import GOES_ON, Rollout
 from kubeembed_operator.settings import Settings
 from kubeembed_operator.sleep import Step, replicas_of
@@ -79,7 +81,9 @@ def plan(
     }
     stale = _stale_adapter_jobs(wanted, observed, adapters)
     deployment = stamped(
-        serving.deployment(resolved, settings, replaces=rollout.replaces, idle=promotion.idle)
+        serving_deployment(
+            resolved, settings, observed, replaces=rollout.replaces, idle=promotion.idle
+        )
     )
     still = rollout.paused and observed.deployment is not None
     waits = promotion.held or holds(adapters, lists_of(model, weights, observed))
@@ -131,6 +135,7 @@ def _config_map(
 ) -> Manifest:
     documents = {
         **list_files(model, adapters, lists_of(model, weights, observed), observed),
+        **rolled_out_keys(observed),
         **_request(model, weights, _capacity(model, settings, observed)),
         **_certificates(settings),
     }
@@ -161,7 +166,8 @@ def _next(
 ) -> list[Manifest]:
     if promotion.next is not Next.WANTED or observed.deployment is None:
         return []
-    return next_serving(resolved, settings, replicas_of(observed.deployment))
+    deployment = serving_deployment(resolved, settings, observed, NEXT)
+    return next_serving(resolved, deployment, replicas_of(observed.deployment))
 
 
 def _gone(observed: Observed, promotion: Promotion) -> list[tuple[Kind, Manifest]]:

@@ -3,8 +3,9 @@
 A pod that does not answer is asked again at another pass; conditions come from the API server alone.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import aiohttp
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -66,10 +67,10 @@ class Pods:
         return await self._ask(pod, "/adapters", ServedAdapters)
 
     async def put_adapter(
-        self, pod: Manifest, name: str, folder: str
+        self, pod: Manifest, name: str, folder: str, golden: Mapping[str, Any] | None = None
     ) -> ServedAdapter | RefusedAdapter | None:
-        """Has a pod load an adapter, in the place of one of its name."""
-        told = {"path": folder}
+        """Has a pod load an adapter, in the place of one of its name, if it gives these golden vectors."""
+        told = {"path": folder} | ({"golden": golden} if golden is not None else {})
         got = await self._call(pod, "PUT", "/adapters", name, told=told, timeout=LOAD_TIMEOUT)
         if got is None or got.status not in (200, 404, 422):
             return None
@@ -102,7 +103,7 @@ class Pods:
         path: str,
         name: str = "",
         *,
-        told: dict[str, str] | None = None,
+        told: Mapping[str, Any] | None = None,
         timeout: aiohttp.ClientTimeout = TIMEOUT,
     ) -> Got | None:
         """None where there was no answer. `name` is what stands behind the path, left out of the metric."""

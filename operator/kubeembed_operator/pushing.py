@@ -7,12 +7,12 @@ adapters.json, which may have been a little old: so each new one is asked.
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from kubeembed_api.report import ServedAdapter, ServedAdapters
 from kubeembed_operator.adapters import Verdict
 from kubeembed_operator.kinds import Manifest
-from kubeembed_operator.listings import Held, Listing, identity
+from kubeembed_operator.listings import Golden, Held, Listing, identity
 from kubeembed_operator.pods import RefusedAdapter
 
 #: Seconds until a pod that did not answer is asked again, and how often it is asked that fast. A pod that
@@ -23,13 +23,17 @@ POLL, TRIES, POLL_SLOW = 2.0, 5, 30.0
 Offer = tuple[Manifest, Mapping[str, str] | None]
 
 
+def no_golden(pod: Manifest, name: str) -> None:
+    """There are none."""
+
+
 class Admin(Protocol):
     """The part of `pods.Pods` that is used here. None, or False, where a pod did not answer."""
 
     async def adapters(self, pod: Manifest) -> ServedAdapters | None: ...
 
     async def put_adapter(
-        self, pod: Manifest, name: str, folder: str
+        self, pod: Manifest, name: str, folder: str, golden: Mapping[str, Any] | None = None
     ) -> ServedAdapter | RefusedAdapter | None: ...
 
     async def remove_adapter(self, pod: Manifest, name: str) -> bool: ...
@@ -44,12 +48,14 @@ class Known:
     tries: int = 0
 
 
-async def push(pods: Admin, offers: Sequence[Offer], known: Known) -> float | None:
+async def push(
+    pods: Admin, offers: Sequence[Offer], known: Known, golden: Golden = no_golden
+) -> float | None:
     """Tells each pod what it lacks or has too much. Seconds until the next look, if one is wanted."""
     now = asyncio.get_running_loop().time()
     listings = _still_known(offers, known, now)
     found = await asyncio.gather(
-        *(_one(pods, pod, wanted, listings.get(identity(pod))) for pod, wanted in offers)
+        *(_one(pods, pod, wanted, listings.get(identity(pod)), golden) for pod, wanted in offers)
     )
     told = [
         (identity(pod), wanted, listing)
@@ -99,7 +105,11 @@ def _still_known(offers: Sequence[Offer], known: Known, now: float) -> dict[str,
 
 
 async def _one(
-    pods: Admin, pod: Manifest, wanted: Mapping[str, str] | None, known: Listing | None
+    pods: Admin,
+    pod: Manifest,
+    wanted: Mapping[str, str] | None,
+    known: Listing | None,
+    golden: Golden,
 ) -> Listing | None:
     """What the pod has now; None where it did not answer."""
     listing = {**known} if known is not None else await _asked(pods, pod)
@@ -113,7 +123,7 @@ async def _one(
         held = listing.get(name, Held())
         if held.serves(path) or held.refused == path:
             continue
-        answer = await pods.put_adapter(pod, name, path)
+        answer = await pods.put_adapter(pod, name, path, golden(pod, name))
         if answer is None:
             return None
         listing[name] = _after(held, path, answer)

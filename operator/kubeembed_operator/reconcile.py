@@ -21,6 +21,7 @@ from kubeembed_operator.cluster import Cluster, ClusterError, Conflict, Missing,
 from kubeembed_operator.coldstart import awoken, cold_start
 from kubeembed_operator.conditions import Condition, age, conditions, unseen
 from kubeembed_operator.events import Recorder
+from kubeembed_operator.goldens import look_in
 from kubeembed_operator.inquiry import Inquiry, Memory
 from kubeembed_operator.kinds import MODEL, Key, Manifest
 from kubeembed_operator.listings import identity
@@ -136,12 +137,13 @@ class Reconciler:
 
     async def _pass(self, model: EmbeddingModel, raw: Manifest) -> float | None:
         memory = self._memories.setdefault((model.namespace, model.name), Memory())
+        memory.golden = await self._inquiry.golden(model)
         weights, due, held = await self._act(model, raw, memory)
-        observed = observe(self._store, model)
+        observed = observe(self._store, model, memory.golden)
         if self._must_wait(observed, memory) or self._just_made(weights, observed):
             return UNSEEN_POLL
         look = await self._account(model, raw, memory, observed, weights, held)
-        looks = (look, due.look_in)
+        looks = (look, due.look_in, look_in(observed))
         return min((each for each in looks if each is not None), default=None)
 
     async def _act(
@@ -149,7 +151,7 @@ class Reconciler:
     ) -> tuple[Weights, Step, bool]:
         """Makes the objects what they should be. What is known of the weights, the step of scaling that was
         taken, and whether the Deployment is held where it is."""
-        observed = observe(self._store, model)
+        observed = observe(self._store, model, memory.golden)
         weights = weights_of(model, recorded(raw), observed)
         lists = lists_of(model, weights, observed)
         adapters = adapters_of(model, raw, observed, lists.wanted)
@@ -241,7 +243,7 @@ class Reconciler:
         lists, pods = lists_of(model, weights, observed), observed.next.pods
         states = adapters_of(model, raw, observed, lists.wanted)
         infos, ask = await self._inquiry.infos(pods, memory.next)
-        push = await self._inquiry.offer(model, states, lists, pods, memory.next)
+        push = await self._inquiry.offer(model, states, lists, observed, memory.next, coming=True)
         without = lacking(model, states, pods, memory.next.adapters.listings, lists)
         made = promotion_of(model, weights, observed, infos, told_fingerprint(raw), without)
         return made, min((each for each in (ask, push) if each is not None), default=None)

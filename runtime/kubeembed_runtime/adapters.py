@@ -29,6 +29,14 @@ class Adapter(Protocol):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ToldGolden:
+    """Golden vectors that come with an adapter: lines as a file of them has; none where it has none."""
+
+    lines: str
+    min_cosine: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AdapterState:
     """An adapter that requests may name. `loaded` is None while its tensors are not in memory.
 
@@ -59,8 +67,9 @@ class Adapters(Protocol):
         """As `put`, but it is loaded when it is first asked for, and refused then."""
         ...
 
-    def put(self, name: str, folder: Path) -> "Future[Adapter]":
-        """Loads and declares it, in the place of one of its name. The future raises AdapterRefused."""
+    def put(self, name: str, folder: Path, golden: ToldGolden | None = None) -> "Future[Adapter]":
+        """Loads and declares it, in the place of one of its name. golden: what its vectors have to be; None:
+        what this process was started with says. The future raises AdapterRefused."""
         ...
 
     def remove(self, name: str) -> "Future[None]":

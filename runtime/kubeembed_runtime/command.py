@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from kubeembed_api import files
 from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.errors import InvalidSpec
+from kubeembed_api.golden import Digests
 from kubeembed_api.names import ADAPTERS_FILE, ADMIN_PORT, HTTP_PORT, TERMINATION_LOG
 from kubeembed_api.placed import PlacedAdapter, read_placed
 from kubeembed_api.reasons import Reason
@@ -21,7 +22,7 @@ from kubeembed_weights import local_cache
 
 if TYPE_CHECKING:
     from kubeembed_runtime.api.edge import Edge
-    from kubeembed_runtime.golden import Golden
+    from kubeembed_runtime.goldenfiles import Golden
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +79,10 @@ def _add_golden(parser: argparse.ArgumentParser) -> None:
         metavar="COSINE",
         help="how near to the golden vectors is near enough (default: as the document says)",
     )
+    # The operator's: of the ConfigMap as it read it, of the base's vectors and of all; and the file that is
+    # there once all pods of this one's template were ready.
+    parser.add_argument("--golden-digests", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--rolled-out", type=Path, help=argparse.SUPPRESS)
 
 
 def add_cache(parser: argparse.ArgumentParser) -> None:
@@ -146,12 +151,17 @@ def _golden(model: EmbeddingModel, options: argparse.Namespace) -> "Golden | Non
             place = f"ConfigMap {wanted.config_map} is in a cluster"
             logger.warning("vectors are not compared: %s; give --golden FILE", place)
         return None
-    from kubeembed_runtime import golden
+    from kubeembed_runtime import goldenfiles
 
-    least = options.min_cosine
+    least, told = options.min_cosine, options.golden_digests
     if least is None:
         least = wanted.min_cosine if wanted is not None else MIN_COSINE
-    return golden.read(options.golden, least)
+    return goldenfiles.read(
+        options.golden,
+        least,
+        meant=Digests(base=told[0], every=told[1]) if told else None,
+        rolled_out=options.rolled_out,
+    )
 
 
 def read_document(path: Path) -> EmbeddingModel:

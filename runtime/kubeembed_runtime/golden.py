@@ -1,24 +1,21 @@
 """A loaded model is held to golden vectors before it is Ready: one that gives others never takes a request.
-An adapter is before it has its name, and the earlier one of that name keeps it.
+An adapter is before it has its name, and the earlier one of that name keeps it; a pod of a roll-out takes no
+request without it.
 
-The base's file is read before anything heavy is loaded, so that a wrong one is known in a second; that of an
-adapter, beside it, whenever this one is loaded for the first time.
+The base's file is read before anything heavy is loaded, so that a wrong one is known in a second; the vectors
+of an adapter come with it from the operator, or lie beside the base's where the process starts with it.
 """
 
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NoReturn
 
-from kubeembed_api.errors import InvalidSpec
-from kubeembed_api.golden import GOLDEN_KEY, GoldenText, adapter_key, cosine, read_texts
+from kubeembed_api.golden import GoldenText, cosine
 from kubeembed_api.reasons import Reason
-from kubeembed_runtime.adapters import Adapter
+from kubeembed_runtime.adapters import Adapter, AdapterState, ToldGolden
 from kubeembed_runtime.errors import (
     AdapterDiffers,
-    AdapterUnproven,
     DeviceFailed,
     NotFinite,
     OutOfMemory,
@@ -26,6 +23,7 @@ from kubeembed_runtime.errors import (
     RequestFailed,
     StartFailed,
 )
+from kubeembed_runtime.goldenfiles import Golden, adapter_texts, told_texts
 from kubeembed_runtime.pipeline import Pipeline
 from kubeembed_runtime.protocols import Model
 from kubeembed_runtime.requests import Encoded, EncodeRequest, Prompting
@@ -38,21 +36,10 @@ AT_ONCE = 64
 #: How often a text is asked for again of a pod that is full, and seconds between two times at most.
 TRIES, MOST_SECONDS = 20, 1.0
 
-WRITES = "`kubeembed golden` writes them"
-
 Encode = Callable[[EncodeRequest], Awaitable[Encoded]]
 
 #: Characters of a text that a message shows.
 SHOWN_CHARACTERS = 60
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Golden:
-    """The texts of a file, and how near their vectors have to be. Those of adapters lie beside `path`."""
-
-    path: Path
-    texts: tuple[GoldenText, ...]
-    min_cosine: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,24 +60,16 @@ class Found:
         return f"line {self.place}{side}, {shown + cut!r}, {said}"
 
 
-def read(path: Path, min_cosine: float) -> Golden:
-    """Raises StartFailed for a file that is not there, holds nothing, or has a line that cannot be read."""
-    try:
-        text = path.read_text()
-    except FileNotFoundError:
-        _unreadable(f"{path} is not there: the ConfigMap, or its key {GOLDEN_KEY}, does not exist")
-    except (OSError, UnicodeDecodeError) as error:
-        _unreadable(f"{path}: {error}")
-    if not text.strip():
-        _unreadable(f"{path} holds no texts")
-    try:
-        return Golden(path=path, texts=read_texts(text, str(path)), min_cosine=min_cosine)
-    except InvalidSpec as error:
-        _unreadable(str(error))
-
-
 async def check(model: Model, golden: Golden) -> None:
-    """Raises StartFailed: GoldenMismatch that shows the worst text, or what the device failed of."""
+    """Raises StartFailed: GoldenMismatch that shows the worst text, or what the device failed of; in a
+    roll-out also that of an adapter."""
+    if golden.texts:
+        await _check_base(model, golden)
+    if golden.rolls_out:
+        _check_loaded(model.registry.states, golden)
+
+
+async def _check_base(model: Model, golden: Golden) -> None:
     if "dense" not in model.info.outputs:
         gives = ", ".join(model.info.outputs)
         raise StartFailed(
@@ -105,22 +84,47 @@ async def check(model: Model, golden: Golden) -> None:
         raise StartFailed(Reason.GOLDEN_MISMATCH, f"{problem}. {this_pod}")
 
 
+def _check_loaded(adapters: Sequence[AdapterState], golden: Golden) -> None:
+    """Raises StartFailed for the first that has golden vectors and can't be served. One that is not where it
+    should be is fetched again, and held to them then."""
+    amiss = [
+        each
+        for each in adapters
+        if each.problem is not None and each.reason is not Reason.WEIGHTS_MISSING
+        if golden.holds(each.name)
+    ]
+    if amiss:
+        first, *others = amiss
+        also = f". Nor can {', '.join(each.name for each in others)}" if others else ""
+        said = f"{first.problem}{also}. This pod takes no requests, so its roll-out stops"
+        raise StartFailed(first.reason or Reason.ADAPTER_REFUSED, said)
+
+
 def prover(
-    golden: Golden, loop: asyncio.AbstractEventLoop
-) -> Callable[[Pipeline], Callable[[Adapter], None]]:
+    golden: Golden | None, loop: asyncio.AbstractEventLoop
+) -> Callable[[Pipeline], Callable[[Adapter, ToldGolden | None], None]]:
     """What holds adapters to their golden vectors, in the thread that loads them; the texts are embedded
     beside the requests that `loop` answers."""
 
-    def of(pipeline: Pipeline) -> Callable[[Adapter], None]:
-        def prove(adapter: Adapter) -> None:
-            texts = _adapter_texts(golden, adapter.name)
+    def of(pipeline: Pipeline) -> Callable[[Adapter, ToldGolden | None], None]:
+        def prove(adapter: Adapter, told: ToldGolden | None) -> None:
+            texts, least = _texts_of(adapter.name, told, golden)
             if texts:
-                checking = _check_adapter(pipeline, adapter, texts, golden.min_cosine)
+                checking = _check_adapter(pipeline, adapter, texts, least)
                 asyncio.run_coroutine_threadsafe(checking, loop).result()
 
         return prove
 
     return of
+
+
+def _texts_of(
+    name: str, told: ToldGolden | None, golden: Golden | None
+) -> tuple[tuple[GoldenText, ...], float]:
+    """Texts, and how near is near enough: by what came with the adapter, else by what lies beside us."""
+    if told is not None:
+        return told_texts(told.lines, name), told.min_cosine
+    return (adapter_texts(golden, name), golden.min_cosine) if golden is not None else ((), 0.0)
 
 
 async def _check_adapter(
@@ -131,18 +135,6 @@ async def _check_adapter(
     problem = _problem(found, min_cosine)
     if problem is not None:
         raise AdapterDiffers(f"{problem} (fingerprint {adapter.fingerprint})")
-
-
-def _adapter_texts(golden: Golden, name: str) -> tuple[GoldenText, ...]:
-    """Of the file beside the base's, as it is now; none where there is none. Raises AdapterUnproven."""
-    path = golden.path.with_name(adapter_key(name))
-    try:
-        return read_texts(path.read_text(), str(path))
-    except FileNotFoundError:
-        return ()
-    except (OSError, UnicodeDecodeError, InvalidSpec) as error:
-        said = str(error) if isinstance(error, InvalidSpec) else f"{path}: {error}"
-        raise AdapterUnproven(f"golden vectors: {said}; {WRITES}") from error
 
 
 def _problem(found: Sequence[Found], min_cosine: float) -> str | None:
@@ -192,7 +184,3 @@ def _raise_of_device(error: RequestFailed | None) -> None:
         raise StartFailed(Reason.OUT_OF_MEMORY, f"golden vectors: {error}") from error
     if isinstance(error, DeviceFailed) and not isinstance(error, NotFinite):
         raise StartFailed(Reason.DEVICE_FAILED, f"golden vectors: {error}") from error
-
-
-def _unreadable(message: str) -> NoReturn:
-    raise StartFailed(Reason.GOLDEN_UNREADABLE, f"golden vectors: {message}; {WRITES}")

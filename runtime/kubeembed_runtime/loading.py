@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.placed import PlacedAdapter
 from kubeembed_api.report import RuntimeInfo, Startup
-from kubeembed_runtime.adapters import Adapter, Adapters
+from kubeembed_runtime.adapters import Adapter, Adapters, ToldGolden
 from kubeembed_runtime.batcher import Batcher
 from kubeembed_runtime.errors import AdapterRefused
 from kubeembed_runtime.items import items
@@ -58,7 +58,7 @@ def load(
     observe: Callable[[BatchRun], None] = lambda run: None,
     observe_tokenizer: Callable[[str, float], None] = lambda adapter, seconds: None,
     placed: Sequence[PlacedAdapter] = (),
-    prove: Callable[[Pipeline], Callable[[Adapter], None]] | None = None,
+    prove: Callable[[Pipeline], Callable[[Adapter, ToldGolden | None], None]] | None = None,
 ) -> Loaded:
     """placed: adapters that somebody fetched for us; prove: what has a say before one is served. Raises
     StartFailed."""

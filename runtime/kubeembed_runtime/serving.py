@@ -27,7 +27,8 @@ from kubeembed_runtime.api.server import Server, bind
 from kubeembed_runtime.api.tracing import telemetry
 from kubeembed_runtime.api.trimming import trim
 from kubeembed_runtime.errors import StartFailed
-from kubeembed_runtime.golden import Golden, check, prover
+from kubeembed_runtime.golden import check, prover
+from kubeembed_runtime.goldenfiles import Golden
 from kubeembed_runtime.lifecycle import Lifecycle, Phase
 from kubeembed_runtime.loading import Loaded, load
 
@@ -71,7 +72,7 @@ async def serve(
         Server(admin_app(lifecycle, metrics), admin),
     )
     told = (metrics.count_batch, metrics.count_tokenized)
-    prove = None if golden is None else prover(golden, asyncio.get_running_loop())
+    prove = prover(golden, asyncio.get_running_loop())
     async with _running(servers):
         loading = _in_thread(lambda: load(model, cache, threads, *told, placed, prove))
         loaded = await _first(asyncio.ensure_future(_held_to(golden, loading)), stop)

@@ -1,5 +1,6 @@
 """What a cluster shows of a model -> the one reason, by whole values."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -279,3 +280,26 @@ def test_what_keeps_next_pods_from_being_promoted_is_told_of_the_pod() -> None:
     subject = Subject("Pod", "search", "minilm-next-1")
     words = (Words("Pod minilm-next-1", ("container runtime waits: C",)),)
     assert told(found) == verdict("GoldenMismatch", subject, message, words=words)
+
+
+def test_an_adapter_that_stops_a_roll_out_is_told_of_the_pod_with_its_text() -> None:
+    said = "adapter 'legal' cannot be served: 1 of 1 golden texts are below minCosine 0.999; the worst:"
+    said += " line 1, 'a cat', has cosine 0.5000 (fingerprint f00d). This pod takes no requests"
+    ended = {"exitCode": 1, "message": json.dumps({"reason": "GoldenMismatch", "message": said})}
+    stuck = pod("minilm-2", "serving", container(waiting={"reason": "C"}, last=ended))
+    serves = pod("minilm-1", "serving", conditions=[{"type": "Ready", "status": "True"}])
+    found = evidence(model("GoldenMismatch", f"a pod: {said}"), pods=(serves, stuck))
+    subject = Subject("Pod", "search", "minilm-2")
+    words = (Words("Pod minilm-2", ("container runtime waits: C",)),)
+    assert told(found) == verdict("GoldenMismatch", subject, f"a pod: {said}", words=words)
+
+
+def test_an_adapter_that_is_refused_alone_is_told_of_the_model() -> None:
+    said = "adapter legal: 1 of 1 golden texts are below minCosine 0.999"
+    status = {"adapters": [{"name": "legal", "reason": "GoldenMismatch", "message": "1 of 1"}]}
+    written = model("GoldenMismatch", said, part="AdaptersReady", **status)
+    serves = pod("minilm-1", "serving", conditions=[{"type": "Ready", "status": "True"}])
+    found = evidence(written, pods=(serves,))
+    subject = Subject("EmbeddingModel", "search", "minilm")
+    notes = ("adapter legal: GoldenMismatch: 1 of 1",)
+    assert told(found) == verdict("GoldenMismatch", subject, said, notes=notes)

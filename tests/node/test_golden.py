@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,13 @@ import numpy as np
 import pytest
 
 from adapterkit import Vectors, nearest, references
-from kubeembed_api.golden import Golden, GoldenAdapter, GoldenText, golden_config_map
+from kubeembed_api.golden import (
+    Golden,
+    GoldenAdapter,
+    GoldenText,
+    golden_config_map,
+    read_golden,
+)
 from loadkit import Answer, load
 from nodekit import Hub, Kube, Manifest, embedding_model, until
 
@@ -57,12 +64,15 @@ class Served:
         except AssertionError as late:
             raise AssertionError(f"{late}\n{self.kube.story('m')}") from late
 
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """`kubeembed`, in the namespace."""
+        command = [sys.executable, "-m", "kubeembed_cli", *words, "-n", self.kube.namespace]
+        environment = {**os.environ, "KUBECONFIG": self.kube.info["kubeconfig"]}
+        return subprocess.run(command, env=environment, capture_output=True, text=True)
+
     def why(self) -> dict[str, Any]:
         """What `kubeembed why` says."""
-        command = [sys.executable, "-m", "kubeembed_cli", "why", "m", "-o", "json"]
-        command += ["-n", self.kube.namespace]
-        environment = {**os.environ, "KUBECONFIG": self.kube.info["kubeconfig"]}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        done = self.command("why", "m", "-o", "json")
         assert done.returncode == 1, done.stderr
         return dict(json.loads(done.stdout))
 
@@ -221,6 +231,61 @@ def test_an_adapter_whose_vectors_are_others_does_not_get_its_name(served: Serve
     assert served.labels(adapted) == {"lora-0"}
     assert served.labels([one for one in asking.answers if one.model == "m"]) == {"near"}
     assert served.pods() == pods
+
+
+def written_anew(served: Served, adapter: Vectors) -> None:
+    """The vectors of the adapter in the ConfigMap, and nothing else of it."""
+    vector = tuple(np.float32(adapter).tolist())
+    found = read_golden(served.kube.get("configmap", "m-golden"))
+    texts = (GoldenText(text=TEXT, side=None, vector=vector),)
+    told = replace(found, adapters={"lora-0": GoldenAdapter(fingerprint="", texts=texts)})
+    served.kube.apply(golden_config_map(told, "m-golden", served.kube.namespace))
+
+
+def test_a_roll_out_stops_for_an_adapter_and_goes_on_once_its_vectors_are_written_anew(
+    served: Served, tmp_path: Path
+) -> None:
+    """It is held to the vectors that were written the moment before it began."""
+    served.change(adapters=[{"name": "lora-0", "source": "hf://acme/lora-0"}])
+    served.kube.wait_reason("m", "AdaptersReady", "Loaded", 60)
+    pods = served.pods()
+    with load(served.url, TEXT, ["m", "m:lora-0"], RATE) as asking:
+        written_anew(served, served.vectors["lora-0@v2"])
+        served.change(recipe={"maxTokens": 128})
+        told = served.kube.wait_reason("m", "Ready", "GoldenMismatch", 60)
+        said = "a pod: adapter 'lora-0' cannot be served: 1 of 1 golden texts are below"
+        assert told["message"].startswith(said)
+        assert f"the worst: line 1, '{TEXT}', has cosine " in told["message"]
+        assert served.why()["message"] == told["message"]
+        assert served.pods() == pods
+        texts = tmp_path / "texts.txt"
+        texts.write_text(f"{TEXT}\n{OTHER}\n")
+        words = ("golden", "m", "--texts", str(texts), "--config-map", "m-golden")
+        done = served.command(*words, "--adapter", "lora-0", "--apply")
+        assert (done.returncode, ", also of lora-0, " in done.stdout) == (0, True), done.stderr
+        served.wait()
+        changed = time.monotonic()
+        until("answers", lambda: len(asking.since(changed)) > 4 * RATE, 60)
+    of = {name: [a for a in asking.answers if a.model == name] for name in ("m", "m:lora-0")}
+    assert served.labels(of["m:lora-0"]) == {"lora-0"}
+    assert served.labels(of["m"]) == {"near"}
+    assert served.pods().keys() & pods.keys() == set()
+
+
+def test_a_pod_that_comes_later_does_not_stop_for_an_adapter(served: Served) -> None:
+    """Nor does anything change while the ConfigMap alone is written anew."""
+    pods = served.pods()
+    written_anew(served, served.vectors["lora-0@v2"])
+    served.kube.ctl("delete", "pod", *pods, "--wait")
+    until("another", lambda: len(served.pods().keys() - pods.keys()) == 1, PATIENCE)
+    told = served.kube.wait_reason("m", "Ready", "GoldenMismatch", 60)
+    assert told["message"].startswith("adapter lora-0: adapter 'lora-0' cannot be served: 1 of 1")
+    with load(served.url, TEXT, ["m", "m:lora-0"], RATE) as asking:
+        until("answers", lambda: len(asking.answers) > RATE, 60)
+    assert {one.status for one in asking.answers if one.model == "m:lora-0"} == {503}
+    assert served.labels([one for one in asking.answers if one.model == "m"]) == {"near"}
+    served.change(adapters=[])
+    served.wait()
 
 
 def test_a_pinned_client_gets_its_vectors_or_412_while_the_pooling_changes(served: Served) -> None:

@@ -218,3 +218,61 @@ def test_a_list_is_kept_as_long_as_a_pod_may_have_to_read_it(
     assert (lists.wanted, lists.live) == (wanted, wanted)
     found = list_files(legal, [state(legal, copy=SECOND)], lists, observed)
     assert sorted(found) == sorted(f"adapters-{bases[each]}.json" for each in kept)
+
+
+def test_bases_that_were_tried_in_vain_leave_one_list_each_no_longer_than_their_pods(
+    legal: EmbeddingModel, settings: Settings
+) -> None:
+    """Ten are tried, and the old pod serves all the time."""
+    known = [state(legal, copy=SECOND)]
+    old = list_of(serving(legal, settings, BEFORE, 1, 1, 1)["spec"]["template"]) or ""
+    deployed = serving(legal, settings, BEFORE, 1, 1, 1)
+    made = plan(legal, settings, Observed(deployment=deployed), BEFORE, known)
+    counts = []
+    for attempt in range(10):
+        tried = Weights(request="r", copy=Recorded(request="r", key=f"k{attempt}", revision="c"))
+        written = next(each for each in made.apply if each["kind"] == "ConfigMap")
+        last = list_of(deployed["spec"]["template"]) or ""
+        pods = (pod("a", old), *([pod("b", last, "False")] if attempt else ()))
+        observed = Observed(deployment=deployed, config_map=written, serving_pods=pods)
+        made = plan(legal, settings, observed, tried, known)
+        wanted = f"adapters-{adapter_list(resolved(legal, tried))}.json"
+        assert {wanted, f"adapters-{old}.json"} <= files(made).keys()
+        counts.append(len(files(made)))
+        deployed = serving(legal, settings, tried, 2, 1, 1)
+    assert counts == [2, *[3] * 9]
+
+
+@pytest.mark.parametrize(
+    ("pods", "leaving", "count"),
+    [
+        (("0ld", "wanted"), (), 2),
+        (("wanted", "wanted"), (), 2),
+        (("wanted", "wanted"), ("third",), 3),
+        (("wanted",), (), 4),
+    ],
+    ids=["as it was", "an old pod is lost", "one is on its way out", "a pod is not seen"],
+)
+def test_while_a_roll_out_is_under_way_lists_are_kept_of_what_pods_are_made_of(
+    legal: EmbeddingModel,
+    settings: Settings,
+    pods: tuple[str, ...],
+    leaving: tuple[str, ...],
+    count: int,
+) -> None:
+    """That of the old pods, also while there is none: its Deployment makes them anew."""
+    live = serving(legal, settings, AFTER, 2, 1, 1)
+    wanted = list_of(live["spec"]["template"]) or ""
+    names = {"wanted": wanted}
+    there = config_map(legal, **{name: {} for name in ("0ld", wanted, "third", "fourth")})
+    there["data"]["rolled-out-before"] = "serving 0ld"
+    observed = Observed(
+        deployment=live,
+        config_map=there,
+        serving_pods=tuple(pod(f"p{n}", names.get(one, one)) for n, one in enumerate(pods)),
+        leaving=tuple(pod(f"l{n}", one) for n, one in enumerate(leaving)),
+    )
+    lists = lists_of(legal, AFTER, observed)
+    found = list_files(legal, [state(legal, copy=SECOND)], lists, observed)
+    assert len(found) == count
+    assert {f"adapters-{wanted}.json", "adapters-0ld.json"} <= found.keys()

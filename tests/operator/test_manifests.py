@@ -8,6 +8,7 @@ import yaml
 
 from kubeembed_api.caches import cache_claim
 from kubeembed_api.document import EmbeddingModel, Resolved
+from kubeembed_api.golden import Digests
 from kubeembed_operator.kinds import Manifest
 from kubeembed_operator.manifests.adapters import adapter_list
 from kubeembed_operator.manifests.metadata import stamp, stamped
@@ -20,6 +21,7 @@ from kubeembed_operator.manifests.serving import (
     service_account,
 )
 from kubeembed_operator.manifests.weights import claim, fetch_job, fetch_request
+from kubeembed_operator.rolledout import template_name
 from kubeembed_operator.settings import Settings
 
 Build = Callable[..., EmbeddingModel]
@@ -106,6 +108,7 @@ def test_the_deployment_of_the_simplest_model(resolved: Build, settings: Setting
                     "annotations": {
                         "kubeembed.dev/adapters": adapter_list(resolved()),
                         "kubeembed.dev/document": document(resolved()),
+                        "kubeembed.dev/template": template_name(deployment(resolved(), settings)),
                     },
                     "labels": SERVING_LABELS,
                 },
@@ -253,6 +256,8 @@ def test_api_keys_are_one_file_of_the_secret_and_origins_are_flags(
         },
     }
     del container["args"][-4:]
+    del found["spec"]["template"]["metadata"]["annotations"]["kubeembed.dev/template"]
+    del plain["spec"]["template"]["metadata"]["annotations"]["kubeembed.dev/template"]
     assert found == plain
 
 
@@ -261,14 +266,33 @@ def test_golden_vectors_are_mounted_and_change_nothing_else(
 ) -> None:
     plain = deployment(resolved(), settings)["spec"]["template"]["spec"]
     rollout = {"golden": {"configMap": "my-golden", "minCosine": 0.99}}
-    found = deployment(resolved(rollout=rollout), settings)["spec"]["template"]["spec"]
+    held = resolved(rollout=rollout)
+    made = deployment(held, settings, read=Digests(base="b1", every="e1"))
+    found = made["spec"]["template"]["spec"]
     container = found["containers"][0]
     file = "/etc/kubeembed-golden/my-golden/golden.jsonl"
-    assert container["args"][-4:] == ["--golden", file, "--min-cosine", "0.99"]
+    through = "/etc/kubeembed-roll-out/rolled-out"
+    flags = ["--golden", file, "--min-cosine", "0.99"]
+    flags += ["--golden-digests", "b1", "e1", "--rolled-out", through]
+    assert container["args"][-9:] == flags
+    assert container["volumeMounts"].pop() == {
+        "mountPath": "/etc/kubeembed-roll-out",
+        "name": "roll-out",
+        "readOnly": True,
+    }
     assert container["volumeMounts"].pop() == {
         "mountPath": "/etc/kubeembed-golden/my-golden",
         "name": "golden",
         "readOnly": True,
+    }
+    key = f"rolled-out-{template_name(made)}"
+    assert found["volumes"].pop() == {
+        "configMap": {
+            "items": [{"key": key, "path": "rolled-out"}],
+            "name": "minilm",
+            "optional": True,
+        },
+        "name": "roll-out",
     }
     assert found["volumes"].pop() == {
         "configMap": {
@@ -277,8 +301,32 @@ def test_golden_vectors_are_mounted_and_change_nothing_else(
         },
         "name": "golden",
     }
-    del container["args"][-4:]
+    del container["args"][-9:]
     assert found == plain
+
+
+def test_whatever_of_a_template_is_another_it_has_another_name(
+    resolved: Build, settings: Settings
+) -> None:
+    golden = {"rollout": {"golden": {"configMap": "my-golden"}}}
+    adapters = [{"name": "legal", "source": "hf://acme/legal"}]
+    images = settings.images.model_copy(update={"runtime": "kubeembed/runtime:2"})
+    other = settings.model_copy(update={"images": images})
+    same = [
+        deployment(resolved(), settings),
+        deployment(resolved(adapters=adapters), settings),
+        deployment(resolved(), settings, replaces=True),
+    ]
+    others = [
+        deployment(resolved(), other),
+        deployment(resolved(recipe={"dtype": "float32"}), settings),
+        deployment(resolved(), settings, "next"),
+        deployment(resolved(**golden), settings),
+        deployment(resolved(**golden), settings, read=Digests(base="b", every="e")),
+        deployment(resolved(**golden), settings, read=Digests(base="b", every="f")),
+    ]
+    assert len({*map(template_name, same)}) == 1
+    assert len({*map(template_name, [*same, *others])}) == 1 + len(others)
 
 
 def test_the_fetch_job_of_a_model_with_credentials(model: Build, settings: Settings) -> None:

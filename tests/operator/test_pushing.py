@@ -1,6 +1,7 @@
 """Pods are told what they lack and nothing else, and each is asked no more often than it has to be."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,9 +58,9 @@ class Admin:
         return ServedAdapters(adapters=(*good, *bad))
 
     async def put_adapter(
-        self, pod: Manifest, name: str, folder: str
+        self, pod: Manifest, name: str, folder: str, golden: Mapping[str, Any] | None = None
     ) -> ServedAdapter | RefusedAdapter | None:
-        asked = self._called(pod, f"PUT {name} {folder}")
+        asked = self._called(pod, f"PUT {name} {folder}{'' if golden is None else f' {golden}'}")
         if asked is None:
             return None
         if folder in (BAD, *self.gone):
@@ -180,3 +181,15 @@ async def test_a_silent_pod_is_asked_again_soon_and_then_seldom() -> None:
     silent.silent = False
     assert await pushed(admin, known, a=ONE) is None
     assert known.tries == 0
+
+
+async def test_golden_vectors_go_with_the_adapter_that_they_are_of() -> None:
+    pod, known = Pod(), Known()
+    admin = Admin(pod=pod)
+    offers = [(each, {"a": ONE, "b": TWO}) for each in admin.manifests()]
+
+    def golden(pod: Manifest, name: str) -> dict[str, str] | None:
+        return {"of": f"{name} for {pod['metadata']['uid']}"} if name == "a" else None
+
+    await push(admin, offers, known, golden)
+    assert pod.told() == ["GET", "PUT a /one {'of': 'a for pod'}", "PUT b /two"]

@@ -14,6 +14,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from kubeembed_runtime.adapters import ToldGolden
 from kubeembed_runtime.api.admin import admin_app
 from kubeembed_runtime.api.metrics import Metrics
 from kubeembed_runtime.errors import AdapterDiffers, AdapterMissing, AdapterRefused
@@ -100,11 +101,22 @@ async def test_one_that_could_not_be_loaded_says_why_until_it_can(
         ("legal", b'{"path": "one"}', 400, "matching regex '^/'"),
         ("legal", b'{"folder": "/one"}', 400, "unknown field `folder`"),
         ("legal", b"{}", 400, "missing required field `path`"),
+        ("legal", b'{"path": "/one", "golden": {"lines": ""}}', 400, "required field `minCosine`"),
         ("legal", b"path", 400, "JSON is malformed"),
         ("Legal!", b'{"path": "/one"}', 400, "matching regex '^[a-z0-9]"),
         ("x" * 64, b'{"path": "/one"}', 400, "length <= 63"),
     ],
-    ids=["refused", "gone", "relative", "other field", "no field", "no JSON", "name", "long name"],
+    ids=[
+        "refused",
+        "gone",
+        "relative",
+        "other field",
+        "no field",
+        "no cosine",
+        "no JSON",
+        "name",
+        "long name",
+    ],
 )
 async def test_what_cannot_be_loaded_is_told_and_changes_nothing(
     client: httpx.AsyncClient, name: str, body: bytes, status: int, said: str
@@ -121,12 +133,14 @@ async def test_one_whose_vectors_are_not_the_golden_ones_is_told_by_its_reason(
 ) -> None:
     await client.put("/adapters/legal", json={"path": "/one"})
 
-    def prove(adapter: Any) -> None:
-        raise AdapterDiffers(f"{adapter.name} has cosine 0.5")
+    def prove(adapter: Any, golden: Any) -> None:
+        raise AdapterDiffers(f"{adapter.name} has cosine 0.5 to {golden}")
 
     fake_model.registry.prove = prove
-    reply = await client.put("/adapters/legal", json={"path": "/two"})
-    said = "adapter 'legal' cannot be served: legal has cosine 0.5"
+    body = {"path": "/two", "golden": {"lines": "{}", "minCosine": 0.9}}
+    reply = await client.put("/adapters/legal", json=body)
+    told = ToldGolden(lines="{}", min_cosine=0.9)
+    said = f"adapter 'legal' cannot be served: legal has cosine 0.5 to {told}"
     assert (reply.status_code, reply.json()) == (422, {"error": said, "reason": "GoldenMismatch"})
     assert (await client.get("/adapters")).json() == {"adapters": [shown("legal")]}
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from kubeembed_api.reasons import Reason
-from kubeembed_runtime.adapters import Adapter, AdapterState
+from kubeembed_runtime.adapters import Adapter, AdapterState, ToldGolden
 from kubeembed_runtime.errors import AdapterDiffers, AdapterRefused, UnknownModel
 from kubeembed_runtime.model.adapters import LoraAdapters
 from kubeembed_runtime.model.lora import LoraAdapter
@@ -110,7 +110,7 @@ class Proofs:
         self.asked: list[str] = []
         self.bad = {TWO}
 
-    def __call__(self, one: Adapter) -> None:
+    def __call__(self, one: Adapter, golden: ToldGolden | None) -> None:
         self.asked.append(one.fingerprint)
         if Path(one.fingerprint) in self.bad:
             raise AdapterDiffers("it has cosine 0.5")

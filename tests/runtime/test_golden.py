@@ -22,7 +22,8 @@ from kubeembed_runtime.errors import (
     QueueFull,
     StartFailed,
 )
-from kubeembed_runtime.golden import AT_ONCE, Golden, _found, check, read
+from kubeembed_runtime.golden import AT_ONCE, _found, check
+from kubeembed_runtime.goldenfiles import Golden, read
 from kubeembed_runtime.requests import Encoded, EncodeRequest, Prompting
 
 SAME, NEAR, OTHER = (2.0, 2.0, 2.0), (1.0, 1.0, 1.05), (1.0, 1.0, 0.0)
@@ -164,7 +165,7 @@ def test_a_process_serves_the_golden_vectors_or_ends_with_its_reason(
     assert other.admin("/readyz") == (0, "")
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(240)
 def test_an_adapter_gets_its_name_with_its_golden_vectors_alone(
     start: Callable[..., Any], minilm: Path, tmp_path: Path
 ) -> None:
@@ -193,7 +194,30 @@ def test_an_adapter_gets_its_name_with_its_golden_vectors_alone(
     assert again == pytest.approx(vectors["minilm:legal"], abs=1e-5)
     status, told = held.admin("/adapters/other", "PUT", {"path": str(folders["two"])})
     assert (status, json.loads(told)["loaded"]) == (200, True)  # there are none of that name
+    # what comes with an adapter counts, and not the files
+    golden = {"lines": lines((text, vectors["minilm:legal"])), "minCosine": 0.999}
+    body = {"path": str(folders["two"]), "golden": golden}
+    assert held.admin("/adapters/new", "PUT", body)[0] == 422
+    body["golden"] = golden | {"lines": ""}
+    assert held.admin("/adapters/legal", "PUT", body)[0] == 200
     held.terminate()
+    through = tmp_path / "rolled-out"
+    document["spec"]["adapters"][0]["source"] = f"file://{folders['two']}"
+    flags = ("--golden", str(file), "--rolled-out", str(through))
+    log = tmp_path / "termination-log"
+    log.touch()
+    stopped = start(document, *flags, "--termination-log", str(log))
+    assert stopped.popen.wait(120) == 1
+    report = parse_report(log.read_text())
+    assert report is not None
+    assert report.reason is Reason.GOLDEN_MISMATCH
+    assert report.message.startswith("adapter 'legal' cannot be served: 1 of 1 golden texts")
+    assert report.message.endswith("This pod takes no requests, so its roll-out stops")
+    through.touch()
+    later = start(document, *flags).until_ready()
+    [listed] = json.loads(later.admin("/adapters")[1])["adapters"]
+    assert (listed["reason"], listed["loaded"]) == ("GoldenMismatch", False)
+    later.terminate()
     file.with_name("golden.legal.jsonl").write_text("no json\n")
     unread = start(document, "--golden", str(file)).until_ready()
     [listed] = json.loads(unread.admin("/adapters")[1])["adapters"]

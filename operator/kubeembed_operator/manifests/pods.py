@@ -19,6 +19,7 @@ ADAPTERS_VOLUME = "adapters"
 DOCUMENT_VOLUME = "document"
 GOLDEN_VOLUME = "golden"
 KEYS_VOLUME = "api-keys"
+ROLLED_OUT_VOLUME = "roll-out"
 SCRATCH_VOLUME = "tmp"
 
 

@@ -8,12 +8,10 @@ from kubeembed_api.names import NEXT
 from kubeembed_operator.kinds import Manifest
 from kubeembed_operator.manifests import serving
 from kubeembed_operator.manifests.placement import disruption_budget, wants_disruption_budget
-from kubeembed_operator.settings import Settings
 
 
-def next_serving(model: EmbeddingModel, settings: Settings, replicas: int) -> list[Manifest]:
-    """`model` is resolved. At least one replica, also beside a model that sleeps: it is there to be asked."""
-    deployment = serving.deployment(model, settings, NEXT)
+def next_serving(model: EmbeddingModel, deployment: Manifest, replicas: int) -> list[Manifest]:
+    """At least one replica, also beside a model that sleeps: it is there to be asked."""
     spec = {**deployment["spec"], "replicas": max(replicas, 1)}
     return [
         serving.service(model, NEXT),

@@ -10,13 +10,12 @@ import yaml
 
 from kubeembed_api.caches import cache_claim
 from kubeembed_api.document import EmbeddingModel, Resolved, dump
+from kubeembed_api.golden import Digests
 from kubeembed_api.names import (
     ACTIVATOR_PORT_ANNOTATION,
     ADAPTERS_ANNOTATION,
     ADAPTERS_FILE,
     ADAPTERS_KEY,
-    API_KEYS,
-    API_KEYS_FOLDER,
     CA_FILE,
     CACHE_ROOT,
     DOCUMENT_ANNOTATION,
@@ -26,13 +25,14 @@ from kubeembed_api.names import (
     PAUSED_ANNOTATION,
     SERVICE_PORT,
     SERVING,
+    TEMPLATE_ANNOTATION,
     TERMINATION_LOG,
     serving_name,
 )
 from kubeembed_api.sources import MOUNTED
 from kubeembed_operator.kinds import CONFIG_MAP, DEPLOYMENT, SERVICE, SERVICE_ACCOUNT, Manifest
-from kubeembed_operator.manifests import adapters, golden, pods
-from kubeembed_operator.manifests.metadata import child, labels, selector
+from kubeembed_operator.manifests import adapters, edge, golden, pods
+from kubeembed_operator.manifests.metadata import child, digest, labels, selector
 from kubeembed_operator.manifests.node_cache import node_mount, on_node
 from kubeembed_operator.manifests.placement import hardware, placement, strategy
 from kubeembed_operator.manifests.weights import fetch_container, trusts_more
@@ -47,9 +47,6 @@ STARTUP_SECONDS = 1200
 #: What the runtime may take to finish the requests it holds: it lingers 5 s, and cuts what is left 71 s on.
 #: No preStop hook: lingering is what it would do, and readiness falls meanwhile.
 DRAIN_SECONDS = 90
-
-#: Of the file with API keys: for our group, which owns the volume, to read.
-KEYS_MODE = 0o440
 
 
 def document(model: EmbeddingModel) -> str:
@@ -105,26 +102,18 @@ def deployment(
     settings: Settings,
     component: str = SERVING,
     *,
+    read: Digests | None = None,
     replaces: bool = False,
     idle: bool = False,
 ) -> Manifest:
-    """`model` is resolved: its key is known, so that no pod ever fetches or resolves by itself. `replaces`:
-    there is no room for a surge, so old pods give their place to new ones; `idle`: nobody asks the old."""
-    profile = settings.profiles[model.spec.resources.profile or settings.default_profile]
+    """`model` is resolved: its key is known, so that no pod ever fetches or resolves by itself. `read`: the
+    golden vectors that its pods are held to. `replaces`: there is no room for a surge, so old pods give their
+    place to new ones; `idle`: nobody asks the old."""
     spec = {
         "revisionHistoryLimit": 2,
         "selector": {"matchLabels": selector(model, component)},
         "strategy": strategy(model, replaces=replaces, idle=idle),
-        "template": {
-            "metadata": {
-                "annotations": {
-                    ADAPTERS_ANNOTATION: adapters.adapter_list(model),
-                    DOCUMENT_ANNOTATION: document(model),
-                },
-                "labels": labels(model, component),
-            },
-            "spec": _pod(model, settings, profile, component),
-        },
+        "template": _template(model, settings, component, read),
     }
     name = serving_name(model.name, component)
     return {**child(DEPLOYMENT, name, model, component), "spec": spec}
@@ -141,12 +130,39 @@ def pause(model: EmbeddingModel, *, paused: bool) -> Manifest:
     }
 
 
-def _pod(model: EmbeddingModel, settings: Settings, profile: Profile, component: str) -> Manifest:
+def _template(
+    model: EmbeddingModel, settings: Settings, component: str, read: Digests | None
+) -> Manifest:
+    """Has its own name in it, by which its pods find out whether all of them were ready once."""
+    profile = settings.profiles[model.spec.resources.profile or settings.default_profile]
+    spec = _pod(model, settings, profile, component, read)
+    annotations = {
+        ADAPTERS_ANNOTATION: adapters.adapter_list(model),
+        DOCUMENT_ANNOTATION: document(model),
+        **golden.notes(model, read),
+    }
+    name = digest([annotations, component, spec])
+    return {
+        "metadata": {
+            "annotations": annotations | {TEMPLATE_ANNOTATION: name},
+            "labels": labels(model, component),
+        },
+        "spec": {**spec, "volumes": [*spec["volumes"], *golden.rolled_out_volume(model, name)]},
+    }
+
+
+def _pod(
+    model: EmbeddingModel,
+    settings: Settings,
+    profile: Profile,
+    component: str,
+    read: Digests | None,
+) -> Manifest:
     return {
         **pods.pod_defaults(model, settings),
         **placement(model, profile, component),
         **_init_containers(model, settings),
-        "containers": [_runtime(model, settings, profile)],
+        "containers": [_runtime(model, settings, profile, read)],
         "terminationGracePeriodSeconds": DRAIN_SECONDS,
         "volumes": [
             pods.served_volume(
@@ -157,13 +173,15 @@ def _pod(model: EmbeddingModel, settings: Settings, profile: Profile, component:
             pods.scratch_volume(),
             _cache_volume(model),
             *adapters.volumes(model),
-            *_keys_volume(model),
+            *edge.volumes(model),
             *golden.volumes(model),
         ],
     }
 
 
-def _runtime(model: EmbeddingModel, settings: Settings, profile: Profile) -> Manifest:
+def _runtime(
+    model: EmbeddingModel, settings: Settings, profile: Profile, read: Digests | None
+) -> Manifest:
     return {
         "args": [
             "serve",
@@ -172,8 +190,8 @@ def _runtime(model: EmbeddingModel, settings: Settings, profile: Profile) -> Man
             "0.0.0.0",
             "--cache",
             CACHE_ROOT,
-            *_edge(model),
-            *golden.flags(model),
+            *edge.flags(model),
+            *golden.flags(model, read),
         ],
         "command": ["kubeembed-runtime"],
         "env": pods.variables({"HOME": "/tmp", **profile.env}),
@@ -192,42 +210,11 @@ def _runtime(model: EmbeddingModel, settings: Settings, profile: Profile) -> Man
             *pods.common_mounts(),
             _cache_mount(model),
             *adapters.mounts(model),
-            *_keys_mount(model),
+            *edge.mounts(model),
             *golden.mounts(model),
         ],
         **_probes(),
     }
-
-
-def _edge(model: EmbeddingModel) -> list[str]:
-    """The flags for who may ask."""
-    serving = model.spec.serving
-    secret = serving.api_keys_secret
-    keys = ["--api-keys", f"{_keys_folder(secret)}/{API_KEYS}"] if secret else []
-    return [*keys, *(f"--cors-origin={origin}" for origin in serving.cors_origins)]
-
-
-def _keys_volume(model: EmbeddingModel) -> list[Manifest]:
-    """The one key of the Secret: a pod sees nothing else that may be in it. Where it is absent the container
-    starts, and the runtime ends with a word on it, where kubelet would have said it in an Event alone."""
-    name = model.spec.serving.api_keys_secret
-    if name is None:
-        return []
-    items = [{"key": API_KEYS, "path": API_KEYS}]
-    secret = {"defaultMode": KEYS_MODE, "items": items, "optional": True, "secretName": name}
-    return [{"name": pods.KEYS_VOLUME, "secret": secret}]
-
-
-def _keys_mount(model: EmbeddingModel) -> list[Manifest]:
-    name = model.spec.serving.api_keys_secret
-    if name is None:
-        return []
-    return [{"mountPath": _keys_folder(name), "name": pods.KEYS_VOLUME, "readOnly": True}]
-
-
-def _keys_folder(secret: str) -> str:
-    """Has the Secret's name in it, so that the runtime's messages do."""
-    return f"{API_KEYS_FOLDER}/{secret}"
 
 
 def _probes() -> Manifest:

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from kubeembed_runtime.adapters import Adapter, AdapterState
+from kubeembed_runtime.adapters import Adapter, AdapterState, ToldGolden
 from kubeembed_runtime.api.body import BadBody, read_body
 from kubeembed_runtime.api.contract import json_reply
 from kubeembed_runtime.errors import AdapterMissing, AdapterRefused, Loading, UnknownModel
@@ -23,10 +23,18 @@ _Name = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", 
 _Path = Annotated[str, msgspec.Meta(pattern="^/")]
 
 
+class Golden(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """Golden vectors: lines of JSON as their ConfigMap has them, and how near is near enough."""
+
+    lines: str
+    min_cosine: Annotated[float, msgspec.Meta(gt=0, le=1)]
+
+
 class Place(msgspec.Struct, forbid_unknown_fields=True):
-    """What PUT sends: the absolute path of a folder as PEFT saves it."""
+    """What PUT sends: the absolute path of a folder as PEFT saves it, and what its vectors have to be."""
 
     path: _Path
+    golden: Golden | None = None
 
 
 class Shown(msgspec.Struct):
@@ -53,7 +61,7 @@ def routes(lifecycle: Lifecycle) -> list[Route]:
     async def put(request: Request) -> Response:
         name = msgspec.convert(request.path_params["name"], _Name)
         place = msgspec.json.decode(await read_body(request), type=Place)
-        loading = lifecycle.model.registry.put(name, Path(place.path))
+        loading = lifecycle.model.registry.put(name, Path(place.path), _told(place.golden))
         # Once begun it is done, whether or not the caller stays.
         adapter = await asyncio.shield(asyncio.wrap_future(loading))
         return json_reply(_described(name, place.path, adapter))
@@ -77,6 +85,12 @@ def routes(lifecycle: Lifecycle) -> list[Route]:
         Route("/adapters", answered, methods=["GET"]),
         Route("/adapters/{name}", answered, methods=["PUT", "DELETE"]),
     ]
+
+
+def _told(golden: Golden | None) -> ToldGolden | None:
+    if golden is None:
+        return None
+    return ToldGolden(lines=golden.lines, min_cosine=golden.min_cosine)
 
 
 def _status(error: Exception) -> int:

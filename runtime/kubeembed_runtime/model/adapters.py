@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from kubeembed_runtime.adapters import Adapter, AdapterState
+from kubeembed_runtime.adapters import Adapter, AdapterState, ToldGolden
 from kubeembed_runtime.errors import AdapterRefused, AdapterUnproven, UnknownModel
 from kubeembed_runtime.model.lora import LoraAdapter
 
@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 #: (name, folder) -> the adapter. Raises AdapterRefused.
 Load = Callable[[str, Path], LoraAdapter]
 
-#: Raises AdapterRefused for one that is loaded and must not be served.
-Prove = Callable[[Adapter], None]
+#: Raises AdapterRefused for one that must not be served, by the golden vectors that came with it, or our own.
+Prove = Callable[[Adapter, ToldGolden | None], None]
 
 
 @dataclass(slots=True, eq=False)
@@ -50,7 +50,7 @@ class LoraAdapters:
 
     def __init__(self, load: Load, *, model: str, max_bytes: int, max_loaded: int) -> None:
         self._load, self._model = load, model
-        self.prove: Prove = lambda adapter: None
+        self.prove: Prove = lambda adapter, golden: None
         self._max_bytes, self._max_loaded = max_bytes, max_loaded
         self._lock = threading.Lock()
         self._declared: dict[str, _Declared] = {}
@@ -98,9 +98,9 @@ class LoraAdapters:
                 declared.loading = self._changes.submit(self._reload, name, declared)
             return declared.loading
 
-    def put(self, name: str, folder: Path) -> "Future[Adapter]":
+    def put(self, name: str, folder: Path, golden: ToldGolden | None = None) -> "Future[Adapter]":
         """Loads it, then declares it in the place of one of its name. One that is refused changes nothing."""
-        return self._changes.submit(self._put, name, folder)
+        return self._changes.submit(self._put, name, folder, golden)
 
     def declare(self, name: str, folder: Path) -> None:
         """As `put`, but it is loaded when it is first asked for, and refused then."""
@@ -112,8 +112,8 @@ class LoraAdapters:
         """The future raises UnknownModel."""
         return self._changes.submit(self._remove, name)
 
-    def _put(self, name: str, folder: Path) -> Adapter:
-        adapter = self._read(name, folder, proven=False)
+    def _put(self, name: str, folder: Path, golden: ToldGolden | None) -> Adapter:
+        adapter = self._read(name, folder, proven=False, golden=golden)
         with self._lock:
             self._declared[name] = _Declared(folder, proven=True)
             self._keep(adapter)
@@ -133,14 +133,16 @@ class LoraAdapters:
                 self._keep(adapter)
         return adapter
 
-    def _read(self, name: str, folder: Path, *, proven: bool) -> LoraAdapter:
+    def _read(
+        self, name: str, folder: Path, *, proven: bool, golden: ToldGolden | None = None
+    ) -> LoraAdapter:
         try:
             adapter = self._load(name, folder)
             if adapter.bytes > self._max_bytes:
                 problem = f"it has {adapter.bytes} bytes; all adapters may take {self._max_bytes}"
                 raise AdapterRefused(problem)
             if not proven:
-                self.prove(adapter)
+                self.prove(adapter, golden)
         except AdapterRefused as error:
             raise type(error)(f"adapter {name!r} cannot be served: {error}") from error
         return adapter
