@@ -14,15 +14,10 @@ import numpy as np
 import pytest
 
 from adapterkit import Vectors, nearest, references
-from kubeembed_api.golden import (
-    Golden,
-    GoldenAdapter,
-    GoldenText,
-    golden_config_map,
-    read_golden,
-)
+from kubeembed_api.golden import GoldenAdapter, GoldenText, golden_config_map, read_golden
+from kubeembed_cli.cluster import MANAGER
 from loadkit import Answer, load
-from nodekit import Hub, Kube, Manifest, embedding_model, until
+from nodekit import Hub, Kube, embedding_model, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
@@ -70,6 +65,27 @@ class Served:
         environment = {**os.environ, "KUBECONFIG": self.kube.info["kubeconfig"]}
         return subprocess.run(command, env=environment, capture_output=True, text=True)
 
+    def golden(self, folder: Path, *words: str) -> str:
+        """Writes the vectors of today into the ConfigMap m-golden; what the command says."""
+        texts = folder / "texts.txt"
+        texts.write_text(f"{TEXT}\n{OTHER}\n")
+        told = ("golden", "m", "--texts", str(texts), "--apply")
+        done = self.command(*told, *words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def write_adapter(self, vector: Vectors) -> None:
+        """What lora-0 has to be in the ConfigMap, and nothing else of it."""
+        told = GoldenText(text=TEXT, side=None, vector=tuple(np.float32(vector).tolist()))
+        found = read_golden(self.kube.get("configmap", "m-golden"))
+        adapters = {"lora-0": GoldenAdapter(fingerprint="", texts=(told,))}
+        made = golden_config_map(replace(found, adapters=adapters), "m-golden", self.kube.namespace)
+        owner = (
+            f"--field-manager={MANAGER}"  # who else had written it would be refused by the command
+        )
+        words = ("apply", "--server-side", owner, "-f", "-")
+        self.kube.ctl(*words, stdin=json.dumps(made))
+
     def why(self) -> dict[str, Any]:
         """What `kubeembed why` says."""
         done = self.command("why", "m", "-o", "json")
@@ -107,7 +123,12 @@ def vectors(
 
 
 @pytest.fixture(scope="module")
-def served(shared_kube: Kube, hub: Hub, vectors: dict[str, Vectors]) -> Served:
+def served(
+    shared_kube: Kube,
+    hub: Hub,
+    vectors: dict[str, Vectors],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Served:
     """One pod at revision main, and its vectors as golden ones in the ConfigMap m-golden; and those of the
     adapter lora-0 of revision near."""
     hub.reset()
@@ -119,30 +140,11 @@ def served(shared_kube: Kube, hub: Hub, vectors: dict[str, Vectors]) -> Served:
             recipe={"dtype": "float32"},
         )
     )
-    fingerprint = made.wait()
+    made.wait()
     made.url = f"http://{shared_kube.get('service', 'm')['spec']['clusterIP']}"
-    near = tuple(np.float32(vectors["lora-0"]).tolist())
-    adapter = GoldenAdapter(fingerprint="", texts=(GoldenText(text=TEXT, side=None, vector=near),))
-    shared_kube.apply(golden_vectors(made.url, fingerprint, shared_kube.namespace, adapter))
+    made.golden(tmp_path_factory.mktemp("texts"))
+    made.write_adapter(vectors["lora-0"])
     return made
-
-
-def golden_vectors(url: str, fingerprint: str, namespace: str, adapter: GoldenAdapter) -> Manifest:
-    """As `kubeembed golden` writes them, of what is served now."""
-    vectors = {}
-    for text in (TEXT, OTHER):
-        with load(url, text, ["m"], RATE) as asking:
-            until("an answer", lambda asking=asking: asking.answers, 30)
-        vectors[text] = tuple(np.float32(asking.answers[0].body["data"][0]["embedding"]).tolist())
-    texts = tuple(GoldenText(text=t, side=None, vector=v) for t, v in vectors.items())
-    golden = Golden(
-        model="m",
-        dimensions=384,
-        fingerprint=fingerprint,
-        texts=texts,
-        adapters={"lora-0": adapter},
-    )
-    return golden_config_map(golden, "m-golden", namespace)
 
 
 def test_a_revision_that_passes_rolls_out_and_no_request_fails(served: Served) -> None:
@@ -233,15 +235,6 @@ def test_an_adapter_whose_vectors_are_others_does_not_get_its_name(served: Serve
     assert served.pods() == pods
 
 
-def written_anew(served: Served, adapter: Vectors) -> None:
-    """The vectors of the adapter in the ConfigMap, and nothing else of it."""
-    vector = tuple(np.float32(adapter).tolist())
-    found = read_golden(served.kube.get("configmap", "m-golden"))
-    texts = (GoldenText(text=TEXT, side=None, vector=vector),)
-    told = replace(found, adapters={"lora-0": GoldenAdapter(fingerprint="", texts=texts)})
-    served.kube.apply(golden_config_map(told, "m-golden", served.kube.namespace))
-
-
 def test_a_roll_out_stops_for_an_adapter_and_goes_on_once_its_vectors_are_written_anew(
     served: Served, tmp_path: Path
 ) -> None:
@@ -250,7 +243,7 @@ def test_a_roll_out_stops_for_an_adapter_and_goes_on_once_its_vectors_are_writte
     served.kube.wait_reason("m", "AdaptersReady", "Loaded", 60)
     pods = served.pods()
     with load(served.url, TEXT, ["m", "m:lora-0"], RATE) as asking:
-        written_anew(served, served.vectors["lora-0@v2"])
+        served.write_adapter(served.vectors["lora-0@v2"])
         served.change(recipe={"maxTokens": 128})
         told = served.kube.wait_reason("m", "Ready", "GoldenMismatch", 60)
         said = "a pod: adapter 'lora-0' cannot be served: 1 of 1 golden texts are below"
@@ -258,11 +251,9 @@ def test_a_roll_out_stops_for_an_adapter_and_goes_on_once_its_vectors_are_writte
         assert f"the worst: line 1, '{TEXT}', has cosine " in told["message"]
         assert served.why()["message"] == told["message"]
         assert served.pods() == pods
-        texts = tmp_path / "texts.txt"
-        texts.write_text(f"{TEXT}\n{OTHER}\n")
-        words = ("golden", "m", "--texts", str(texts), "--config-map", "m-golden")
-        done = served.command(*words, "--adapter", "lora-0", "--apply")
-        assert (done.returncode, ", also of lora-0, " in done.stdout) == (0, True), done.stderr
+        said = served.golden(tmp_path, "--adapter", "lora-0")
+        assert said.startswith(f"ConfigMap m-golden in namespace {served.kube.namespace}: 2 texts")
+        assert ", also of lora-0, 384 dimensions, " in said
         served.wait()
         changed = time.monotonic()
         until("answers", lambda: len(asking.since(changed)) > 4 * RATE, 60)
@@ -275,7 +266,7 @@ def test_a_roll_out_stops_for_an_adapter_and_goes_on_once_its_vectors_are_writte
 def test_a_pod_that_comes_later_does_not_stop_for_an_adapter(served: Served) -> None:
     """Nor does anything change while the ConfigMap alone is written anew."""
     pods = served.pods()
-    written_anew(served, served.vectors["lora-0@v2"])
+    served.write_adapter(served.vectors["lora-0@v2"])
     served.kube.ctl("delete", "pod", *pods, "--wait")
     until("another", lambda: len(served.pods().keys() - pods.keys()) == 1, PATIENCE)
     told = served.kube.wait_reason("m", "Ready", "GoldenMismatch", 60)
