@@ -145,18 +145,8 @@ class Cluster:
     async def peek(self, kind: Kind, key: Key) -> Manifest | None:
         """The metadata of an object whoever made it, or None. A list of at most one, because absence is the
         rule here and the client spends more on a 404 than on an answer."""
-        namespace, name = key
-        found = await self._call(
-            "list",
-            kind,
-            self._client.get,
-            self._resources[kind],
-            namespace=namespace,
-            header_params={"Accept": METADATA_LIST},
-            field_selector=f"metadata.name={name}",
-            resource_version="0",  # from the API server's cache
-        )
-        return next(iter(found["items"] or ()), None)
+        told = {"Accept": METADATA_LIST}  # from the API server's cache
+        return await self._named(kind, key, header_params=told, resource_version="0")
 
     async def find(self, kind: Kind, key: Key) -> Manifest | None:
         """An object as it is this moment, or None."""
@@ -201,18 +191,8 @@ class Cluster:
         return cast(list[Manifest], found["items"] or [])  # null where there are none
 
     async def config_map(self, key: Key) -> Manifest | None:
-        """One that somebody else made, as it is at this moment; None where there is none. A list of at most
-        one, as `peek`."""
-        namespace, name = key
-        found = await self._call(
-            "list",
-            CONFIG_MAP,
-            self._client.get,
-            self._resources[CONFIG_MAP],
-            namespace=namespace,
-            field_selector=f"metadata.name={name}",
-        )
-        return next(iter(found["items"] or ()), None)
+        """Whoever made it, as it is at this moment; or None."""
+        return await self._named(CONFIG_MAP, key)
 
     async def pods_with(self, namespace: str, labels: Mapping[str, str]) -> list[Manifest]:
         """Pods by their labels, whoever made them, from the API server's cache."""
@@ -244,6 +224,19 @@ class Cluster:
             found["items"] or (), key=lambda event: int(event["metadata"]["resourceVersion"])
         )
         return str(events[-1].get("message") or "") if events else None
+
+    async def _named(self, kind: Kind, key: Key, **params: Any) -> Manifest | None:
+        namespace, name = key
+        found = await self._call(
+            "list",
+            kind,
+            self._client.get,
+            self._resources[kind],
+            namespace=namespace,
+            field_selector=f"metadata.name={name}",
+            **params,
+        )
+        return next(iter(found["items"] or ()), None)
 
     async def _call(
         self, verb: str, kind: Kind, call: Callable[..., Awaitable[Any]], *args: Any, **params: Any
