@@ -2,7 +2,7 @@
 
 Goals: at 50 requests/s the median at most 1 ms above the pod's own; at least 2,500 requests of 1 kB a second
 of the gateway's CPU; the same with 1,000 models in its table; memory that does not grow with the requests
-served (--seconds 400 is about a million). The pod is a stub that answers at once.
+served (--memory). The pod is a stub that answers at once.
 """
 
 import argparse
@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "kit"))
 
 from gatewaykit import COMMON_PORT, gateway, model, slice_of
 from kubeembed_gateway.table import MODELS, SLICES
+from runtimekit import Process
 from stubkit import NAME, launch_stub
 
 CLIENTS = 16
@@ -32,6 +33,12 @@ RATE = 50.0
 BODY_BYTES = 1024
 MODELS_MANY = 1000
 WARM_UP = 500
+
+#: Requests after which the resident size is read.
+COUNTS = (1_000, 10_000, 100_000, 300_000, 1_000_000)
+
+MEMORY_HEAD = """| requests | resident MiB | failed |
+|--:|--:|--:|"""
 
 HEAD = """| | p50 ms at 50/s | p99 ms at 50/s | requests/s | requests per core | failed | MiB before | after |
 |---|--:|--:|--:|--:|--:|--:|--:|"""
@@ -86,6 +93,17 @@ def measure(port: int, pid: int, seconds: float) -> Found:
         return runner.run(run())
 
 
+def grow(port: int, pid: int) -> Iterator[str]:
+    """Rows, one for each of COUNTS."""
+    served = failed = 0
+    for count in COUNTS:
+        calls = [call()] * (count - served)
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            found = runner.run(closed(port, calls, CLIENTS, limit=3600))
+        served, failed = count, failed + found.failed
+        yield f"| {served:,} | {resident(pid):.1f} | {failed} |"
+
+
 def resident(pid: int) -> float:
     """MiB."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
@@ -123,6 +141,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=10.0, help="of each part (%(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="of the three (%(default)s)")
+    parser.add_argument(
+        "--memory", action="store_true", help="resident size over a million requests"
+    )
     parser.add_argument("--serve", type=int, metavar="POD_PORT", help=argparse.SUPPRESS)
     parser.add_argument("--models", type=int, default=1, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -130,16 +151,28 @@ def main() -> None:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(serve(options.serve, options.models))
         return
-    print(HEAD)
+    print(MEMORY_HEAD if options.memory else HEAD)
     with tempfile.TemporaryDirectory() as folder:
         pod = launch_stub(Path(folder)).until_ready()
-        for _ in range(options.rounds):
-            print(measure(pod.port, pod.popen.pid, options.seconds).row("the pod"), flush=True)
-            for models in (1, MODELS_MANY):
-                with gateway_process(pod.port, models) as pid:
-                    found = measure(COMMON_PORT, pid, options.seconds)
-                print(found.row(f"the gateway, {models:,} models"), flush=True)
+        for row in memory(pod) if options.memory else cost(pod, options):
+            print(row, flush=True)
         pod.end()
+
+
+def cost(pod: Process, options: argparse.Namespace) -> Iterator[str]:
+    """Rows, a round after the other."""
+    for _ in range(options.rounds):
+        yield measure(pod.port, pod.popen.pid, options.seconds).row("the pod")
+        for models in (1, MODELS_MANY):
+            with gateway_process(pod.port, models) as pid:
+                found = measure(COMMON_PORT, pid, options.seconds)
+            yield found.row(f"the gateway, {models:,} models")
+
+
+def memory(pod: Process) -> Iterator[str]:
+    """Rows, of one gateway with many models."""
+    with gateway_process(pod.port, MODELS_MANY) as pid:
+        yield from grow(COMMON_PORT, pid)
 
 
 if __name__ == "__main__":

@@ -5,12 +5,18 @@ Nothing is guessed: what is not there, or could be two, is refused with what to 
 """
 
 import difflib
+import heapq
+import itertools
+from collections.abc import Sequence
+from functools import lru_cache
 
 from kubeembed_gateway.errors import Refused
 from kubeembed_gateway.table import Key, Model, Table
 
 #: Names that an error lists at most.
 SHOWN = 10
+#: Of all names, those compared letter by letter: a thousand take 16 ms, in which nobody is served.
+COMPARED = 20
 
 
 def resolve(table: Table, asked: str) -> tuple[Model, str]:
@@ -42,6 +48,25 @@ def public_name(table: Table, key: Key) -> str:
 def _unknown(table: Table, asked: str, bare: str) -> Refused:
     """With like names, whatever their case and owner: "BAAI/bge-m3" is near "bge-m3"."""
     names = sorted(public_name(table, key) for key in table.models)
-    near = tuple(difflib.get_close_matches(bare[:253].lower(), names, n=3, cutoff=0.5))
+    near = tuple(_near(bare[:253].lower(), names))
     meant = f"; did you mean {near[0]!r}?" if near else "; GET /v1/models lists what is there"
     return Refused(404, "model_not_found", f"there is no model {asked[:253]!r}{meant}", near)
+
+
+def _near(name: str, names: Sequence[str]) -> list[str]:
+    """Three at most, the nearest first. Those with most pairs of letters in common are compared."""
+    own = _pairs(name)
+    likely = heapq.nlargest(COMPARED, names, key=lambda each: _shared(own, _known_pairs(each)))
+    return difflib.get_close_matches(name, likely, n=3, cutoff=0.5)
+
+
+def _shared(one: frozenset[str], other: frozenset[str]) -> float:
+    return len(one & other) / (len(one) + len(other) or 1)
+
+
+def _pairs(name: str) -> frozenset[str]:
+    return frozenset(map("".join, itertools.pairwise(name)))
+
+
+#: Of models' names; what clients ask for is not kept.
+_known_pairs = lru_cache(4096)(_pairs)

@@ -1,6 +1,7 @@
 """The common address: models by the name that a request gives, in each contract's way of giving it."""
 
 import asyncio
+import difflib
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -10,7 +11,9 @@ import msgspec
 import pytest
 
 from gatewaykit import NAMESPACE, Gateway, StubPod, model, service, slice_of
-from kubeembed_gateway.table import MODELS, SERVICES, SLICES
+from kubeembed_gateway.errors import Refused
+from kubeembed_gateway.naming import COMPARED, resolve
+from kubeembed_gateway.table import MODELS, SERVICES, SLICES, Table
 
 Stub = Callable[..., Awaitable[StubPod]]
 MSGPACK = {"Content-Type": "application/msgpack"}
@@ -124,6 +127,35 @@ async def test_a_model_whose_document_says_who_may_ask_is_not_served_here(
     async with client.post(f"{front.common}/v1/encode/minilm", data=b"\x80") as sie:
         assert (sie.status, sie.headers["X-SIE-Error-Code"]) == (403, "FORBIDDEN")
     assert pods["search-minilm"].seen == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "near"),
+    [
+        ("team-500-bge-larg", "team-500-bge-large"),
+        ("acme/TEAM-77-bge-large", "team-77-bge-large"),
+        ("e5-bass", "e5-base"),
+        ("m", None),
+    ],
+)
+def test_of_a_thousand_names_the_likely_ones_are_compared(
+    monkeypatch: pytest.MonkeyPatch, asked: str, near: str | None
+) -> None:
+    compared = []
+    ratio = difflib.SequenceMatcher.ratio
+
+    def counted(matcher: Any) -> float:
+        compared.append(matcher)
+        return ratio(matcher)
+
+    monkeypatch.setattr(difflib.SequenceMatcher, "ratio", counted)
+    table = Table()
+    for name in ("e5-base", *(f"team-{number}-bge-large" for number in range(999))):
+        table.put(MODELS, model(name))
+    with pytest.raises(Refused) as refused:
+        resolve(table, asked)
+    assert refused.value.suggestions[:1] == ((near,) if near else ())
+    assert len(compared) <= 2 * COMPARED  # difflib asks twice for those that are near
 
 
 async def test_sie_is_told_like_names(
