@@ -29,7 +29,15 @@ def loaded(name: str, folder: Path) -> LoraAdapter:
     if folder == Path("/bad"):
         raise AdapterRefused("adapter_config.json has use_dora true; supported: false")
     flat = torch.zeros(25)
-    return LoraAdapter(name=name, fingerprint=f"of {folder}", base="acme/m", layout=(), flat=flat)
+    return LoraAdapter(
+        name=name,
+        fingerprint=f"of {folder}",
+        base="acme/m",
+        layout=(),
+        flat=flat,
+        table=torch.zeros(0),
+        order={},
+    )
 
 
 @pytest.fixture

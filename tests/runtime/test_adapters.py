@@ -18,8 +18,16 @@ ONE, TWO, BAD = Path("/one"), Path("/two"), Path("/bad")
 
 
 def adapter(name: str, folder: Path, size: int = 100) -> LoraAdapter:
-    flat = torch.zeros(size, dtype=torch.uint8)
-    return LoraAdapter(name=name, fingerprint=str(folder), base=None, layout=(), flat=flat)
+    flat, table = torch.zeros(size, dtype=torch.uint8), torch.zeros(0, dtype=torch.int32)
+    return LoraAdapter(
+        name=name,
+        fingerprint=str(folder),
+        base=None,
+        layout=(),
+        flat=flat,
+        table=table,
+        order={},
+    )
 
 
 class Loads:

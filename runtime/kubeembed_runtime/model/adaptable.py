@@ -14,7 +14,7 @@ from kubeembed_runtime.model.bert import Bert
 from kubeembed_runtime.model.encoder import Encoder
 from kubeembed_runtime.model.fingerprint import adapted
 from kubeembed_runtime.model.generic import Packed
-from kubeembed_runtime.model.lora import GROUPED_RANK, LoraAdapter, Site, lora_adapter
+from kubeembed_runtime.model.lora import TILE, LoraAdapter, Site, lora_adapter
 from kubeembed_runtime.model.padded import Padded
 from kubeembed_runtime.model.wrapping import wrap
 
@@ -56,7 +56,7 @@ def adapters_of(
             base=tuned.base,
             dtype=dtype,
             device=encoder.device,
-            alignment=GROUPED_RANK if encoder.device.type == "cuda" else 1,
+            alignment=TILE if encoder.device.type == "cuda" else 1,
         )
         if not bool(torch.isfinite(adapter.flat).all()):
             raise AdapterRefused(f"it has values that {encoder.dtype} cannot hold")

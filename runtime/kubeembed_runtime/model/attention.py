@@ -36,6 +36,16 @@ class Mask:
 FULL = Mask()
 
 
+def settle(device: torch.device) -> None:
+    """Leaves attention on this device to FlashAttention for the whole process.
+
+    On some GPUs torch prefers cuDNN, which plans 40 to 60 ms for each new shape of a batch, and nearly every
+    batch has one.
+    """
+    if device.type == "cuda":
+        torch.backends.cuda.enable_cudnn_sdp(False)
+
+
 def attention(
     query: Tensor,
     key: Tensor,

@@ -18,6 +18,7 @@ from kubeembed_runtime.model.adaptation import Adaptation, adaptation
 from kubeembed_runtime.model.attention import attention
 from kubeembed_runtime.model.checkpoint import Checkpoint
 from kubeembed_runtime.model.lora import Part, Site, site
+from kubeembed_runtime.model.norms import Norm
 from kubeembed_runtime.model.packing import Batch, Packing
 from kubeembed_runtime.model.products import ACTIVATIONS, product, rounded
 
@@ -86,9 +87,13 @@ class Linear:
     def __call__(self, x: Tensor, adapted: Adaptation | None = None) -> Tensor:
         return self._adapted(self.product(x), x, adapted)
 
-    def plus(self, x: Tensor, other: Tensor, adapted: Adaptation | None = None) -> Tensor:
-        """Its result and `other`, summed."""
-        return self._adapted(self.product.plus(x, other), x, adapted)
+    def normed(
+        self, x: Tensor, other: Tensor, norm: Norm, adapted: Adaptation | None = None
+    ) -> Tensor:
+        """Its result and `other`, summed and normalised."""
+        if norm.adds:
+            return norm.sum(self(x, adapted), other)
+        return norm(self._adapted(self.product.plus(x, other), x, adapted))
 
     def activated(self, x: Tensor, activation: str, adapted: Adaptation | None = None) -> Tensor:
         """The activation of its result."""
@@ -100,16 +105,6 @@ class Linear:
         if adapted is not None:
             adapted.add(y, x, self.site)
         return y
-
-
-class Norm:
-    """Layer normalisation over the last dimension."""
-
-    def __init__(self, weight: Tensor, bias: Tensor, epsilon: float) -> None:
-        self.weight, self.bias, self.epsilon = weight, bias, epsilon
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return functional.layer_norm(x, self.weight.shape, self.weight, self.bias, self.epsilon)
 
 
 class Layer:
@@ -134,9 +129,9 @@ class Layer:
         """x: (t, h)."""
         qkv = self.qkv(x, adapted).view(x.shape[0], 3, self.heads, -1)
         q, k, v = qkv.unbind(1)  # (t, heads, d) each
-        x = self.out_norm(self.out.plus(attention(q, k, v, packing), x, adapted))  # (t, h)
+        x = self.out.normed(attention(q, k, v, packing), x, self.out_norm, adapted)  # (t, h)
         inner = self.up.activated(x, self.activation, adapted)
-        return self.down_norm(self.down.plus(inner, x, adapted))
+        return self.down.normed(inner, x, self.down_norm, adapted)
 
 
 class Bert:
@@ -154,11 +149,11 @@ class Bert:
         self.norm = _norm(weights, f"{embeddings}.LayerNorm", shape)
         self.layers = [Layer(weights, f"encoder.layer.{i}", shape) for i in range(shape.layers)]
 
-    def __call__(self, batch: Batch) -> Tensor:
-        """Returns (t, h)."""
+    def __call__(self, batch: Batch, adapted: Adaptation | None = None) -> Tensor:
+        """Returns (t, h). adapted: what the batch's adapters add, where that is made beforehand."""
         tokens = len(batch.ids)
         x = self._embedded(batch, tokens if batch.ids.is_cuda else rounded(tokens))
-        adapted = adaptation(batch.spans, x)
+        adapted = adapted or adaptation(batch.spans, x)
         for layer in self.layers:
             x = layer(x, batch.packing, adapted)
         return x[:tokens]
@@ -169,15 +164,20 @@ class Bert:
         def filled(values: Tensor) -> Tensor:
             return functional.pad(values, (0, rows - len(values)))
 
-        x = self.words[filled(batch.ids)] + self.places[filled(batch.positions)]
+        x, places = self.words[filled(batch.ids)], self.places[filled(batch.positions)]
         if batch.kinds is not None:
-            x = x + self.kinds[filled(batch.kinds)]
-        return self.norm(x)
+            places = places + self.kinds[filled(batch.kinds)]
+        return self.norm.sum(x, places)
 
     @property
     def sites(self) -> tuple[Site, ...]:
         """What adapters may change."""
         return tuple(site for layer in self.layers for site in layer.sites)
+
+    @property
+    def usual_sites(self) -> tuple[Site, ...]:
+        """What they change where nobody told PEFT: queries and values."""
+        return tuple(layer.qkv.site for layer in self.layers)
 
 
 def _linear(weights: Checkpoint, name: str) -> Linear:

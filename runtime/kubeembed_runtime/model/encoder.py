@@ -5,6 +5,7 @@ pass, however many kinds its items ask for.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,14 +15,18 @@ import torch
 from kubeembed_api.document import EmbeddingModel
 from kubeembed_runtime.errors import OutOfMemory
 from kubeembed_runtime.model import devices, limits
+from kubeembed_runtime.model.attention import settle
+from kubeembed_runtime.model.bert import Bert
 from kubeembed_runtime.model.bodies import Body, Plan
 from kubeembed_runtime.model.checkpoint import Checkpoint
+from kubeembed_runtime.model.fused import Fused, room
 from kubeembed_runtime.model.graphs import Replayed, recorder, replayed
 from kubeembed_runtime.model.heads import Head, Lookup, Parts, build
 from kubeembed_runtime.model.packing import batch
 from kubeembed_runtime.model.padded import Padded
 from kubeembed_runtime.model.recipes import Recipe
 from kubeembed_runtime.model.resolving import resolve
+from kubeembed_runtime.model.turns import Turn
 from kubeembed_runtime.requests import Item, Kind, Output
 
 
@@ -42,6 +47,7 @@ class Encoder:
         self.body, self.heads, self.recipe, self.labels = body, heads, recipe, labels
         self.dtype, self.device = dtype, device
         self._replayed: Replayed | None = None
+        self._turn = Turn() if device.type == "cuda" else nullcontext()
 
     @torch.inference_mode()
     def __call__(self, items: Sequence[Item]) -> list[Output]:
@@ -58,7 +64,8 @@ class Encoder:
         order = sorted(range(len(items)), key=lambda index: _rank(items[index]))
         arranged = [items[index] for index in order]
         packed = batch(arranged, self.device)
-        hidden = (self._replayed or self.body)(packed)  # (t, h)
+        with self._turn:
+            hidden = (self._replayed or self.body)(packed)  # (t, h)
         made: list[dict[Kind, Any]] = [{} for _ in items]
         for kind, head in self.heads.items():
             places = [place for place, item in enumerate(arranged) if kind in item.outputs]
@@ -68,24 +75,36 @@ class Encoder:
         return [Output(**parts) for parts in made]
 
     def warm_up(self, budget: int) -> None:
-        """Runs a batch of each size, up to `budget` tokens, so that no request is the first of its size."""
+        """Runs a batch of each size, up to `budget` tokens, so that no request is the first of its size.
+
+        A GPU's stream takes its own memory: once on each, before any other thread.
+        """
         vocabulary = self.body.words.shape[0]
-        if (
-            self.device.type == "cuda"
-            and self.dtype != "float32"
-            and not isinstance(self.body, Padded)
-        ):
+        if self._replayed is None and self._replays:
             self._replayed = replayed(
                 self.body,
                 vocabulary=vocabulary,
                 limit=self.recipe.max_tokens.value,
                 device=self.device,
                 record=recorder(),
+                room=self._room,
             )
         outputs = self.recipe.outputs.value[:1]
         for count, length in devices.buckets(budget, self.recipe.max_tokens.value, self.device):
             made = devices.sample(vocabulary, [length] * count)
             self([replace(item, outputs=outputs) for item in made])
+
+    @property
+    def _replays(self) -> bool:
+        gpu = self.device.type == "cuda" and self.dtype != "float32"
+        return gpu and not isinstance(self.body, Padded)
+
+    def _room(self, tokens: int) -> Fused | None:
+        """Bodies of transformers make their adaptations themselves."""
+        body = self.body
+        if not isinstance(body, Bert):
+            return None
+        return room(tokens, like=body.words, changed=body.usual_sites, order=body.sites)
 
 
 def _rank(item: Item) -> tuple[int, int, int]:
@@ -115,6 +134,7 @@ def load(
     config = limits.read_config(folder)
     recipe = recipe or resolve(folder, model)
     device = devices.find()
+    settle(device)
     plan = Plan(folder=folder, config=config, recipe=recipe, model=model, device=device)
     body, dtype = plan.build()
     with torch.inference_mode(), Checkpoint(folder, dtype, device) as weights:

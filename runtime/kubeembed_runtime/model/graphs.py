@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from kubeembed_runtime.model.devices import RIGHT, sample, worst_cosine
+from kubeembed_runtime.model.fused import Fused
 from kubeembed_runtime.model.packing import Batch, Packing, batch
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,12 @@ CALLS = 4
 
 Run = Callable[[], Tensor]
 
+#: (a batch), and `adapted` where that is made beforehand -> hidden states.
+Body = Callable[..., Tensor]
+
+#: How many tokens -> what adapters of so many add, none yet; None where such batches are launched.
+Room = Callable[[int], Fused | None]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Size:
@@ -43,7 +50,7 @@ class Size:
     longest: int
 
     def holds(self, given: Batch) -> bool:
-        """No adapters and no token types: those batches are launched."""
+        """Batches with token types are launched."""
         packing = given.packing
         return (
             given.ids.numel() <= self.tokens
@@ -51,7 +58,6 @@ class Size:
             and packing.longest <= self.longest
             and packing.seen is None
             and given.kinds is None
-            and not given.spans
         )
 
 
@@ -71,17 +77,31 @@ def sizes(limit: int) -> list[Size]:
 
 
 class Graph:
-    """A body's call at one size."""
+    """A body's call at one size. fused: None for batches without adapters."""
 
     def __init__(
-        self, body: Callable[[Batch], Tensor], size: Size, device: torch.device, record: "Record"
+        self,
+        body: Body,
+        size: Size,
+        device: torch.device,
+        record: "Record",
+        fused: Fused | None = None,
     ) -> None:
-        self.size = size
+        self.size, self._fused = size, fused
         self._given = _empty(size, device)
-        self._replay, self._hidden = record(lambda: body(self._given))
+        run = body if fused is None else partial(body, adapted=fused)
+        self._replay, self._hidden = record(lambda: run(self._given))
+
+    def holds(self, given: Batch) -> bool:
+        """Is there room for it, and for its adapters?"""
+        if self._fused is None:
+            return not given.spans and self.size.holds(given)
+        return self.size.holds(given) and self._fused.holds(given.spans)
 
     def __call__(self, given: Batch) -> Tensor:
-        """As the body itself: (t, h). The next call overwrites it."""
+        """As the body itself: (t, h)."""
+        if self._fused is not None:
+            self._fused.replace(given.spans)
         tokens, ends = given.ids.numel(), given.packing.cumulative
         static = self._given
         static.ids[:tokens].copy_(given.ids)
@@ -89,7 +109,7 @@ class Graph:
         static.packing.cumulative[: ends.numel()].copy_(ends)
         static.packing.cumulative[ends.numel() :].fill_(tokens)
         self._replay()
-        return self._hidden[:tokens]
+        return self._hidden[:tokens].clone()
 
 
 def _empty(size: Size, device: torch.device) -> Batch:
@@ -138,26 +158,27 @@ def seconds(run: Run) -> float:
 class Replayed:
     """A body whose small batches are replayed where that was found right and faster; called like it."""
 
-    def __init__(self, body: Callable[[Batch], Tensor], graphs: Sequence[Graph]) -> None:
-        """graphs: from small to large."""
-        self._body, self.graphs = body, tuple(graphs)
+    def __init__(self, body: Body, graphs: Sequence[Graph], adapted: Sequence[Graph]) -> None:
+        """From small to large. adapted: those of batches with adapters."""
+        self._body, self.graphs, self.adapted = body, tuple(graphs), tuple(adapted)
 
     def __call__(self, given: Batch) -> Tensor:
-        """Returns (t, h), to be read before the next call."""
-        for graph in self.graphs:
-            if graph.size.holds(given):
+        """Returns (t, h)."""
+        for graph in self.adapted if given.spans else self.graphs:
+            if graph.holds(given):
                 return graph(given)
         return self._body(given)
 
 
 @torch.inference_mode()
 def replayed(
-    body: Callable[[Batch], Tensor],
+    body: Body,
     *,
     vocabulary: int,
     limit: int,
     device: torch.device,
     record: Record,
+    room: Room = lambda tokens: None,
     timed: Callable[[Run], float] = seconds,
 ) -> Replayed:
     """Tries every size, the largest first, which takes the memory that the others share."""
@@ -176,6 +197,7 @@ def replayed(
             gains.append(timed(partial(body, given)) / timed(partial(graph, given)))
             if gains[-1] >= GAIN:
                 kept.append(graph)
+    adapted = _adapted(body, kept, device, record, room)
     if kept:
         logger.info(
             "replays %d of %d sizes, up to %d tokens, as CUDA graphs: up to %.1f times as fast; %.1f s",
@@ -185,7 +207,18 @@ def replayed(
             max(gains),
             time.monotonic() - begun,
         )
-    return Replayed(body, kept[::-1])
+    return Replayed(body, kept[::-1], adapted[::-1])
+
+
+def _adapted(
+    body: Body, plain: Sequence[Graph], device: torch.device, record: Record, room: Room
+) -> list[Graph]:
+    """Of the same sizes: they launch one kernel more per layer."""
+    found = []
+    for size in (graph.size for graph in plain):
+        if (fused := room(size.tokens)) is not None:
+            found.append(Graph(body, size, device, record, fused))
+    return found
 
 
 def _lengths(size: Size) -> Iterator[int]:

@@ -11,8 +11,12 @@ from functools import cached_property, lru_cache
 import torch
 from torch import Tensor
 
-#: A grouped product wants rows of 16 bytes: 8 numbers of 16 bits.
-GROUPED_RANK = 8
+#: The GPU's kernel multiplies tiles of so many numbers.
+TILE = 8
+
+#: Layers that one site fuses at most, and ranks that all of one have there, as far as the kernel goes.
+MOST_PARTS = 3
+MOST_RANKS = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +114,8 @@ Layout = tuple[Place, ...]
 class LoraAdapter:
     """A loaded adapter, on the device, never changed. A batch that holds it is served by it to the end.
 
-    base: the model that it was trained on, as its files say; fingerprint: that of its vectors.
+    base: the model that it was trained on, as its files say; fingerprint: that of its vectors. table: where
+    its numbers lie, (sites of the body, numbers of each) int32; order: a site's row there, by its name.
     """
 
     name: str
@@ -118,6 +123,8 @@ class LoraAdapter:
     base: str | None
     layout: Layout
     flat: Tensor = field(repr=False)
+    table: Tensor = field(repr=False)
+    order: Mapping[str, int] = field(repr=False)
 
     @cached_property
     def deltas(self) -> Mapping[str, Delta]:
@@ -125,16 +132,24 @@ class LoraAdapter:
         return {place.site: place.delta(self.flat) for place in self.layout}
 
     @cached_property
-    def aligned(self) -> bool:
-        """Does every matrix have rows that a grouped product takes?"""
+    def tiled(self) -> bool:
+        """Is every matrix made of whole tiles, and small enough for the GPU's kernel?"""
         numbers = [
             number
             for place in self.layout
             for up in place.ups
-            for number in (place.rank, up.ranks.start, up.columns.stop - up.columns.start)
+            for number in (place.inputs, place.rank, up.ranks.start, up.columns.start)
         ]
-        inputs = [place.inputs for place in self.layout]
-        return all(number % GROUPED_RANK == 0 for number in (*inputs, *numbers))
+        ends = [up.columns.stop for place in self.layout for up in place.ups]
+        small = all(
+            place.rank <= MOST_RANKS and len(place.ups) <= MOST_PARTS for place in self.layout
+        )
+        return small and all(number % TILE == 0 for number in (*numbers, *ends))
+
+    @cached_property
+    def addresses(self) -> tuple[int, int]:
+        """Of its numbers and of its table."""
+        return self.flat.data_ptr(), self.table.data_ptr()
 
     @property
     def bytes(self) -> int:
@@ -157,12 +172,19 @@ def lora_adapter(
         (path, -(-pair.down.shape[1] // alignment) * alignment) for path, pair in pairs.items()
     ]
     layout, size = _layout(tuple(sites), tuple(sorted(ranks)))
+    order = order_of(tuple(one.name for one in sites))
     flat = torch.zeros(size, dtype=dtype)
     by_name = {one.name: one for one in sites}
     for place in layout:
         _fill(place.delta(flat), by_name[place.site], pairs)
     return LoraAdapter(
-        name=name, fingerprint=fingerprint, base=base, layout=layout, flat=flat.to(device)
+        name=name,
+        fingerprint=fingerprint,
+        base=base,
+        layout=layout,
+        flat=flat.to(device),
+        table=_table(layout, order).to(device),
+        order=order,
     )
 
 
@@ -187,6 +209,25 @@ def _layout(sites: tuple[Site, ...], ranks: tuple[tuple[str, int], ...]) -> tupl
         place = Place(site=one.name, inputs=one.inputs, rank=low, start=start, ups=tuple(ups))
         places.append(place)
     return tuple(places), size
+
+
+@lru_cache(maxsize=1)
+def order_of(sites: tuple[str, ...]) -> Mapping[str, int]:
+    """The same object for all adapters of a model."""
+    return {name: index for index, name in enumerate(sites)}
+
+
+def _table(layout: Layout, order: Mapping[str, int]) -> Tensor:
+    """As add_adapters.cu reads it; a row of zeros where nothing is added."""
+    table = torch.zeros(len(order), 4 + 5 * MOST_PARTS, dtype=torch.int32)
+    for place in layout:
+        numbers = [place.inputs, place.rank, place.start, len(place.ups)]
+        for up in place.ups[:MOST_PARTS]:
+            ranks, columns = up.ranks, up.columns
+            numbers += [up.start, ranks.start, ranks.stop - ranks.start]
+            numbers += [columns.start, columns.stop - columns.start]
+        table[order[place.site], : len(numbers)] = torch.tensor(numbers)
+    return table
 
 
 def _fill(delta: Delta, one: Site, pairs: Mapping[str, Pair]) -> None:

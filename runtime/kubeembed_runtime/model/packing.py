@@ -79,11 +79,11 @@ def batch(items: Sequence[Item], device: torch.device) -> Batch:
     """The items in this order."""
     lengths = [item.tokens for item in items]
     kinds = _kinds(items) if any(item.second is not None for item in items) else None
-    ids, positions = _put(_read(items, lengths), device)
+    ids, positions = put(_read(items, lengths), device)
     return Batch(
         ids=ids,
         positions=positions,
-        kinds=None if kinds is None else _put(kinds, device),
+        kinds=None if kinds is None else put(kinds, device),
         packing=pack(lengths, device, [item.attended for item in items]),
         spans=_spans(items) if any(item.adapter is not None for item in items) else (),
     )
@@ -105,8 +105,8 @@ def pack(
     return Packing(
         lengths=tuple(lengths),
         runs=tuple(runs),
-        cumulative=_put(np.cumsum([0, *lengths], dtype=np.int32), device),
-        seen=None if whole else _put(np.asarray(seen, dtype=np.int32), device),
+        cumulative=put(np.cumsum([0, *lengths], dtype=np.int32), device),
+        seen=None if whole else put(np.asarray(seen, dtype=np.int32), device),
     )
 
 
@@ -139,9 +139,12 @@ def _spans(items: Sequence[Item]) -> tuple[Span, ...]:
     return tuple(spans)
 
 
-def _put(values: NDArray[Any], device: torch.device) -> Tensor:
-    """To the device. Pinned, so that the copy to a GPU runs beside the kernels and the host goes on."""
+def put(values: NDArray[Any], device: torch.device) -> Tensor:
+    """To the device, without waiting for it."""
+    return pinned(values, device).to(device, non_blocking=True)
+
+
+def pinned(values: NDArray[Any], device: torch.device) -> Tensor:
+    """On the host, so that a copy to that device runs beside its kernels and the host goes on."""
     tensor = torch.from_numpy(values)
-    if device.type != "cuda":
-        return tensor
-    return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.pin_memory() if device.type == "cuda" else tensor
