@@ -16,6 +16,7 @@ from concurrent.futures import Future
 from itertools import islice
 from typing import NamedTuple
 
+from kubeembed_runtime.budget import Budget
 from kubeembed_runtime.errors import (
     DeadlineExceeded,
     DeviceFailed,
@@ -35,10 +36,6 @@ Run = Callable[[Sequence[Item]], Sequence[Output]]
 #: So many batches failing one after the other mean that the device, not the input, is broken.
 FAILURES_TO_DIE = 5
 
-#: So many good batches after which a budget that was halved for want of memory doubles again: what was full
-#: may have been a neighbour's doing, and if it was not, one batch in so many is run twice.
-BATCHES_TO_GROW = 100
-
 #: Weight of the newest batch in the measured rate (tokens per second).
 RATE_SMOOTHING = 0.2
 
@@ -54,9 +51,10 @@ class Taken(NamedTuple):
 class Batcher:
     """Bounded queue, a device thread per stream. Every future that `submit` returns ends, whatever happens.
 
-    budget: tokens per batch; an item larger than that runs alone. capacity: tokens that may wait; a request
-    that finds nothing waiting is always taken. `run` and `observe` are called in a device thread, and before
-    each batch `prepare` is, which is told the stream and whether the batch has the device alone.
+    budget: tokens per batch; an item larger than that runs alone. beside: so many tokens have to wait before
+    a batch is taken while another runs. capacity: tokens that may wait; a request that finds nothing waiting
+    is always taken. `run` and `observe` are called in a device thread, and before each batch `prepare` is,
+    which is told the stream and whether the batch has the device alone.
 
     A batch for which `run` raises OutOfMemory halves the budget and is run once more, in parts of the new
     one; a part that has no memory then either fails its requests. An output with a value that is no number
@@ -70,17 +68,17 @@ class Batcher:
         budget: int,
         capacity: int,
         streams: int = 1,
+        beside: int = 1,
         prepare: Callable[[int, bool], None] = lambda stream, alone: None,
         observe: Callable[[BatchRun], None] = lambda run: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._run, self._prepare, self._observe, self._clock = run, prepare, observe, clock
-        self.budget, self.capacity = budget, capacity
-        self._whole_budget = budget
+        self._budget, self.capacity, self._beside = Budget(budget), capacity, beside
         self._queue = Queue()
         self._meter = Meter(clock)
         self._tokens_per_second = 0.0
-        self._failures = self._successes = 0
+        self._failures = 0
         self._busy: set[int] = set()
         self._lock = threading.RLock()
         self._work = [threading.Condition(self._lock) for _ in range(streams)]
@@ -107,6 +105,11 @@ class Batcher:
     @property
     def alive(self) -> bool:
         return self._death is None and all(thread.is_alive() for thread in self._threads)
+
+    @property
+    def budget(self) -> int:
+        """Tokens per batch, now."""
+        return self._budget.tokens
 
     @property
     def usage(self) -> Usage:
@@ -158,6 +161,8 @@ class Batcher:
                 self._do(taken)
                 with self._lock:
                     self._busy.remove(stream)
+                    if self._queue.tokens:  # that may have been too few beside this one
+                        self._wake_next()
         except BaseException as error:
             logger.critical("device thread ended: %s", error)
             batch = [] if taken is None else taken.batch
@@ -188,9 +193,10 @@ class Batcher:
             return None
 
     def _take(self, stream: int) -> list[Slot]:
-        """Nothing where a stream before it is free: that one was told."""
+        """Nothing where a stream before it is free, which was told; or for too few tokens beside another."""
         turn = self._busy.issuperset(range(stream))
-        return self._queue.take(self.budget, self._wanted) if turn else []
+        due = not self._busy or self._closing or self._queue.tokens >= self._beside
+        return self._queue.take(self.budget, self._wanted) if turn and due else []
 
     def _wake_next(self) -> None:
         """The first stream that is free."""
@@ -209,7 +215,8 @@ class Batcher:
     def _do(self, taken: Taken) -> None:
         error = self._try(taken.batch)
         if isinstance(error, OutOfMemory):
-            self._shrink(error, taken.budget)
+            with self._lock:
+                self._budget.shrink(error, taken.budget)
             for part in parts(taken.batch, self.budget):
                 if failure := self._try(part):
                     self._fail(part, failure)
@@ -260,7 +267,7 @@ class Batcher:
     ) -> None:
         with self._lock:
             self._failures = 0
-            self._grow()
+            self._budget.grow()
             rate = tokens / seconds if seconds > 0 else 0.0
             old = self._tokens_per_second or rate
             self._tokens_per_second = old + RATE_SMOOTHING * (rate - old)
@@ -284,19 +291,3 @@ class Batcher:
             failure.__cause__ = error
         for slot in batch:
             slot.job.fail(failure)
-
-    def _shrink(self, error: OutOfMemory, budget: int) -> None:
-        """budget: the batch's own. Streams that fail together halve theirs once."""
-        with self._lock:
-            self._successes = 0
-            self.budget = min(self.budget, max(1, budget // 2))
-        logger.warning("%s; batches of %d tokens from here on", error, self.budget)
-
-    def _grow(self) -> None:
-        if self.budget == self._whole_budget:
-            return
-        self._successes += 1
-        if self._successes >= BATCHES_TO_GROW:
-            self._successes = 0
-            self.budget = min(self._whole_budget, self.budget * 2)
-            logger.info("batches of %d tokens again", self.budget)

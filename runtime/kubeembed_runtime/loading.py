@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from kubeembed_runtime.model.adapters import LoraAdapters
     from kubeembed_runtime.model.encoder import Encoder
     from kubeembed_runtime.model.recipes import Recipe
+    from kubeembed_runtime.model.streams import Streams
     from kubeembed_runtime.model.tokenizer import Tokenizer
 
 logger = logging.getLogger(__name__)
@@ -36,6 +37,10 @@ logger = logging.getLogger(__name__)
 #: Tokens per batch. On a CPU 256 to 2,048 differ by a tenth, and small ones keep latency low, also of two
 #: batches at once; a GPU needs many rows.
 BUDGET_TOKENS = {"cpu": 512, "cuda": 16_384}
+
+#: Tokens that have to wait before a batch is taken beside a running one. A CPU is faster with two of any
+#: size; on a GPU that pays for many full batches, and a smaller one had better grow until the device is free.
+BESIDE_TOKENS = {"cpu": 1, "cuda": 2 * BUDGET_TOKENS["cuda"]}
 
 #: Tokens that may wait: one request of the largest kind.
 CAPACITY_TOKENS = 300_000
@@ -67,7 +72,7 @@ def load(
     made = _make(model, weights.folder, threads, time.monotonic() - begun)
     recipe = made.encoder.recipe
     info = describe(model, made, weights.revision, threads)
-    batcher = _batcher(made, threads, observe)
+    batcher = _batcher(made, observe)
     adapters = _adapters(model, made)
     pipeline = Pipeline(
         info=info,
@@ -110,6 +115,7 @@ class _Made:
     tokenizer: "Tokenizer"
     fingerprint: str
     startup: Startup
+    streams: "Streams"
 
     @property
     def budget(self) -> int:
@@ -128,6 +134,7 @@ def _make(model: EmbeddingModel, folder: Path, threads: int, weights_seconds: fl
         recipe = resolve(folder, model)
         reading = beside.submit(Tokenizer.of, folder, recipe)
         from kubeembed_runtime.model import encoder as encoders
+        from kubeembed_runtime.model.streams import warm
 
         imported = time.monotonic()
         encoder = encoders.load(
@@ -136,7 +143,7 @@ def _make(model: EmbeddingModel, folder: Path, threads: int, weights_seconds: fl
         tokenizer = reading.result()
         loaded = time.monotonic()
         encoder(items(tokenizer([WARM_UP_TEXT]), PLAIN, recipe.outputs.value[:1], None))
-        encoder.warm_up(BUDGET_TOKENS[encoder.device.type])
+        streams = warm(encoder, threads, BUDGET_TOKENS[encoder.device.type])
         mark = fingerprint.fingerprint(hashes.result(), recipe.plain(), encoder.dtype)
     startup = Startup(
         weights_seconds=weights_seconds,
@@ -144,19 +151,23 @@ def _make(model: EmbeddingModel, folder: Path, threads: int, weights_seconds: fl
         load_seconds=loaded - imported,
         warm_seconds=time.monotonic() - loaded,
     )
-    return _Made(encoder=encoder, tokenizer=tokenizer, fingerprint=mark, startup=startup)
+    return _Made(
+        encoder=encoder,
+        tokenizer=tokenizer,
+        fingerprint=mark,
+        startup=startup,
+        streams=streams,
+    )
 
 
-def _batcher(made: _Made, threads: int, observe: Callable[[BatchRun], None]) -> Batcher:
-    from kubeembed_runtime.model.streams import sharing, streams
-
-    count = streams(made.encoder, threads)
+def _batcher(made: _Made, observe: Callable[[BatchRun], None]) -> Batcher:
     return Batcher(
         made.encoder,
         budget=made.budget,
         capacity=CAPACITY_TOKENS,
-        streams=count,
-        prepare=sharing(threads, count),
+        streams=made.streams.count,
+        beside=BESIDE_TOKENS[made.encoder.device.type],
+        prepare=made.streams.prepare,
         observe=observe,
     )
 

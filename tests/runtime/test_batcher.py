@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchkit import items, values, vectors
-from kubeembed_runtime.batcher import BATCHES_TO_GROW, FAILURES_TO_DIE, Batcher
+from kubeembed_runtime.batcher import FAILURES_TO_DIE, Batcher
+from kubeembed_runtime.budget import BATCHES_TO_GROW
 from kubeembed_runtime.errors import DeadlineExceeded, DeviceFailed, OutOfMemory, QueueFull
 from kubeembed_runtime.requests import BatchRun, Item, Output
 

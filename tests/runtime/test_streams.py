@@ -1,8 +1,9 @@
 """Two batches at once on one device: what each is given, and that every request still ends, in its order."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import wait
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,10 +11,13 @@ import pytest
 import torch
 
 from batchkit import items, values, vectors
+from kubeembed_api.document import parse
 from kubeembed_runtime.batcher import FAILURES_TO_DIE, Batcher
 from kubeembed_runtime.errors import DeviceFailed, OutOfMemory
+from kubeembed_runtime.model import streams as module
 from kubeembed_runtime.model.bert import Bert
-from kubeembed_runtime.model.streams import sharing, streams
+from kubeembed_runtime.model.encoder import load
+from kubeembed_runtime.model.streams import STREAMS, gain, preparing, streams, warm
 from kubeembed_runtime.requests import Item, Output
 from nodekit import until
 
@@ -120,6 +124,42 @@ def test_the_first_stream_that_is_free_takes_the_next(device: Device, batcher: B
     assert device.prepared[2] == (0, False)
 
 
+@pytest.mark.parametrize("ends", [(1, 2), (2, 1)], ids=["first", "second"])
+def test_beside_a_running_batch_one_is_taken_that_is_large_enough(
+    device: Device, ends: tuple[int, int]
+) -> None:
+    """And a smaller one when no other runs, whichever of them ended first."""
+    batcher = Batcher(device, budget=10, capacity=1000, streams=2, beside=10)
+    batcher.start()
+    running = {1: batcher.submit(items(4, first=1))}
+    device.wait_begun(1)
+    running[2] = batcher.submit(items(9, first=2))
+    assert batcher.waiting_tokens == 9
+    other = batcher.submit(items(1, first=3))
+    device.wait_begun(2)
+    assert batcher.waiting_tokens == 0
+    last = batcher.submit(items(9, first=4))
+    device.let(ends[0])
+    assert values(running[ends[0]].result(SECONDS)) == [ends[0]]
+    assert batcher.waiting_tokens == 9
+    device.let(ends[1])
+    device.wait_begun(4)
+    device.let(4)
+    assert [values(each.result(SECONDS)) for each in (other, last)] == [[3], [4]]
+    batcher.close()
+
+
+def test_closing_runs_what_had_waited_for_more_to_come(device: Device) -> None:
+    batcher = Batcher(device, budget=10, capacity=1000, streams=2, beside=10)
+    batcher.start()
+    running = batcher.submit(items(4, first=1))
+    device.wait_begun(1)
+    second = batcher.submit(items(4, first=2))
+    device.let(1, 2)
+    batcher.close()
+    assert [values(each.result(0)) for each in (running, second)] == [[1], [2]]
+
+
 def test_a_request_over_two_streams_comes_back_in_its_order(
     device: Device, batcher: Batcher
 ) -> None:
@@ -194,14 +234,58 @@ def test_closing_runs_what_was_accepted_on_both(device: Device) -> None:
         ("cpu", Bert, 2, 2),
         ("cpu", Bert, 8, 2),
         ("cpu", object, 8, 1),
-        ("cuda", Bert, 8, 1),
+        ("cuda", Bert, 1, 2),
+        ("cuda", object, 8, 1),
     ],
 )
-def test_two_streams_are_for_a_cpu_and_a_body_that_keeps_nothing(
+def test_two_streams_are_for_a_body_that_keeps_nothing(
     device: str, body: type[Any], threads: int, count: int
 ) -> None:
     encoder: Any = SimpleNamespace(device=torch.device(device), body=object.__new__(body))
     assert streams(encoder, threads) == count
+
+
+class Gpu:
+    """An encoder on a GPU that is not there."""
+
+    device = torch.device("cuda")
+    recipe: Any = SimpleNamespace(
+        max_tokens=SimpleNamespace(value=512), outputs=SimpleNamespace(value=("dense", "sparse"))
+    )
+
+    def __init__(self) -> None:
+        self.body: Any = object.__new__(Bert)
+        self.body.words = torch.zeros(100, 1)
+        self.warmed: list[int] = []
+        self.ran: list[list[tuple[int, Sequence[str]]]] = []
+
+    def warm_up(self, budget: int) -> None:
+        self.warmed.append(budget)
+
+    def __call__(self, given: Sequence[Item]) -> None:
+        self.ran.append([(item.tokens, item.outputs) for item in given])
+
+
+@pytest.mark.parametrize(("found", "count"), [(1.2, 2), (1.0, 1)])
+def test_a_gpu_has_two_streams_where_they_are_faster(
+    found: float, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared: list[int] = []
+    monkeypatch.setattr(
+        module, "preparing", lambda *_: lambda stream, alone: prepared.append(stream)
+    )
+    monkeypatch.setattr(module, "gain", lambda *_: found)
+    encoder: Any = Gpu()
+    assert warm(encoder, 1, 1024).count == count
+    assert (prepared, encoder.warmed) == ([1, 0], [1024, 1024])
+
+
+def test_that_is_told_from_full_batches_on_one_stream_and_on_both() -> None:
+    prepared: list[int] = []
+    encoder: Any = Gpu()
+    assert gain(encoder, lambda stream, alone: prepared.append(stream), 1024) > 0
+    assert sorted(prepared) == [0] * 4 + [1] * 2
+    assert encoder.ran == [[(128, ("dense",))] * 8] * 16
 
 
 def test_streams_share_the_threads_and_a_lone_batch_has_all(
@@ -209,7 +293,39 @@ def test_streams_share_the_threads_and_a_lone_batch_has_all(
 ) -> None:
     told: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", told.append)
-    prepare = sharing(5, 2)
+    prepare = preparing(torch.device("cpu"), 5, 2)
     for stream, alone in ((0, False), (1, False), (0, True), (1, True)):
         prepare(stream, alone)
     assert told == [3, 2, 5, 5]
+
+
+def test_every_stream_is_warmed_up_and_the_first_one_last(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(torch, "set_num_threads", told.append)
+    encoder: Any = SimpleNamespace(
+        device=torch.device("cpu"), body=object.__new__(Bert), warm_up=lambda n: told.append("warm")
+    )
+    found = warm(encoder, 3, 512)
+    assert (found.count, told) == (2, [3, "warm", 3, "warm"])
+
+
+@pytest.mark.gpu
+def test_two_streams_of_a_gpu_give_what_one_gives(
+    minilm: Path, document: Callable[..., dict[str, Any]]
+) -> None:
+    """Small batches, which are replayed, and large ones beside each other, many times."""
+    encoder = load(minilm, parse(document(minilm, dtype="bfloat16")), 1)
+    mixed = [[Item(ids=[1000 + n] * (5 + 9 * n))] * (1 + n * n) for n in range(1, 14)]
+    encoder.warm_up(4096)
+    alone = [encoder(each)[0].dense for each in mixed]
+    prepare = preparing(encoder.device, 1, STREAMS)
+    assert gain(encoder, prepare, 4096) > 0
+    batcher = Batcher(encoder, budget=4096, capacity=10**9, streams=STREAMS, prepare=prepare)
+    batcher.start()
+    futures = [(n, batcher.submit(mixed[n])) for _ in range(40) for n in range(len(mixed))]
+    for n, future in futures:
+        for output in future.result(60):
+            assert float((output.dense * alone[n]).sum()) >= 0.9995  # type: ignore[operator]
+    batcher.close()
