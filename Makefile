@@ -9,7 +9,7 @@ CONTEXT ?=
 PYTEST ?= $(BIN)/pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-unit test-stores test-programs test-cluster cluster cluster-down demo images bench lock clean
+.PHONY: help setup check test test-unit test-stores test-programs test-cluster test-keda cluster cluster-down demo images bench lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -36,7 +36,7 @@ check: setup ## Format, lint, types, imports: what must be green for each commit
 test: check test-unit test-stores test-programs test-cluster ## All tests: units, object stores, a browser, a real API server, the real node
 
 test-unit: setup ## The tests that need no cluster, in a few minutes
-	$(PYTEST) -m "not apiserver and not cluster and not gpu and not stores and not programs"
+	$(PYTEST) -m "not apiserver and not cluster and not gpu and not stores and not programs and not keda"
 
 test-stores: setup ## Fetches from real object stores, which Go and npm build or install the first time
 	$(PYTEST) -m stores
@@ -48,6 +48,12 @@ test-cluster: setup images ## The tests on a real Kubernetes, which is made for 
 	$(PYTHON) dev/cluster down $(TEST_CLUSTER)
 	$(PYTHON) dev/cluster up $(TEST_CLUSTER) --audit --gpus 4
 	KUBEEMBED_CLUSTER=$(TEST_CLUSTER) $(PYTEST) -m "apiserver or cluster" --durations=15; \
+	  result=$$?; $(PYTHON) dev/cluster down $(TEST_CLUSTER); exit $$result
+
+test-keda: setup images ## Scaling by the real KEDA on the real node; Go builds KEDA the first time, which is not part of `make test`
+	$(PYTHON) dev/cluster down $(TEST_CLUSTER)
+	$(PYTHON) dev/cluster up $(TEST_CLUSTER) --audit
+	KUBEEMBED_CLUSTER=$(TEST_CLUSTER) $(PYTEST) -m keda tests/node; \
 	  result=$$?; $(PYTHON) dev/cluster down $(TEST_CLUSTER); exit $$result
 
 cluster: ## Start a real single-node Kubernetes on this machine (root, Linux)

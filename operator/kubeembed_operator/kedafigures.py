@@ -89,7 +89,7 @@ class KedaFigures:
             if len(self._looks) >= AT_ONCE:
                 raise TooMany(f"{AT_ONCE} models are being looked at; ask again later")
             self._looks[asked] = asyncio.create_task(self._look(asked))
-            self._looks[asked].add_done_callback(lambda _: self._looks.pop(asked))
+            self._looks[asked].add_done_callback(lambda look: self._looked(asked, look))
         return await asyncio.shield(self._looks[asked])
 
     async def _look(self, asked: Asked) -> float:
@@ -107,6 +107,12 @@ class KedaFigures:
         load = await self._load(asked, replicas, pods)
         self._kept[asked] = (asyncio.get_running_loop().time(), load)
         return load
+
+    def _looked(self, asked: Asked, look: "asyncio.Task[float]") -> None:
+        """What went wrong is told to those who asked, if they still wait for it."""
+        del self._looks[asked]
+        if not look.cancelled():
+            look.exception()
 
     async def _ready_pods(self, key: Key) -> list[Manifest]:
         namespace, name = key

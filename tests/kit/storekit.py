@@ -234,8 +234,9 @@ def _make_container(url: str) -> None:
     urllib.request.urlopen(request, timeout=10).close()
 
 
-def make_certificates(folder: Path, address: str) -> Path:
-    """A CA of our own in ca.pem, and a certificate of it for the IP address in server.pem and server.key."""
+def make_certificates(folder: Path, address: str, *names: str) -> Path:
+    """A CA of our own in ca.pem, and a certificate of it for the IP address, and the names, in server.pem and
+    server.key."""
 
     def openssl(*words: str) -> None:
         subprocess.run(["openssl", *words], cwd=folder, check=True, capture_output=True)
@@ -243,7 +244,8 @@ def make_certificates(folder: Path, address: str) -> Path:
     new = ("req", "-newkey", "rsa:2048", "-nodes")
     ca = ("-addext", "basicConstraints=critical,CA:TRUE")
     openssl(*new, "-x509", "-keyout", "ca.key", "-out", "ca.pem", "-subj", "/CN=ca", *ca)
-    san = ("-addext", f"subjectAltName=IP:{address}")
+    known = ",".join([f"IP:{address}", *(f"DNS:{name}" for name in names)])
+    san = ("-addext", f"subjectAltName={known}")
     openssl(*new, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=server", *san)
     signed = ("-CA", "ca.pem", "-CAkey", "ca.key", "-copy_extensions", "copy")
     openssl("x509", "-req", "-in", "server.csr", *signed, "-out", "server.pem")

@@ -1,15 +1,12 @@
 """A model follows its load, falls asleep when nobody asks, and a request wakes it; none is refused."""
 
 import json
-import threading
-import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import pytest
 
+from askkit import TEXT, Clients, embed
 from clientkit import python, tour
 from nodekit import Kube, Manifest, until
 from sleepkit import address, apply_sleepy, leads, replicas
@@ -18,46 +15,6 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 #: Of a start from zero.
 STAGES = ("total", "schedule", "pull", "weights", "import", "load", "warm")
-
-TEXT = "A cat sleeps in the sun until somebody calls."
-
-
-@dataclass
-class Clients:
-    """So many that ask all the time, each time over a connection of its own."""
-
-    url: str
-    count: int = 4
-    answers: list[list[float]] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
-    _stop: threading.Event = field(default_factory=threading.Event)
-    _threads: list[threading.Thread] = field(default_factory=list)
-
-    def __enter__(self) -> "Clients":
-        for _ in range(self.count):
-            self._threads.append(threading.Thread(target=self._ask))
-            self._threads[-1].start()
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _ask(self) -> None:
-        while not self._stop.is_set():
-            try:
-                self.answers.append(embed(self.url))
-            except OSError as error:  # urllib's errors, refused and reset connections
-                self.failures.append(f"{error} {getattr(error, 'code', '')}")
-
-
-def embed(url: str, model: str = "sleepy") -> list[float]:
-    body = json.dumps({"model": model, "input": TEXT}).encode()
-    headers = {"Content-Type": "application/json", "Connection": "close"}
-    request = urllib.request.Request(f"{url}/v1/embeddings", body, headers)
-    with urllib.request.urlopen(request, timeout=120) as answer:
-        return list(json.load(answer)["data"][0]["embedding"])
 
 
 @pytest.fixture(scope="module")
