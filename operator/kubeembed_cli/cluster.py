@@ -19,7 +19,7 @@ from yaml import YAMLError
 
 from kubeembed_api.names import API_VERSION, PLURAL
 from kubeembed_api.podreasons import Manifest
-from kubeembed_cli.errors import ChartMissing, CommandFailed, Forbidden, Unreachable
+from kubeembed_cli.errors import ChartMissing, CommandFailed, Forbidden, OthersOwn, Unreachable
 
 #: Seconds to connect, and for an answer.
 TIMEOUT = (5.0, 30.0)
@@ -62,7 +62,7 @@ class Cluster:
         return list(json.loads(answer)["items"] or ())
 
     def apply(self, manifest: Manifest) -> None:
-        """Server-side apply. A field that another owns is theirs: raises CommandFailed."""
+        """Server-side apply. A field that another owns is theirs: raises OthersOwn."""
         metadata, plural = manifest["metadata"], f"{manifest['kind'].lower()}s"
         path = f"{GROUPS[plural]}/namespaces/{metadata['namespace']}/{plural}/{metadata['name']}"
         self._ask("PATCH", path, {"fieldManager": MANAGER}, body=json.dumps(manifest))
@@ -98,7 +98,7 @@ class Cluster:
         if told := response.headers.get("Date"):
             self.now = parsedate_to_datetime(told)
         if response.status >= 300:
-            raise _refusal(response.status, data, path)
+            raise refusal(response.status, data, path)
         return data
 
     @property
@@ -150,7 +150,8 @@ def _kubeconfig(context: str | None) -> Any:
         raise Unreachable(f"no cluster to ask: {error}") from error
 
 
-def _refusal(status: int, data: bytes, path: str) -> CommandFailed:
+def refusal(status: int, data: bytes, path: str) -> CommandFailed:
+    """What an answer of the API server means to who typed the command."""
     try:
         message = str(json.loads(data)["message"])
     except (ValueError, KeyError, TypeError):
@@ -159,6 +160,8 @@ def _refusal(status: int, data: bytes, path: str) -> CommandFailed:
         return ChartMissing()  # a list is never 404 for want of objects
     if status == 401:
         return Unreachable(f"the API server does not know who asks ({message}); log in again")
+    if status == 409:
+        return OthersOwn(message)
     return Forbidden(message) if status == 403 else CommandFailed(f"{status}: {message}")
 
 

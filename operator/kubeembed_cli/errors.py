@@ -29,6 +29,16 @@ class Forbidden(CommandFailed):
     """403: the API server's sentence names who may not do what."""
 
 
+class OthersOwn(CommandFailed):
+    """409: fields of what is written were written by somebody else."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            f"{message}. Leave --apply out and pipe what is printed to `kubectl apply --server-side "
+            "--force-conflicts -f -` to take them over"
+        )
+
+
 class ChartMissing(CommandFailed):
     """The resource EmbeddingModel does not exist."""
 
