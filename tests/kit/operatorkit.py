@@ -101,9 +101,11 @@ class Operators:
         return process
 
     def end(self) -> None:
+        """Their logs are shown with a test that failed."""
         for process in self.started:
             if process.popen.poll() is None:
                 process.kill()
+            print(f"--- {process.log.name}\n{process.log.read_text(errors='replace')}")
 
 
 def writes(kube: Kube) -> list[str]:
