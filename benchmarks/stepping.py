@@ -22,8 +22,8 @@ from steadykit import Steady
 
 MODEL = "stepping"
 LEAST, MOST = 1, 4
-#: Requests a second of 16 texts: some 30 % of one pod, then twice what one can do.
-RATE, TIMES = 3.0, 8
+#: Requests a second of 16 texts: some 15 % of one pod on two cores, then more than one should do.
+RATE, TIMES = 9.0, 8
 BODY = {"model": MODEL, "input": ["A cat sleeps in the sun until somebody calls."] * 16}
 SCALING = {"min": LEAST, "max": MOST, "target": {"utilization": 70}}
 
