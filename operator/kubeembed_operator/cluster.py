@@ -24,7 +24,6 @@ from kubeembed_api.errors import KubeEmbedError
 from kubeembed_api.names import FIELD_MANAGER, MANAGED_BY, MANAGED_BY_VALUE, SCALE_MANAGER
 from kubeembed_operator.kinds import (
     CHILDREN,
-    CONFIG_MAP,
     CORE_EVENT,
     EVENT,
     LISTED,
@@ -143,100 +142,62 @@ class Cluster:
             return
 
     async def peek(self, kind: Kind, key: Key) -> Manifest | None:
-        """The metadata of an object whoever made it, or None. A list of at most one, because absence is the
-        rule here and the client spends more on a 404 than on an answer."""
-        told = {"Accept": METADATA_LIST}  # from the API server's cache
+        """The metadata of an object whoever made it, or None, from the API server's cache."""
+        told = {"Accept": METADATA_LIST}
         return await self._named(kind, key, header_params=told, resource_version="0")
 
     async def find(self, kind: Kind, key: Key) -> Manifest | None:
-        """An object as it is this moment, or None."""
-        namespace, name = key
-        found = await self._call(
-            "list",
-            kind,
-            self._client.get,
-            self._resources[kind],
-            namespace=namespace,
-            field_selector=f"metadata.name={name}",
-        )
-        return next(iter(found["items"] or ()), None)
+        """An object, whoever made it, as it is at this moment; or None."""
+        return await self._named(kind, key)
 
     async def ours(self, kind: Kind) -> list[Manifest]:
         """All children of that kind, from the API server's cache. Raises Missing where there is no such
         kind."""
-        found = await self._call(
-            "list",
-            kind,
-            self._client.get,
-            self._resources[kind],
-            namespace=self._namespace,
-            label_selector=OURS,
-            resource_version="0",
-        )
-        return cast(list[Manifest], found["items"] or [])
+        labels = {"label_selector": OURS, "resource_version": "0"}
+        return await self._list(kind, namespace=self._namespace, **labels)
 
     async def metadata(self, kind: Kind, *, limit: int | None = None) -> list[Manifest]:
         """The metadata of all objects that are watched, from the API server's cache."""
-        found = await self._call(
-            "list",
+        return await self._list(
             kind,
-            self._client.get,
-            self._resources[kind],
             namespace=self._namespace,
             header_params={"Accept": METADATA_LIST},
             label_selector=None if kind == MODEL else OURS,
             resource_version="0" if limit is None else None,
             limit=limit,
         )
-        return cast(list[Manifest], found["items"] or [])  # null where there are none
-
-    async def config_map(self, key: Key) -> Manifest | None:
-        """Whoever made it, as it is at this moment; or None."""
-        return await self._named(CONFIG_MAP, key)
 
     async def pods_with(self, namespace: str, labels: Mapping[str, str]) -> list[Manifest]:
         """Pods by their labels, whoever made them, from the API server's cache."""
-        found = await self._call(
-            "list",
-            POD,
-            self._client.get,
-            self._resources[POD],
-            namespace=namespace,
-            label_selector=",".join(f"{name}={value}" for name, value in sorted(labels.items())),
-            resource_version="0",
+        selector = ",".join(f"{name}={value}" for name, value in sorted(labels.items()))
+        return await self._list(
+            POD, namespace=namespace, label_selector=selector, resource_version="0"
         )
-        return cast(list[Manifest], found["items"] or [])
 
     async def create_event(self, event: Manifest) -> None:
         await self._call("create", EVENT, self._client.create, self._resources[EVENT], body=event)
 
     async def last_event(self, manifest: Manifest, reason: str) -> str | None:
         """The newest message of that reason about an object, for what no status tells."""
-        found = await self._call(
-            "list",
+        found = await self._list(
             CORE_EVENT,
-            self._client.get,
-            self._resources[CORE_EVENT],
             namespace=manifest["metadata"]["namespace"],
             field_selector=f"involvedObject.uid={manifest['metadata']['uid']},reason={reason}",
         )
-        events = sorted(
-            found["items"] or (), key=lambda event: int(event["metadata"]["resourceVersion"])
-        )
+        events = sorted(found, key=lambda event: int(event["metadata"]["resourceVersion"]))
         return str(events[-1].get("message") or "") if events else None
 
     async def _named(self, kind: Kind, key: Key, **params: Any) -> Manifest | None:
+        """A list of at most one, because absence is the rule for what is looked for by name, and the client
+        spends more on a 404 than on an answer."""
         namespace, name = key
-        found = await self._call(
-            "list",
-            kind,
-            self._client.get,
-            self._resources[kind],
-            namespace=namespace,
-            field_selector=f"metadata.name={name}",
-            **params,
-        )
-        return next(iter(found["items"] or ()), None)
+        selector = f"metadata.name={name}"
+        found = await self._list(kind, namespace=namespace, field_selector=selector, **params)
+        return next(iter(found), None)
+
+    async def _list(self, kind: Kind, **params: Any) -> list[Manifest]:
+        found = await self._call("list", kind, self._client.get, self._resources[kind], **params)
+        return cast(list[Manifest], found["items"] or [])  # null where there are none
 
     async def _call(
         self, verb: str, kind: Kind, call: Callable[..., Awaitable[Any]], *args: Any, **params: Any

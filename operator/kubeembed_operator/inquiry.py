@@ -18,7 +18,7 @@ from kubeembed_operator.cluster import Cluster
 from kubeembed_operator.conditions import age
 from kubeembed_operator.fetches import has_pods
 from kubeembed_operator.goldens import sent
-from kubeembed_operator.kinds import Manifest
+from kubeembed_operator.kinds import CONFIG_MAP, Manifest
 from kubeembed_operator.listings import Listing, identity
 from kubeembed_operator.nodefetches import node_fetches, together
 from kubeembed_operator.observed import Observed
@@ -91,7 +91,7 @@ class Inquiry:
         told = model.spec.rollout.golden
         if told is None:
             return None
-        found = await self._cluster.config_map((model.namespace, told.config_map))
+        found = await self._cluster.find(CONFIG_MAP, (model.namespace, told.config_map))
         return (found or {}).get("data") or {}
 
     async def fetch(
