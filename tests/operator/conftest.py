@@ -9,6 +9,7 @@ import pytest
 
 from kubeembed_api.document import EmbeddingModel, parse
 from kubeembed_operator.settings import Settings
+from loadedkit import Node, Server
 from nodekit import RESTRICTED, Kube, until
 from operatorkit import SETTINGS, Operators
 
@@ -88,3 +89,12 @@ def operators(kube: Kube, tmp_path: Path) -> Iterator[Operators]:
     made = Operators(kube, tmp_path, SETTINGS)
     yield made
     made.end()
+
+
+@pytest.fixture
+def pods(kube: Kube) -> Iterator[Server]:
+    """What answers for the admin ports of pods that nobody runs."""
+    node, server = Node(kube), Server(kube.info["hostAddress"])
+    yield server
+    server.close()
+    node.close()

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from loadedkit import NOWHERE, Node, Server, gateway_pod, make_ready
+from loadedkit import NOWHERE, Server, gateway_pod, make_ready
 from nodekit import Kube, Manifest, until
 from operatorkit import SETTINGS, Operators, Process, make_fetched, model, scaled
 
@@ -52,14 +52,6 @@ def operators(kube: Kube, tmp_path: Path) -> Iterator[Operators]:
     yield made
     made.end()
     kube.ctl("delete", "crd", "scaledobjects.keda.sh", "--ignore-not-found", "--wait=false")
-
-
-@pytest.fixture
-def pods(kube: Kube) -> Iterator[Server]:
-    node, server = Node(kube), Server(kube.info["hostAddress"])
-    yield server
-    server.close()
-    node.close()
 
 
 def replicas(kube: Kube) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kubeembed_api.names import ACTIVATOR_PORTS
-from loadedkit import NOWHERE, Node, Server, gateway_pod, make_ready
+from loadedkit import NOWHERE, Server, gateway_pod, make_ready
 from nodekit import Kube, Manifest, until
 from operatorkit import SETTINGS, Operators, make_fetched, model, writes
 
@@ -34,14 +34,6 @@ def operators(kube: Kube, tmp_path: Path) -> Iterator[Operators]:
     made = Operators(kube, tmp_path, settings)
     yield made
     made.end()
-
-
-@pytest.fixture
-def pods(kube: Kube) -> Iterator[Server]:
-    node, server = Node(kube), Server(kube.info["hostAddress"])
-    yield server
-    server.close()
-    node.close()
 
 
 def replicas(kube: Kube, name: str) -> int:

@@ -197,7 +197,12 @@ def test_who_answers(model: Build, labels: dict[str, str], ready: bool, expected
 def test_a_model_that_may_sleep(
     model: Build, observed: Observed, demand: Demand, expected: dict[str, Any]
 ) -> None:
-    built = model(scaling=SLEEPY)
+    _check(model(scaling=SLEEPY), observed, demand, expected)
+
+
+def _check(
+    built: EmbeddingModel, observed: Observed, demand: Demand, expected: dict[str, Any]
+) -> None:
     if expected.get("lead") == LEAD:
         expected = {**expected, "lead": activator_slice(built, 20001, AT)}
     assert step(built, observed, demand, NOW) == Step(**expected)
@@ -231,10 +236,7 @@ def test_a_model_that_may_sleep_by_keda(
     model: Build, observed: Observed, demand: Demand, expected: dict[str, Any]
 ) -> None:
     """No step has a number."""
-    built = model(scaling=BY_KEDA)
-    if expected.get("lead") == LEAD:
-        expected = {**expected, "lead": activator_slice(built, 20001, AT)}
-    assert step(built, observed, demand, NOW) == Step(**expected)
+    _check(model(scaling=BY_KEDA), observed, demand, expected)
 
 
 def test_a_model_does_not_lose_its_pods_while_keda_may_still_write_their_number(

@@ -14,6 +14,17 @@ def scale(model: EmbeddingModel, replicas: int, version: str | None = None) -> M
     """version: of the Deployment that the number was decided for; another one is not scaled by it."""
     told = {"resourceVersion": version} if version is not None else {}
     asked = AUTOMATIC if model.spec.scaling.automatic else str(replicas)
+    return {**_noted(model, asked, **told), "spec": {"replicas": replicas}}
+
+
+def handed_to_keda(model: EmbeddingModel) -> Manifest:
+    """Says so, and nothing of the number itself. Applied by a field manager of its own: the one that owns the
+    number takes it away by leaving it out."""
+    return _noted(model, KEDA)
+
+
+def _noted(model: EmbeddingModel, asked: str, **metadata: str) -> Manifest:
+    """The Deployment, of which nothing is said but who asked for its number."""
     return {
         "apiVersion": DEPLOYMENT.api_version,
         "kind": DEPLOYMENT.name,
@@ -21,22 +32,7 @@ def scale(model: EmbeddingModel, replicas: int, version: str | None = None) -> M
             "annotations": {REPLICAS_ANNOTATION: asked},
             "name": model.name,
             "namespace": model.namespace,
-            **told,
-        },
-        "spec": {"replicas": replicas},
-    }
-
-
-def handed_to_keda(model: EmbeddingModel) -> Manifest:
-    """Says so, and nothing of the number itself. Applied by a field manager of its own: the one that owns the
-    number takes it away by leaving it out."""
-    return {
-        "apiVersion": DEPLOYMENT.api_version,
-        "kind": DEPLOYMENT.name,
-        "metadata": {
-            "annotations": {REPLICAS_ANNOTATION: KEDA},
-            "name": model.name,
-            "namespace": model.namespace,
+            **metadata,
         },
     }
 
