@@ -4,7 +4,7 @@ What is not read stays with its client: a body that is sent on while it arrives 
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 
 from aiohttp import web
@@ -66,7 +66,7 @@ class Body:
                 raise _too_large()
             await self._read()
 
-    async def stream(self) -> AsyncIterator[bytes]:
+    async def stream(self) -> AsyncGenerator[bytes, None]:
         """What has not been kept whole."""
         self._begun = True
         if self._part:

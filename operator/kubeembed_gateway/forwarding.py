@@ -4,21 +4,23 @@ A pod that goes away before anything of its reply has reached the client is PodL
 Later the client has to see that its reply is not whole: its connection is cut.
 """
 
-import socket
-from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
-import aiohttp
-from aiohttp import AddrInfoType, web
-from aiohttp.client_exceptions import ClientError
-from multidict import CIMultiDict, CIMultiDictProxy, istr
-from yarl import URL
+from aiohttp import web
+from multidict import CIMultiDict, istr
 
 from kubeembed_api.errors import KubeEmbedError
 from kubeembed_gateway.body import Body
+from kubeembed_gateway.pool import Pool, Unreached
+from kubeembed_gateway.reply import Reply
 from kubeembed_gateway.table import Pod
+from kubeembed_gateway.upstream import Broken, Pieces, Upstream
 
+CONNECTION, CONTENT_LENGTH = istr("Connection"), istr("Content-Length")
+HOST, SERVER, FORWARDED_FOR = istr("Host"), istr("Server"), istr("X-Forwarded-For")
+#: Of heads, as aiohttp reads them.
+CODEC = ("utf-8", "surrogateescape")
 #: Of one connection, and so of nobody beyond it (RFC 9110, 7.6.1); Expect is answered here.
-CONNECTION = istr("Connection")
 HOP_BY_HOP = tuple(
     istr(name)
     for name in (
@@ -33,46 +35,29 @@ HOP_BY_HOP = tuple(
         "Upgrade",
     )
 )
-#: What aiohttp would add of its own.
-ADDED = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+#: What a request's head has no more, or has anew, in lower case.
+LEFT_OUT = frozenset(
+    name.lower().encode() for name in (*HOP_BY_HOP, CONNECTION, CONTENT_LENGTH, FORWARDED_FOR)
+)
+#: Without a body, these do not say so.
+BODILESS = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
 
 #: A reply up to this size is read before any of it is sent on, so that it can still be asked for again.
 SMALL_REPLY_BYTES = 256 * 1024
 #: A kept body that is larger is sent in pieces of this size.
 PIECE_BYTES = 256 * 1024
 
-#: Seconds. Pods close idle connections after 75, and shall never do so first.
-KEEP_ALIVE_SECONDS, CONNECT_SECONDS = 30, 2.0
-#: A silent peer is asked after so long, and so often, whether it is still there: a lost node says nothing.
-ALIVE_AFTER, ALIVE_EVERY, ALIVE_TIMES = 15, 5, 3
-
 
 class PodLost(KubeEmbedError):
     """It went away before its reply, or could not be reached. sent: whether it may have got the request."""
 
     def __init__(self, pod: Pod, error: BaseException, *, sent: bool = True) -> None:
-        super().__init__(f"pod {pod.name}: {error or type(error).__name__}")
+        super().__init__(f"pod {pod.name}: {str(error) or type(error).__name__}")
         self.sent = sent
 
 
-def connections() -> aiohttp.ClientSession:
-    """To the pods, kept open between requests. What waits for a reply waits as long as its client does."""
-    connector = aiohttp.TCPConnector(
-        limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS, socket_factory=_watchful
-    )
-    return aiohttp.ClientSession(
-        connector=connector,
-        auto_decompress=False,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        skip_auto_headers=ADDED,
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
-        max_line_size=2**16,
-        max_field_size=2**16,
-    )
-
-
 async def forward(
-    session: aiohttp.ClientSession,
+    pool: Pool,
     request: web.BaseRequest,
     body: Body,
     pod: Pod,
@@ -82,90 +67,130 @@ async def forward(
 ) -> web.StreamResponse:
     """The pod's reply, sent or to be sent. close: the client's connection ends with it. key: whether the pod
     gets the client's Authorization. Raises PodLost."""
-    url = URL(f"http://{pod.host}:{pod.port}{_target(request)}", encoded=True)
-    headers = request_headers(request.headers, request.remote)
-    if not key:
-        headers.popall("Authorization", None)
-    if body.whole:
-        headers["Content-Length"] = str(len(body.whole))
+    exchange = _Exchange(pool, request, body, request_head(request, body, pod, key=key), close)
+    address = pod.host.strip("[]"), pod.port
+    idle = pool.take(address)
     try:
-        answer = await session.request(
-            request.method, url, headers=headers, data=_data(request, body), allow_redirects=False
-        )
-    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-        raise PodLost(pod, error, sent=False) from error
-    except (ClientError, OSError) as error:
+        if idle is not None:
+            try:
+                return await exchange.through(idle)
+            except Broken as error:
+                # an idle connection may have been closed before it was asked, which is no fault of the pod
+                if not (error.silent and body.sendable):
+                    raise
+        return await exchange.through(await pool.connect(address))
+    except Unreached as error:
+        raise PodLost(pod, error, sent=idle is not None) from error
+    except Broken as error:
         raise PodLost(pod, error) from error
-    async with answer:
-        return await _reply(request, answer, pod, close=close)
 
 
-async def _reply(
-    request: web.BaseRequest, answer: aiohttp.ClientResponse, pod: Pod, *, close: bool
-) -> web.StreamResponse:
-    headers = reply_headers(answer.headers)
-    length = answer.content_length
-    if length is not None and length <= SMALL_REPLY_BYTES:
+@dataclass(slots=True)
+class _Exchange:
+    """A request and what becomes of it. head: as the pod gets it."""
+
+    pool: Pool
+    request: web.BaseRequest
+    body: Body
+    head: bytes
+    close: bool
+
+    async def through(self, upstream: Upstream) -> web.StreamResponse:
+        """This connection, which is given back. Raises Broken."""
+        reply = Reply(bodiless=self.request.method == "HEAD", short_bytes=SMALL_REPLY_BYTES)
+        whole = self.body.whole
         try:
-            whole = await answer.read()
-        except (ClientError, OSError) as error:
-            raise PodLost(pod, error) from error
-        if request.method != "HEAD":
-            headers.popall("Content-Length", None)
-        response: web.StreamResponse = web.Response(
-            status=answer.status, reason=answer.reason, headers=headers, body=whole or None
+            if whole is None:
+                chunked = self.request.content_length is None
+                await upstream.ask(self.head, reply, self.body.stream(), chunked=chunked)
+            elif len(whole) > PIECE_BYTES:
+                await upstream.ask(self.head, reply, _pieces(whole))
+            else:
+                await upstream.ask(self.head + whole, reply)
+            return self._whole(reply) if reply.short else await self._streamed(reply, upstream)
+        finally:
+            self.pool.give(upstream)
+            if upstream.closed:
+                await upstream.stopped()
+
+    def _whole(self, reply: Reply) -> web.StreamResponse:
+        headers = reply_headers(reply)
+        if self.request.method != "HEAD":
+            headers.popall(CONTENT_LENGTH, None)
+        response = web.Response(
+            status=reply.status,
+            reason=reply.reason,
+            headers=headers,
+            body=reply.take() or None,
         )
-        if close:
+        if self.close:
             response.force_close()
         return response
-    response = web.StreamResponse(status=answer.status, reason=answer.reason, headers=headers)
-    if close:
-        response.force_close()
-    await response.prepare(request)
-    try:
-        async for chunk in answer.content.iter_any():
-            await response.write(chunk)
-    except (ClientError, OSError):
-        if request.transport is not None:
-            request.transport.abort()
-    return response
+
+    async def _streamed(self, reply: Reply, upstream: Upstream) -> web.StreamResponse:
+        response = web.StreamResponse(
+            status=reply.status, reason=reply.reason, headers=reply_headers(reply)
+        )
+        if self.close:
+            response.force_close()
+        await response.prepare(self.request)
+        try:
+            while piece := await upstream.read(reply):
+                await response.write(piece)
+        except (Broken, OSError):
+            if self.request.transport is not None:
+                self.request.transport.abort()
+        return response
 
 
-def request_headers(sent: CIMultiDictProxy[str], client: str | None) -> CIMultiDict[str]:
-    """As the pod gets them: all that the client sent but those of its connection, and where it is."""
-    headers = _end_to_end(sent)
-    if client:
-        before = headers.popall("X-Forwarded-For", [])
-        headers["X-Forwarded-For"] = ", ".join([*before, client])
-    return headers
+def request_head(request: web.BaseRequest, body: Body, pod: Pod, *, key: bool) -> bytes:
+    """As the pod gets it: all that the client sent but what is of its connection, and where the client is.
+
+    Its lines are as they came, and aiohttp has let none in that would be two.
+    """
+    sent = request.headers
+    left_out = LEFT_OUT if key else LEFT_OUT | {b"authorization"}
+    if CONNECTION in sent:
+        left_out |= {name.encode(*CODEC).lower() for name in _named(sent.getall(CONNECTION))}
+    kept = [b"%b: %b\r\n" % line for line in request.raw_headers if line[0].lower() not in left_out]
+    added = [_framing(request, body)]
+    if HOST not in sent or b"host" in left_out:
+        added.append(f"Host: {pod.host}:{pod.port}\r\n")
+    if request.remote:
+        path = ", ".join([*sent.getall(FORWARDED_FOR, ()), request.remote])
+        added.append(f"X-Forwarded-For: {path}\r\n")
+    first = f"{request.method} {_target(request)} HTTP/1.1\r\n"
+    return b"%b%b%b\r\n" % (first.encode(*CODEC), b"".join(kept), "".join(added).encode(*CODEC))
 
 
-def reply_headers(sent: CIMultiDictProxy[str]) -> CIMultiDict[str]:
+def reply_headers(reply: Reply) -> CIMultiDict[str]:
     """As the client gets them. The pods don't name their server, where aiohttp would name itself."""
-    headers = _end_to_end(sent)
-    headers.setdefault("Server", "kubeembed")
-    return headers
-
-
-def _end_to_end(sent: CIMultiDictProxy[str]) -> CIMultiDict[str]:
-    headers = sent.copy()
-    for names in headers.popall(CONNECTION, ()):
-        for name in names.split(","):
-            headers.popall(name.strip(), None)
+    headers = reply.headers
+    if CONNECTION in headers:
+        for name in _named(headers.popall(CONNECTION)):
+            headers.popall(name, None)
     for name in HOP_BY_HOP:
         headers.popall(name, None)
+    headers.setdefault(SERVER, "kubeembed")
     return headers
 
 
-def _data(request: web.BaseRequest, body: Body) -> object:
-    if body.whole is None:
-        return body.stream()
-    if len(body.whole) > PIECE_BYTES:
-        return _pieces(body.whole)
-    return body.whole if body.whole or "Content-Length" in request.headers else None
+def _named(connection: list[str]) -> list[str]:
+    """The headers that Connection says are its own."""
+    return [name.strip() for names in connection for name in names.split(",")]
 
 
-async def _pieces(whole: bytes) -> AsyncIterator[bytes]:
+def _framing(request: web.BaseRequest, body: Body) -> str:
+    """How its body ends."""
+    size = request.content_length if body.whole is None else len(body.whole)
+    if size is None:
+        return "Transfer-Encoding: chunked\r\n"
+    if not size and request.method in BODILESS and CONTENT_LENGTH not in request.headers:
+        return ""
+    return f"Content-Length: {size}\r\n"
+
+
+async def _pieces(whole: bytes) -> Pieces:
     """At once, a large body would fill the buffers before anybody has taken of it."""
     for start in range(0, len(whole), PIECE_BYTES):
         yield whole[start : start + PIECE_BYTES]
@@ -178,14 +203,3 @@ def _target(request: web.BaseRequest) -> str:
         return sent
     _, found, rest = sent.partition("://")
     return f"/{rest.partition('/')[2]}" if found else "/"
-
-
-def _watchful(address: AddrInfoType) -> socket.socket:
-    """A socket that notices a peer that is no more."""
-    family, kind, protocol, *_ = address
-    made = socket.socket(family, kind, protocol)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, ALIVE_AFTER)
-    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, ALIVE_EVERY)
-    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, ALIVE_TIMES)
-    return made

@@ -20,7 +20,6 @@ from kubeembed_api.names import HTTP_PORT
 from kubeembed_gateway.activity import Activity
 from kubeembed_gateway.balancing import Balancer
 from kubeembed_gateway.cluster import Cluster
-from kubeembed_gateway.forwarding import connections
 from kubeembed_gateway.front import Front, without_waking
 from kubeembed_gateway.history import STEP_SECONDS, History
 from kubeembed_gateway.holding import Holds, Memory
@@ -29,6 +28,7 @@ from kubeembed_gateway.listening import Activator, Ports
 from kubeembed_gateway.metrics import Metrics, forget_gone
 from kubeembed_gateway.overview import Overview
 from kubeembed_gateway.page import Page
+from kubeembed_gateway.pool import Pool
 from kubeembed_gateway.serving import Serving
 from kubeembed_gateway.table import Key, Table
 from kubeembed_gateway.waking import Waker
@@ -65,7 +65,7 @@ class Process:
         """Raises KeysError."""
         self._options = options
         self._keys = Keys(options.api_keys)
-        self._session = connections()
+        self._pool = Pool()
         self._table = Table()
         cluster = Cluster(api, options.namespace)
         self._holds = Holds(self._wake, metrics)
@@ -78,7 +78,7 @@ class Process:
             holds=self._holds,
             balancer=self._balancer,
             memory=memory,
-            session=self._session,
+            pool=self._pool,
             metrics=metrics,
             activity=self._activity,
         )
@@ -139,7 +139,7 @@ class Process:
                 task.cancel()
             await asyncio.gather(*parts, stop, return_exceptions=True)
             await self._waker.close()
-            await self._session.close()
+            self._pool.close()
 
     async def _drain(self) -> None:
         logger.info("stopping")

@@ -3,7 +3,6 @@
 import asyncio
 from dataclasses import dataclass
 
-import aiohttp
 from aiohttp import web
 
 from kubeembed_api.apikeys import WAY_OUT
@@ -14,6 +13,7 @@ from kubeembed_gateway.errors import Refused, Unavailable
 from kubeembed_gateway.forwarding import PodLost, forward
 from kubeembed_gateway.holding import Holds, Memory
 from kubeembed_gateway.metrics import Metrics
+from kubeembed_gateway.pool import Pool
 from kubeembed_gateway.table import Model, Pod, Table
 
 #: A request that pods broke off on may be what breaks them: so many get it at most.
@@ -48,7 +48,7 @@ class Serving:
         holds: Holds,
         balancer: Balancer,
         memory: Memory,
-        session: aiohttp.ClientSession,
+        pool: Pool,
         metrics: Metrics,
         activity: Activity,
     ) -> None:
@@ -56,7 +56,7 @@ class Serving:
         self._holds = holds
         self._balancer = balancer
         self._memory = memory
-        self._session = session
+        self._pool = pool
         self._metrics = metrics
         self._activity = activity
 
@@ -88,7 +88,7 @@ class Serving:
             try:
                 with self._balancer.busy(pod, body.size):
                     reply = await forward(
-                        self._session, request, body, pod, close=call.close, key=call.passes_key
+                        self._pool, request, body, pod, close=call.close, key=call.passes_key
                     )
                 self._balancer.answered(pod)
                 return reply

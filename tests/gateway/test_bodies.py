@@ -103,7 +103,10 @@ async def test_bodies_that_stop_half_way_take_the_room_that_they_fill(
         assert front.memory.held == MB + 1000
         await front.awake(await stub())
         async with await asked as got:
-            assert got.status == 200
+            assert (got.status, len(await got.read())) == (
+                200,
+                len('{"pod": "pod-1", "body": ""}') + MB,
+            )
     await until(lambda: front.memory.held == 0 and failed(front, 499) == 100)
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,6 @@ from multidict import CIMultiDict
 from kubeembed_api.names import ACTIVATOR_PORT_ANNOTATION, MANAGED_BY, MANAGED_BY_VALUE, MODEL_LABEL
 from kubeembed_gateway.activity import Activity
 from kubeembed_gateway.balancing import Balancer
-from kubeembed_gateway.forwarding import connections
 from kubeembed_gateway.front import Front, without_waking
 from kubeembed_gateway.history import History
 from kubeembed_gateway.holding import Holds, Memory
@@ -23,6 +22,7 @@ from kubeembed_gateway.listening import Activator, Ports
 from kubeembed_gateway.metrics import Metrics
 from kubeembed_gateway.overview import Overview
 from kubeembed_gateway.page import Page
+from kubeembed_gateway.pool import Pool
 from kubeembed_gateway.serving import Serving
 from kubeembed_gateway.table import MODELS, SERVICES, SLICES, Key, Table
 
@@ -141,6 +141,7 @@ class Gateway:
     memory: Memory
     holds: Holds
     balancer: Balancer
+    pool: Pool
     serving: Serving
     ports: Ports
     activator: Activator
@@ -200,13 +201,13 @@ async def gateway(
     activity, ring = Activity(), Keys(keys)
     woken: list[Key] = []
     holds = Holds(woken.append, metrics)
-    async with connections() as session:
+    with closing(Pool()) as pool:
         serving = Serving(
             table=table,
             holds=holds,
             balancer=balancer,
             memory=memory,
-            session=session,
+            pool=pool,
             metrics=metrics,
             activity=activity,
         )
@@ -230,6 +231,7 @@ async def gateway(
             memory=memory,
             holds=holds,
             balancer=balancer,
+            pool=pool,
             serving=serving,
             ports=ports,
             activator=activator,

@@ -81,6 +81,9 @@ async def connected(port: int, *, limit: int = 2**16) -> AsyncIterator[Wire]:
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=limit)
     try:
         yield Wire(reader, writer)
+    except BaseException:
+        writer.transport.abort()
+        raise
     finally:
         writer.close()
         with contextlib.suppress(ConnectionError):

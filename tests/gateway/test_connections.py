@@ -1,0 +1,279 @@
+"""Connections to pods: kept, closed, and not asked again where it is in doubt whose their next bytes are."""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from gatewaykit import NAMESPACE, PORT, Gateway, StubPod, slice_of
+from kubeembed_gateway import pool
+from kubeembed_gateway.table import SLICES
+from rawpodkit import OK, Line, RawPod, ask, plain, saying, talk
+from wirekit import connected, post
+
+Raw = Callable[..., Awaitable[RawPod]]
+Stub = Callable[..., Awaitable[StubPod]]
+
+#: Replies after which a connection goes on, with what is made of them.
+GOES_ON = (
+    ((b"HTTP/1.1 204 No Content\r\n", b"\r\n"), 204, b""),
+    (b"HTTP/1.1 304 Not Modified\r\nContent-Length: 8\r\n\r\n", 304, b""),
+    (
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\nLink: a\r\n\r\n", plain(b"3")),
+        200,
+        b"3",
+    ),
+    ((plain(b"12345")[:-3], b"3", b"45"), 200, b"12345"),
+    (
+        OK + b"Transfer-Encoding: chunked\r\n\r\n1\r\n5\r\n0\r\nX: y\r\n\r\n",
+        200,
+        b"1\r\n5\r\n0\r\n\r\n",
+    ),
+    ((b"HTT", b"P/1.1 418 I'm a", b" teapot\r\nContent-Length", b": 1\r\n\r", b"\n6"), 418, b"6"),
+)
+#: After which it does not.
+ENDS = {
+    "close": plain(b"a", b"Connection: close"),
+    "HTTP/1.0": plain(b"a").replace(b"1.1", b"1.0"),
+    "more than the reply": plain(b"a") + b"b",
+    "two replies": plain(b"a") * 2,
+    "a body for none": plain(b"a").replace(b"200", b"204"),
+}
+
+
+def retries(front: Gateway) -> float:
+    return front.counted("retries_total", namespace=NAMESPACE, model="minilm")
+
+
+async def test_connections_are_kept_and_the_last_one_is_used_next(raw: Raw) -> None:
+    both = asyncio.Barrier(2)
+
+    async def serve(pod: RawPod, line: Line) -> None:
+        while True:
+            _, body = await pod.next(line)
+            if body == b"wait":
+                await both.wait()
+            await line.say(plain(body))
+
+    pod = await raw(serve)
+    assert [(await ask(b"%d" % number)).body for number in range(4)] == [b"0", b"1", b"2", b"3"]
+    assert pod.by == [1] * 4
+    await asyncio.gather(ask(b"wait"), ask(b"wait"))
+    assert (sorted(pod.by[4:]), len(pod.lines)) == ([1, 2], 2)
+    for _ in range(4):
+        await ask()
+    assert len(set(pod.by[6:])) == 1
+
+
+async def test_on_one_connection_each_request_gets_its_own_reply(raw: Raw) -> None:
+    pod = await raw(saying(*(said for said, *_ in GOES_ON), plain(b"last")))
+    for _, status, body in GOES_ON:
+        head, got = await talk(post("/embed", b"a"))
+        assert (int(head[9:12]), got) == (status, body)
+    assert (await ask()).body == b"last"
+    assert pod.by == [1] * (len(GOES_ON) + 1)
+
+
+async def test_the_reply_to_head_has_no_body_whatever_it_says(raw: Raw) -> None:
+    chunked = OK + b"Transfer-Encoding: chunked\r\n\r\n"
+    large = OK + b"Content-Length: 9999999\r\n\r\n"
+    pod = await raw(saying(OK + b"Content-Length: 7\r\n\r\n", large, chunked, plain(b"last")))
+    for line in (b"Content-Length: 7", b"Content-Length: 9999999", b""):
+        head, body = await talk(b"HEAD /x HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert (line in head, body) == (True, b"")
+    assert (await ask()).body == b"last"
+    assert pod.by == [1] * 4
+
+
+@pytest.mark.parametrize("kind", ENDS)
+async def test_a_connection_whose_next_bytes_are_in_doubt_is_not_used_again(
+    front: Gateway, raw: Raw, kind: str
+) -> None:
+    pod = await raw(saying(ENDS[kind], plain(b"last")))
+    _, body = await talk(post("/embed", b"a"))
+    assert body == (b"" if kind == "a body for none" else b"a")
+    assert (await ask()).body == b"last"
+    assert (pod.by, retries(front)) == ([1, 2], 0)
+
+
+async def test_what_a_pod_says_unasked_ends_the_connection(front: Gateway, raw: Raw) -> None:
+    """It would be taken for the reply to the next request."""
+
+    async def serve(pod: RawPod, line: Line) -> None:
+        await pod.next(line)
+        await line.say(plain(b"%d" % line.number))
+        if line.number == 1:
+            await line.say(b"", plain(b"nobody's"))
+            await line.ended()
+            ended.set()
+        await pod.next(line)
+
+    ended = asyncio.Event()
+    pod = await raw(serve)
+    assert (await ask()).body == b"1"
+    await asyncio.wait_for(ended.wait(), 10)
+    assert (await ask()).body == b"2"
+    assert (pod.by, retries(front)) == ([1, 2], 0)
+
+
+async def test_a_reply_without_a_length_ends_with_its_connection(raw: Raw) -> None:
+    async def serve(pod: RawPod, line: Line) -> None:
+        await pod.next(line)
+        await line.say(OK + b"\r\nhel", b"lo")
+
+    pod = await raw(serve)
+    for _ in range(2):
+        head, body = await talk(post("/embed", b"a"))
+        assert b"Transfer-Encoding: chunked" in head
+        assert body.replace(b"\r\n", b"") in (b"3hel2lo0", b"5hello0")
+    assert pod.by == [1, 2]
+
+
+async def test_a_connection_that_had_been_closed_is_no_lost_pod(front: Gateway, raw: Raw) -> None:
+    """It closes when the request is there already: the gateway can't tell that from one that crossed it."""
+    pod = await raw(saying(plain(b"1"), b"", plain(b"2")))
+    assert [(await ask()).body, (await ask()).body] == [b"1", b"2"]
+    assert (pod.by, retries(front)) == ([1, 1, 2], 0)
+    assert len({body for _, _, body in pod.asked}) == 1
+
+
+async def test_a_request_is_sent_again_once_by_a_new_connection(front: Gateway, raw: Raw) -> None:
+    pod = await raw(saying(plain(b"1"), b"", b"", plain(b"2")))
+    assert [(await ask()).body, (await ask()).body] == [b"1", b"2"]
+    assert (pod.by, retries(front)) == ([1, 1, 2, 3], 1)
+
+
+async def test_a_pod_that_goes_with_its_connection_is_lost_once(
+    front: Gateway, raw: Raw, stub: Stub
+) -> None:
+    async def serve(pod: RawPod, line: Line) -> None:
+        await pod.next(line)
+        await line.say(plain(b"1"))
+        await pod.next(line)
+        pod.stop()
+
+    pod = await raw(serve)
+    assert (await ask()).body == b"1"
+    await front.awake(await stub("pod-2"))
+    front.balancer.lost(front.table.pods((NAMESPACE, "minilm"))[1])  # so that the first is asked
+    assert b'"pod-2"' in (await ask()).body
+    assert (pod.by, retries(front)) == ([1, 1], 1)
+
+
+async def test_a_reply_that_has_begun_is_not_asked_for_again_at_the_same_pod(
+    front: Gateway, raw: Raw, stub: Stub
+) -> None:
+    async def serve(pod: RawPod, line: Line) -> None:
+        await pod.next(line)
+        await line.say(plain(b"1"))
+        await pod.next(line)
+        await line.say(b"HTTP/1.1 2")
+
+    pod = await raw(serve)
+    assert (await ask()).body == b"1"
+    await front.awake(await stub("pod-2"))
+    front.balancer.lost(front.table.pods((NAMESPACE, "minilm"))[1])
+    assert b'"pod-2"' in (await ask()).body
+    assert (pod.by, retries(front)) == ([1, 1], 1)
+
+
+async def test_a_body_that_has_begun_to_go_out_is_not_sent_again(front: Gateway, raw: Raw) -> None:
+    async def serve(pod: RawPod, line: Line) -> None:
+        await pod.next(line)
+        await line.say(plain(b"1"))
+        await line.reader.readuntil(b"\r\n1\r\na\r\n")
+
+    pod = await raw(serve)
+    assert (await ask()).body == b"1"
+    async with connected(PORT) as wire, asyncio.timeout(10):
+        await wire.send(
+            b"POST /embed HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n"
+        )
+        reply = await wire.reply()
+    assert reply is not None
+    assert (reply.status, len(pod.lines), retries(front)) == (503, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "said", [b"SSH-2.0\r\n", OK + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nab"]
+)
+async def test_what_is_no_reply_is_a_lost_pod(
+    front: Gateway, raw: Raw, stub: Stub, said: bytes
+) -> None:
+    async def serve(pod: RawPod, line: Line) -> None:
+        await pod.next(line)
+        await line.say(said)
+        await line.ended()
+
+    pod = await raw(serve)
+    await front.awake(await stub("pod-2"))
+    for _ in range(3):
+        assert b'"pod-2"' in (await ask()).body
+    assert (pod.by, retries(front)) == ([1], 1)
+
+
+async def test_chunks_that_are_none_cut_a_reply_that_has_begun(raw: Raw) -> None:
+    async def serve(pod: RawPod, line: Line) -> None:
+        await pod.next(line)
+        await line.say(OK + b"Transfer-Encoding: chunked\r\n\r\n1\r\na\r\n", b"nonsense\r\n")
+        await line.ended()
+
+    pod = await raw(serve)
+    _, body = await talk(post("/embed", b"a"))
+    assert body == b"1\r\na\r\n"
+    assert pod.by == [1]
+
+
+async def test_idle_connections_are_closed_in_time(
+    raw: Raw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pool, "KEEP_ALIVE_SECONDS", 0.1)
+    monkeypatch.setattr(pool, "LOOK_SECONDS", 0.05)
+    ended = asyncio.Event()
+
+    async def serve(pod: RawPod, line: Line) -> None:
+        await pod.next(line)
+        await line.say(plain(b"1"))
+        await line.ended()
+        ended.set()
+
+    await raw(serve)
+    await ask()
+    await asyncio.wait_for(ended.wait(), 10)
+
+
+async def test_connections_to_pods_that_closed_them_are_forgotten(front: Gateway, raw: Raw) -> None:
+    all_asked = asyncio.Barrier(3)
+
+    async def serve(pod: RawPod, line: Line) -> None:
+        await pod.next(line)
+        await all_asked.wait()
+        await line.say(plain(b"1"))
+        await line.ended()
+
+    pods = [await raw(serve, f"pod-{number}") for number in range(3)]
+    await asyncio.gather(*(ask() for _ in pods))
+    assert [pod.by for pod in pods] == [[1]] * 3
+    assert len(front.pool) == 3
+    for pod in pods:
+        pod.stop()
+    async with asyncio.timeout(10):
+        while len(front.pool):
+            await asyncio.sleep(0.005)
+
+
+async def test_a_pod_that_does_not_answer_its_phone_is_left_out(
+    front: Gateway, stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its queue of connections is full: what more comes is dropped unanswered, as for a node that is lost."""
+    monkeypatch.setattr(pool, "CONNECT_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        port = full.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port)):
+            await front.asleep()
+            await front.put(**{SLICES: slice_of("minilm", ("pod-1", port), part="pod-1")})
+            await front.awake(await stub("pod-2"))
+            for _ in range(3):
+                assert b'"pod-2"' in (await ask()).body
+    assert retries(front) == 1
