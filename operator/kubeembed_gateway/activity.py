@@ -12,13 +12,21 @@ from kubeembed_gateway.table import Key
 
 @dataclass(slots=True)
 class Passing:
-    """Of one model. most_in_hand, most_held, ended: since the last `take`."""
+    """Of one model; a context for one more request. most_in_hand, most_held, ended: since the last `take`."""
 
     in_hand: int = 0
     held: int = 0
     most_in_hand: int = 0
     most_held: int = 0
     ended: int = 0
+
+    def __enter__(self) -> None:
+        self.in_hand += 1
+        self.most_in_hand = max(self.most_in_hand, self.in_hand)
+
+    def __exit__(self, *_: object) -> None:
+        self.in_hand -= 1
+        self.ended += 1
 
 
 class Activity:
@@ -31,17 +39,12 @@ class Activity:
         """As it is now."""
         return self._models.get(model) or Passing()
 
-    @contextmanager
-    def request(self, model: Key) -> Iterator[None]:
-        """From its head to the end of its answer."""
-        passing = self._models.setdefault(model, Passing())
-        passing.in_hand += 1
-        passing.most_in_hand = max(passing.most_in_hand, passing.in_hand)
-        try:
-            yield
-        finally:
-            passing.in_hand -= 1
-            passing.ended += 1
+    def request(self, model: Key) -> Passing:
+        """A context from its head to the end of its answer."""
+        passing = self._models.get(model)
+        if passing is None:
+            passing = self._models[model] = Passing()
+        return passing
 
     @contextmanager
     def wait(self, model: Key) -> Iterator[None]:

@@ -18,9 +18,11 @@ class Asked(msgspec.Struct):
 
 def in_path(path: str) -> str | None:
     """The name behind one of SIE's paths, as Python's client sends it or, escaped, TypeScript's; or None."""
+    if not path.startswith(SIE_PATHS):
+        return None
     bare = path.partition("?")[0]
-    prefix = next((each for each in SIE_PATHS if bare.startswith(each)), None)
-    return unquote(bare.removeprefix(prefix)) or None if prefix else None
+    prefix = next(each for each in SIE_PATHS if bare.startswith(each))
+    return unquote(bare.removeprefix(prefix)) or None
 
 
 def in_body(body: bytes, content_type: str) -> str:

@@ -5,8 +5,7 @@ at four to a token. A pod that breaks off is left out for a while, unless all do
 """
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
@@ -28,6 +27,20 @@ class Load:
     cost: int = 0
     failures: int = 0
     out_until: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """A context for as long as a request is with a pod."""
+
+    load: Load
+    cost: int
+
+    def __enter__(self) -> None:
+        self.load.cost += self.cost
+
+    def __exit__(self, *_: object) -> None:
+        self.load.cost -= self.cost
 
 
 class Balancer:
@@ -54,22 +67,16 @@ class Balancer:
                 return own
         return least
 
-    @contextmanager
-    def busy(self, pod: Pod, size: int) -> Iterator[None]:
+    def busy(self, pod: Pod, size: int) -> Busy:
         """While a request of so many bytes is with the pod."""
-        load, cost = self._loads.setdefault(pod, Load()), REQUEST_COST + size
-        load.cost += cost
-        try:
-            yield
-        finally:
-            load.cost -= cost
+        return Busy(self._own(pod), REQUEST_COST + size)
 
     def answered(self, pod: Pod) -> None:
-        self._loads.setdefault(pod, Load()).failures = 0
+        self._own(pod).failures = 0
 
     def lost(self, pod: Pod) -> None:
         """It broke off, or could not be reached."""
-        load = self._loads.setdefault(pod, Load())
+        load = self._own(pod)
         load.out_until = self._clock() + min(EJECT * 2 ** min(load.failures, 10), EJECT_CAP)
         load.failures += 1
 
@@ -81,6 +88,13 @@ class Balancer:
     def keep(self, pods: Collection[Pod]) -> None:
         """Forgets all pods but these, and those that have not answered yet."""
         self._loads = {pod: load for pod, load in self._loads.items() if load.cost or pod in pods}
+
+    def _own(self, pod: Pod) -> Load:
+        """To be changed."""
+        load = self._loads.get(pod)
+        if load is None:
+            load = self._loads[pod] = Load()
+        return load
 
     def _load(self, pod: Pod) -> Load:
         return self._loads.get(pod) or _NONE

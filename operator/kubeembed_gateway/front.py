@@ -63,9 +63,10 @@ class Front:
                 content_type = request.headers.get("Content-Type", "")
                 name = asked.in_body(body.whole or b"", content_type)
             model, adapter = resolve(self._table, name)
-            whose.append(model.key)
+            key = model.key
+            whose.append(key)
             _check_open(model)
-            unlocked = self._keys.check(model.key, request.headers.get("Authorization"))
+            unlocked = self._keys.check(key, request.headers.get("Authorization"))
             call = Call(model=model, adapter=adapter, close=False, unlocked=unlocked)
             return await self._serving.serve(request, body, call)
 

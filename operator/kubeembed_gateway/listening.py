@@ -5,9 +5,10 @@ their Service led them here while it slept.
 """
 
 import asyncio
+import itertools
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 
 from aiohttp import web
 
@@ -85,6 +86,7 @@ class Ports:
         with suppress(TimeoutError):
             async with asyncio.timeout_at(until):
                 while self._in_hand:
+                    self._idle.clear()
                     await self._idle.wait()
         for server, _ in self._open.values():
             server.pre_shutdown()
@@ -96,28 +98,22 @@ class Ports:
         self, answer: Answer
     ) -> Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]:
         async def handle(request: web.BaseRequest) -> web.StreamResponse:
-            with self._turn(request):
+            connection = request.protocol
+            assert isinstance(connection, Connection)
+            connection.begin(request)
+            self._in_hand += 1
+            try:
                 response = await self._answered(answer, request)
+            finally:
+                connection.end()
+                self._in_hand -= 1
+                if not self._in_hand:
+                    self._idle.set()
             if self._closing and not response.prepared:
                 response.force_close()
             return response
 
         return handle
-
-    @contextmanager
-    def _turn(self, request: web.BaseRequest) -> Iterator[None]:
-        connection = request.protocol
-        assert isinstance(connection, Connection)
-        connection.begin(request)
-        self._in_hand += 1
-        self._idle.clear()
-        try:
-            yield
-        finally:
-            connection.end()
-            self._in_hand -= 1
-            if not self._in_hand:
-                self._idle.set()
 
     async def _answered(self, answer: Answer, request: web.BaseRequest) -> web.StreamResponse:
         """Counted, with a GatewayError as a reply."""
@@ -137,7 +133,7 @@ class Ports:
 
 def _check_head(request: web.BaseRequest) -> None:
     """Raises Refused: it is kept as long as its request waits."""
-    size = sum(len(name) + len(value) for name, value in request.raw_headers)
+    size = sum(map(len, itertools.chain.from_iterable(request.raw_headers)))
     if size > MAX_HEAD_BYTES:
         problem = f"the headers are larger than {MAX_HEAD_BYTES} bytes"
         raise Refused(431, "headers_too_large", problem)

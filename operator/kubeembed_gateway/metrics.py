@@ -1,5 +1,7 @@
 """What is counted, for Prometheus. One value, made by `__main__` and passed to who counts."""
 
+from collections import defaultdict
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
@@ -18,7 +20,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
-        self._statuses: set[str] = set()
+        self._answered: defaultdict[Key, dict[int, Counter]] = defaultdict(dict)
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         self.held = Gauge(
@@ -65,15 +67,17 @@ class Metrics:
 
     def answered(self, model: Key, status: int) -> None:
         """A request, with what it got. model: ("", "") where it named none."""
-        self._statuses.add(str(status))
-        self.requests.labels(*model, str(status)).inc()
+        known = self._answered[model]
+        if status not in known:
+            known[status] = self.requests.labels(*model, str(status))
+        known[status].inc()
 
     def forget(self, model: Key) -> None:
         """Drops the series of a model that is gone."""
         for metric in (self.held, self.hold_seconds, self.wakes, self.retries):
             metric.remove(*model)
-        for status in self._statuses:
-            self.requests.remove(*model, status)
+        for status in self._answered.pop(model, ()):
+            self.requests.remove(*model, str(status))
 
     def text(self) -> bytes:
         return generate_latest(self.registry)

@@ -103,7 +103,8 @@ class Reply:
             self.headers.add(name.decode(), value.strip().decode("utf-8", "surrogateescape"))
 
     def on_headers_complete(self) -> None:
-        self._check_size()
+        if self._barren > MAX_HEAD_BYTES:
+            self._check_size()
         self.status = self._parser.get_status_code()
         if self.status >= 200:
             self._begin()
@@ -141,8 +142,7 @@ class Reply:
         self.last = not self._parser.should_keep_alive()
 
     def _check_size(self) -> None:
-        """Of a head that has come; `feed` bounds what it comes in."""
-        if self._barren > MAX_HEAD_BYTES:
-            size = sum(len(name) + len(value) for name, value in self.headers.items())
-            if size + len(self._reason) > MAX_HEAD_BYTES:
-                raise Malformed(f"a head of more than {MAX_HEAD_BYTES} bytes")
+        """Of the head alone: what it came with may be a body."""
+        size = sum(len(name) + len(value) for name, value in self.headers.items())
+        if size + len(self._reason) > MAX_HEAD_BYTES:
+            raise Malformed(f"a head of more than {MAX_HEAD_BYTES} bytes")

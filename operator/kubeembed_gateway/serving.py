@@ -82,9 +82,11 @@ class Serving:
         sent, given_up = 0, loop.time() + UNREACHABLE_SECONDS
         until = loop.time() + model.wait_seconds
         while True:
-            if await self._ready(model, body, until):
+            pods = self._table.pods(model.key)
+            if not pods:
+                pods = await self._woken(model, body, until)
                 given_up = loop.time() + UNREACHABLE_SECONDS
-            pod = self._balancer.pick(self._table.pods(model.key), call.adapter, lost)
+            pod = self._balancer.pick(pods, call.adapter, lost)
             try:
                 with self._balancer.busy(pod, body.size):
                     reply = await forward(
@@ -102,16 +104,14 @@ class Serving:
                     await asyncio.sleep(PAUSE)
                 lost.append(pod)
 
-    async def _ready(self, model: Model, body: Body, until: float) -> bool:
-        """Returns when there are pods; whether that took a wait. Raises GatewayError."""
-        if self._table.pods(model.key):
-            return False
+    async def _woken(self, model: Model, body: Body, until: float) -> tuple[Pod, ...]:
+        """Its pods, once there are any. Raises GatewayError."""
         begun = asyncio.get_running_loop().time()
         self._holds.ask(model)
         await body.hold()
         with self._activity.wait(model.key):
-            while not self._table.pods(model.key):
+            while not (pods := self._table.pods(model.key)):
                 await self._holds.wait(model, until)
         waited = asyncio.get_running_loop().time() - begun
         self._metrics.hold_seconds.labels(*model.key).observe(waited)
-        return True
+        return pods
