@@ -42,6 +42,8 @@ class Line:
         for number, piece in enumerate(pieces):
             if number:
                 await asyncio.sleep(PAUSE)
+            if self.writer.is_closing():
+                raise ConnectionResetError
             self.writer.write(piece)
             await self.writer.drain()
 
