@@ -4,6 +4,9 @@ A device may run several batches at once, each in a thread of its own: streams. 
 all before it are busy: lone batches are the first one's, and the others never ask OpenMP for all threads,
 which would be too many to spin while they wait.
 
+A batch beside another is no smaller than that, within bounds: several clients' requests would else run one by
+one, and small batches cost most for their size.
+
 There is no timer: while the device is busy the queue grows, so load makes the batches larger. The budget is
 in tokens because time is: 64 short queries cost what one long passage does.
 """
@@ -41,7 +44,7 @@ RATE_SMOOTHING = 0.2
 
 
 class Taken(NamedTuple):
-    """A batch, and the budget that it was taken with. alone: nothing else ran or waited then."""
+    """A batch, and the budget that it was taken with. alone: nothing else runs, or is about to."""
 
     batch: list[Slot]
     budget: int
@@ -51,10 +54,11 @@ class Taken(NamedTuple):
 class Batcher:
     """Bounded queue, a device thread per stream. Every future that `submit` returns ends, whatever happens.
 
-    budget: tokens per batch; an item larger than that runs alone. beside: so many tokens have to wait before
-    a batch is taken while another runs. capacity: tokens that may wait; a request that finds nothing waiting
-    is always taken. `run` and `observe` are called in a device thread, and before each batch `prepare` is,
-    which is told the stream and whether the batch has the device alone.
+    budget: tokens per batch; an item larger than that runs alone. beside: how many tokens have to wait before
+    a batch is taken while another, of so many, runs. capacity: tokens that may wait; a request that finds
+    nothing waiting is always taken. `run` and `observe` are called in a device thread, and before each batch
+    `prepare` is, which is told the stream and whether the batch has the device alone: nothing else runs or
+    waits, and no request has met another since that was last so.
 
     A batch for which `run` raises OutOfMemory halves the budget and is run once more, in parts of the new
     one; a part that has no memory then either fails its requests. An output with a value that is no number
@@ -68,7 +72,7 @@ class Batcher:
         budget: int,
         capacity: int,
         streams: int = 1,
-        beside: int = 1,
+        beside: Callable[[int], int] = lambda running: 1,
         prepare: Callable[[int, bool], None] = lambda stream, alone: None,
         observe: Callable[[BatchRun], None] = lambda run: None,
         clock: Callable[[], float] = time.monotonic,
@@ -79,7 +83,8 @@ class Batcher:
         self._meter = Meter(clock)
         self._tokens_per_second = 0.0
         self._failures = 0
-        self._busy: set[int] = set()
+        self._busy: dict[int, int] = {}  # stream -> tokens of its batch
+        self._crowded = False  # a request has come while another was there
         self._lock = threading.RLock()
         self._work = [threading.Condition(self._lock) for _ in range(streams)]
         self._closing = False
@@ -149,6 +154,7 @@ class Batcher:
             if self._closing:
                 raise DeviceFailed("the runtime is stopping")
             self.admit(job.tokens)
+            self._crowded |= bool(self._busy or self._queue.tokens)
             self._queue.add(job)
             self._wake_next()
         return job.future
@@ -160,7 +166,7 @@ class Batcher:
                 self._prepare(stream, taken.alone)
                 self._do(taken)
                 with self._lock:
-                    self._busy.remove(stream)
+                    del self._busy[stream]
                     if self._queue.tokens:  # that may have been too few beside this one
                         self._wake_next()
         except BaseException as error:
@@ -182,21 +188,32 @@ class Batcher:
         with self._lock:
             while self._death is None:
                 if batch := self._take(stream):
-                    alone = not self._busy and not self._queue.tokens
-                    self._busy.add(stream)
-                    if self._queue.tokens:
-                        self._wake_next()
-                    return Taken(batch, self.budget, alone)
+                    return self._begin(stream, batch)
                 if self._closing:  # what is left is for those before
                     return None
                 self._work[stream].wait()
             return None
 
+    def _begin(self, stream: int, batch: list[Slot]) -> Taken:
+        """Of several clients, one is alone now and then: another's batch would wait for its threads."""
+        nobody = not self._busy and not self._queue.tokens
+        alone = nobody and not self._crowded
+        self._crowded &= not nobody
+        self._busy[stream] = sum(slot.item.tokens for slot in batch)
+        if self._queue.tokens:
+            self._wake_next()
+        return Taken(batch, self.budget, alone)
+
     def _take(self, stream: int) -> list[Slot]:
         """Nothing where a stream before it is free, which was told; or for too few tokens beside another."""
-        turn = self._busy.issuperset(range(stream))
-        due = not self._busy or self._closing or self._queue.tokens >= self._beside
-        return self._queue.take(self.budget, self._wanted) if turn and due else []
+        turn = all(before in self._busy for before in range(stream))
+        return self._queue.take(self.budget, self._wanted) if turn and self._due() else []
+
+    def _due(self) -> bool:
+        """Do enough tokens wait for a batch to begin with them?"""
+        if not self._busy or self._closing:
+            return True
+        return self._queue.tokens >= self._beside(min(self._busy.values()))
 
     def _wake_next(self) -> None:
         """The first stream that is free."""

@@ -129,7 +129,7 @@ def test_beside_a_running_batch_one_is_taken_that_is_large_enough(
     device: Device, ends: tuple[int, int]
 ) -> None:
     """And a smaller one when no other runs, whichever of them ended first."""
-    batcher = Batcher(device, budget=10, capacity=1000, streams=2, beside=10)
+    batcher = Batcher(device, budget=10, capacity=1000, streams=2, beside=lambda running: 10)
     batcher.start()
     running = {1: batcher.submit(items(4, first=1))}
     device.wait_begun(1)
@@ -149,8 +149,45 @@ def test_beside_a_running_batch_one_is_taken_that_is_large_enough(
     batcher.close()
 
 
+def test_a_batch_may_have_to_be_as_large_as_the_one_beside_it(device: Device) -> None:
+    batcher = Batcher(device, budget=10, capacity=1000, streams=2, beside=lambda running: running)
+    batcher.start()
+    futures = [batcher.submit(items(4, first=1))]
+    device.wait_begun(1)
+    futures.append(batcher.submit(items(3, first=2)))
+    assert batcher.waiting_tokens == 3
+    futures.append(batcher.submit(items(1, first=3)))
+    device.wait_begun(2)
+    assert batcher.waiting_tokens == 0
+    device.let(1, 2)
+    assert [values(each.result(SECONDS)) for each in futures] == [[1], [2], [3]]
+    batcher.close()
+
+
+def test_who_met_another_has_the_device_alone_the_second_time_that_nobody_is_there(
+    device: Device, batcher: Batcher
+) -> None:
+    met = [batcher.submit(items(9, first=n)) for n in (1, 2)]
+    device.wait_begun(1, 2)
+    device.let(1, 2)
+    wait(met, SECONDS)
+    for number in (3, 4):
+        until("both streams are free", lambda: not batcher._busy, SECONDS)
+        device.let(number)
+        assert values(batcher.submit(items(9, first=number)).result(SECONDS)) == [number]
+    assert device.prepared[2:] == [(0, False), (0, True)]
+
+
+def test_a_request_over_two_streams_meets_nobody(device: Device, batcher: Batcher) -> None:
+    device.let(1, 2, 3)
+    batcher.submit(items(9, 9, first=1)).result(SECONDS)
+    until("both streams are free", lambda: not batcher._busy, SECONDS)
+    batcher.submit(items(9, first=3)).result(SECONDS)
+    assert device.prepared[2] == (0, True)
+
+
 def test_closing_runs_what_had_waited_for_more_to_come(device: Device) -> None:
-    batcher = Batcher(device, budget=10, capacity=1000, streams=2, beside=10)
+    batcher = Batcher(device, budget=10, capacity=1000, streams=2, beside=lambda running: 10)
     batcher.start()
     running = batcher.submit(items(4, first=1))
     device.wait_begun(1)

@@ -32,7 +32,7 @@ _FUSED: Mapping[str, tuple[str, str]] = {
 _USUAL_ROWS = 256
 
 #: Batches of at least so many rows are rounded up to multiples of the second: few sizes, little waste.
-_STEPS = ((512, 128), (256, 32), (64, 16), (0, 4))
+_STEPS = ((512, 128), (256, 32), (128, 16), (64, 8), (0, 4))
 
 
 class Product(Protocol):
