@@ -277,3 +277,15 @@ async def test_a_pod_that_does_not_answer_its_phone_is_left_out(
             for _ in range(3):
                 assert b'"pod-2"' in (await ask()).body
     assert retries(front) == 1
+
+
+async def test_a_peer_that_says_nothing_is_asked_whether_it_is_there(
+    front: Gateway, raw: Raw
+) -> None:
+    """A lost node ends no connection, and a request that waits for it would wait for ever."""
+    pod = await raw(saying(plain(b"a")))
+    upstream = await front.pool.connect(("127.0.0.1", pod.port))
+    made = upstream._transport.get_extra_info("socket")
+    assert made.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_NODELAY)
+    assert [made.getsockopt(socket.IPPROTO_TCP, each) for each in options] == [15, 5, 3, 1]
