@@ -103,15 +103,14 @@ class Prepacked:
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
         self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, _USUAL_ROWS)
         self._bias = bias
+        self._sum = torch.ops.mkldnn._linear_pointwise.binary  # dear to look up
 
     def __call__(self, x: Tensor) -> Tensor:
         return self._linear(x, "none", "")
 
     def plus(self, x: Tensor, other: Tensor) -> Tensor:
         """As Product has it."""
-        sums: Tensor = torch.ops.mkldnn._linear_pointwise.binary(
-            x, other, self._weight, self._bias, "add"
-        )
+        sums: Tensor = self._sum(x, other, self._weight, self._bias, "add")
         return sums
 
     def activated(self, x: Tensor, activation: str) -> Tensor:
