@@ -1,11 +1,6 @@
 """Items of many requests -> batches for one device, each up to a token budget, fair to all that wait.
 
-A device may run several batches at once, each in a thread of its own: streams. One takes a batch only while
-all before it are busy: lone batches are the first one's, and the others never ask OpenMP for all threads,
-which would be too many to spin while they wait.
-
-A batch beside another is no smaller than that, within bounds: several clients' requests would else run one by
-one, and small batches cost most for their size.
+A device may run several batches at once, each in a thread of its own: streams.
 
 There is no timer: while the device is busy the queue grows, so load makes the batches larger. The budget is
 in tokens because time is: 64 short queries cost what one long passage does.
@@ -14,9 +9,8 @@ in tokens because time is: 64 short queries cost what one long passage does.
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from itertools import islice
 from typing import NamedTuple
 
 from kubeembed_runtime.budget import Budget
@@ -28,9 +22,10 @@ from kubeembed_runtime.errors import (
     QueueFull,
 )
 from kubeembed_runtime.finite import not_finite
+from kubeembed_runtime.occupancy import Occupancy
 from kubeembed_runtime.queueing import Job, Queue, Slot, parts, tokens_by_adapter
 from kubeembed_runtime.requests import BatchRun, Item, Output
-from kubeembed_runtime.usage import Meter, Usage
+from kubeembed_runtime.usage import Meter, Rate, Usage
 
 logger = logging.getLogger(__name__)
 
@@ -38,9 +33,6 @@ Run = Callable[[Sequence[Item]], Sequence[Output]]
 
 #: So many batches failing one after the other mean that the device, not the input, is broken.
 FAILURES_TO_DIE = 5
-
-#: Weight of the newest batch in the measured rate (tokens per second).
-RATE_SMOOTHING = 0.2
 
 
 class Taken(NamedTuple):
@@ -54,11 +46,11 @@ class Taken(NamedTuple):
 class Batcher:
     """Bounded queue, a device thread per stream. Every future that `submit` returns ends, whatever happens.
 
-    budget: tokens per batch; an item larger than that runs alone. beside: how many tokens have to wait before
-    a batch is taken while another, of so many, runs. capacity: tokens that may wait; a request that finds
-    nothing waiting is always taken. `run` and `observe` are called in a device thread, and before each batch
-    `prepare` is, which is told the stream and whether the batch has the device alone: nothing else runs or
-    waits, and no request has met another since that was last so.
+    budget: tokens per batch; an item larger than that runs alone. capacity: tokens that may wait; a request
+    that finds nothing waiting is always taken. beside, patience: as in Occupancy. `run` and `observe` are
+    called in a device thread, and before each batch `prepare` is, which is told the stream and whether the
+    batch has the device alone: nothing else runs or waits, and no request has met another since that was last
+    so.
 
     A batch for which `run` raises OutOfMemory halves the budget and is run once more, in parts of the new
     one; a part that has no memory then either fails its requests. An output with a value that is no number
@@ -72,19 +64,19 @@ class Batcher:
         budget: int,
         capacity: int,
         streams: int = 1,
-        beside: Callable[[int], int] = lambda running: 1,
+        beside: int = 1,
+        patience: float = 0.0,
         prepare: Callable[[int, bool], None] = lambda stream, alone: None,
         observe: Callable[[BatchRun], None] = lambda run: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._run, self._prepare, self._observe, self._clock = run, prepare, observe, clock
-        self._budget, self.capacity, self._beside = Budget(budget), capacity, beside
+        self._budget, self.capacity = Budget(budget), capacity
         self._queue = Queue()
         self._meter = Meter(clock)
-        self._tokens_per_second = 0.0
+        self._rate = Rate()
+        self._streams = Occupancy(streams, beside=beside, patience=patience, rate=self._rate)
         self._failures = 0
-        self._busy: dict[int, int] = {}  # stream -> tokens of its batch
-        self._crowded = False  # a request has come while another was there
         self._lock = threading.RLock()
         self._work = [threading.Condition(self._lock) for _ in range(streams)]
         self._closing = False
@@ -102,7 +94,7 @@ class Batcher:
         """Runs what was accepted, then ends the device threads."""
         with self._lock:
             self._closing = True
-            self._wake(range(len(self._work)))
+            self._wake_all()
         for thread in self._threads:
             thread.join()
         self._die(DeviceFailed("the runtime has stopped"), [])
@@ -127,7 +119,7 @@ class Batcher:
     @property
     def waiting_seconds(self) -> float:
         """Estimate of how long what waits will take, at the measured rate."""
-        return self._queue.tokens / self._tokens_per_second if self._tokens_per_second else 0.0
+        return self._rate.seconds(self._queue.tokens)
 
     def admit(self, tokens: int) -> None:
         """Raises QueueFull where `tokens` more are too many, DeviceFailed where nothing runs any more."""
@@ -154,7 +146,7 @@ class Batcher:
             if self._closing:
                 raise DeviceFailed("the runtime is stopping")
             self.admit(job.tokens)
-            self._crowded |= bool(self._busy or self._queue.tokens)
+            self._streams.comes(self._queue.tokens)
             self._queue.add(job)
             self._wake_next()
         return job.future
@@ -166,7 +158,7 @@ class Batcher:
                 self._prepare(stream, taken.alone)
                 self._do(taken)
                 with self._lock:
-                    del self._busy[stream]
+                    self._streams.end(stream)
                     if self._queue.tokens:  # that may have been too few beside this one
                         self._wake_next()
         except BaseException as error:
@@ -179,7 +171,7 @@ class Batcher:
         with self._lock:
             self._death = self._death or error
             jobs = self._queue.clear()
-            self._wake(range(len(self._work)))
+            self._wake_all()
         for job in [*(slot.job for slot in batch), *jobs]:
             job.fail(error)
 
@@ -187,42 +179,32 @@ class Batcher:
         """Waits for work. None means: closing, and all is done; or the device is gone."""
         with self._lock:
             while self._death is None:
-                if batch := self._take(stream):
-                    return self._begin(stream, batch)
+                if taken := self._take(stream):
+                    return taken
                 if self._closing:  # what is left is for those before
                     return None
                 self._work[stream].wait()
             return None
 
-    def _begin(self, stream: int, batch: list[Slot]) -> Taken:
-        """Of several clients, one is alone now and then: another's batch would wait for its threads."""
-        nobody = not self._busy and not self._queue.tokens
-        alone = nobody and not self._crowded
-        self._crowded &= not nobody
-        self._busy[stream] = sum(slot.item.tokens for slot in batch)
+    def _take(self, stream: int) -> Taken | None:
+        due = self._streams.due(stream, self._queue.tokens, closing=self._closing)
+        batch = self._queue.take(self.budget, self._wanted) if due else []
+        if not batch:
+            return None
+        tokens = sum(slot.item.tokens for slot in batch)
+        alone = self._streams.begin(stream, tokens, self._queue.tokens)
         if self._queue.tokens:
             self._wake_next()
         return Taken(batch, self.budget, alone)
 
-    def _take(self, stream: int) -> list[Slot]:
-        """Nothing where a stream before it is free, which was told; or for too few tokens beside another."""
-        turn = all(before in self._busy for before in range(stream))
-        return self._queue.take(self.budget, self._wanted) if turn and self._due() else []
-
-    def _due(self) -> bool:
-        """Do enough tokens wait for a batch to begin with them?"""
-        if not self._busy or self._closing:
-            return True
-        return self._queue.tokens >= self._beside(min(self._busy.values()))
+    def _wake_all(self) -> None:
+        for work in self._work:
+            work.notify()
 
     def _wake_next(self) -> None:
-        """The first stream that is free."""
-        free = (n for n in range(len(self._work)) if n not in self._busy)
-        self._wake(islice(free, 1))
-
-    def _wake(self, streams: Iterable[int]) -> None:
-        for stream in streams:
-            self._work[stream].notify()
+        free = self._streams.free
+        if free is not None:
+            self._work[free].notify()
 
     def _wanted(self, job: Job) -> bool:
         if job.deadline is not None and self._clock() > job.deadline:
@@ -285,9 +267,7 @@ class Batcher:
         with self._lock:
             self._failures = 0
             self._budget.grow()
-            rate = tokens / seconds if seconds > 0 else 0.0
-            old = self._tokens_per_second or rate
-            self._tokens_per_second = old + RATE_SMOOTHING * (rate - old)
+            self._rate.add(tokens, seconds)
         for slot, output in zip(batch, outputs, strict=True):
             kind = not_finite(output)
             if kind is None:

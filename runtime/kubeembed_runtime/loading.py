@@ -5,7 +5,7 @@ Runs in a thread of its own, beside the ports that already answer. torch is impo
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -38,13 +38,12 @@ logger = logging.getLogger(__name__)
 #: batches at once; a GPU needs many rows.
 BUDGET_TOKENS = {"cpu": 512, "cuda": 16_384}
 
-#: Tokens that have to wait before a batch is taken beside one of so many. On a CPU as many, so that batches
-#: grow with the load; 64 are enough. On a GPU a second one pays for many full batches, and a smaller one had
-#: better grow until the device is free.
-BESIDE_TOKENS: Mapping[str, Callable[[int], int]] = {
-    "cpu": lambda running: min(running, 64),
-    "cuda": lambda running: 2 * BUDGET_TOKENS["cuda"],
-}
+#: Tokens that have to wait before a batch is taken beside a running one. A CPU is faster with two of any
+#: size; on a GPU that pays for many full batches, and a smaller one had better grow until the device is free.
+BESIDE_TOKENS = {"cpu": 1, "cuda": 2 * BUDGET_TOKENS["cuda"]}
+
+#: Seconds that requests wait for company while a stream is free: small batches cost most for their size.
+PATIENCE = 0.02
 
 #: Tokens that may wait: one request of the largest kind.
 CAPACITY_TOKENS = 300_000
@@ -171,6 +170,7 @@ def _batcher(made: _Made, observe: Callable[[BatchRun], None]) -> Batcher:
         capacity=CAPACITY_TOKENS,
         streams=made.streams.count,
         beside=BESIDE_TOKENS[made.encoder.device.type],
+        patience=PATIENCE,
         prepare=made.streams.prepare,
         observe=observe,
     )

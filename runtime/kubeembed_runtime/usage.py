@@ -8,6 +8,9 @@ import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
+#: Weight of the newest batch in the rate.
+RATE_SMOOTHING = 0.2
+
 
 class Usage(NamedTuple):
     """Sums since the start, but for what waits now."""
@@ -59,3 +62,20 @@ class Meter:
             self._busy_seconds += now - self._now
             self._each += (now - self._now) / self._running
         self._now = now
+
+
+class Rate:
+    """Of late, of all that run together. Not safe across threads by itself. 0 before the first batch."""
+
+    def __init__(self) -> None:
+        self.per_second = 0.0
+
+    def add(self, tokens: int, seconds: float) -> None:
+        """A batch has ended well, in so many of the seconds that a Meter gives."""
+        rate = tokens / seconds if seconds > 0 else 0.0
+        old = self.per_second or rate
+        self.per_second = old + RATE_SMOOTHING * (rate - old)
+
+    def seconds(self, tokens: int) -> float:
+        """Estimate of how long these take; 0 where nothing is known."""
+        return tokens / self.per_second if self.per_second else 0.0

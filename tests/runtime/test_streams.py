@@ -108,7 +108,7 @@ def test_batches_that_come_one_by_one_are_all_of_the_first_stream(
     for number in range(1, 20):
         device.let(number)
         assert values(batcher.submit(items(9, first=number)).result(SECONDS)) == [number]
-        until("the stream is free", lambda: not batcher._busy, SECONDS)
+        until("the stream is free", lambda: not batcher._streams.busy, SECONDS)
     assert device.prepared == [(0, True)] * 19
 
 
@@ -129,7 +129,7 @@ def test_beside_a_running_batch_one_is_taken_that_is_large_enough(
     device: Device, ends: tuple[int, int]
 ) -> None:
     """And a smaller one when no other runs, whichever of them ended first."""
-    batcher = Batcher(device, budget=10, capacity=1000, streams=2, beside=lambda running: 10)
+    batcher = Batcher(device, budget=10, capacity=1000, streams=2, beside=10)
     batcher.start()
     running = {1: batcher.submit(items(4, first=1))}
     device.wait_begun(1)
@@ -149,18 +149,29 @@ def test_beside_a_running_batch_one_is_taken_that_is_large_enough(
     batcher.close()
 
 
-def test_a_batch_may_have_to_be_as_large_as_the_one_beside_it(device: Device) -> None:
-    batcher = Batcher(device, budget=10, capacity=1000, streams=2, beside=lambda running: running)
+@pytest.mark.parametrize(("patience", "taken"), [(3600.0, 4), (1e-9, 3)])
+def test_a_batch_is_as_large_as_one_beside_it_that_will_end_soon(
+    device: Device, patience: float, taken: int
+) -> None:
+    """The first batch shows how fast the device is. taken: with which request the second begins."""
+    batcher = Batcher(
+        device, budget=10, capacity=1000, streams=2, patience=patience, prepare=device.prepare
+    )
     batcher.start()
-    futures = [batcher.submit(items(4, first=1))]
-    device.wait_begun(1)
-    futures.append(batcher.submit(items(3, first=2)))
-    assert batcher.waiting_tokens == 3
-    futures.append(batcher.submit(items(1, first=3)))
+    device.let(1)
+    batcher.submit(items(4, first=1)).result(SECONDS)
+    until("the stream is free", lambda: not batcher._streams.busy, SECONDS)
+    futures = [batcher.submit(items(4, first=2))]
     device.wait_begun(2)
+    futures.append(batcher.submit(items(3, first=3)))
+    if taken == 4:
+        assert batcher.waiting_tokens == 3
+        futures.append(batcher.submit(items(1, first=4)))
+    device.wait_begun(3)
     assert batcher.waiting_tokens == 0
-    device.let(1, 2)
-    assert [values(each.result(SECONDS)) for each in futures] == [[1], [2], [3]]
+    device.let(2, 3)
+    assert [values(each.result(SECONDS)) for each in futures] == [[n] for n in range(2, taken + 1)]
+    assert len(device.prepared) == 3
     batcher.close()
 
 
@@ -172,7 +183,7 @@ def test_who_met_another_has_the_device_alone_the_second_time_that_nobody_is_the
     device.let(1, 2)
     wait(met, SECONDS)
     for number in (3, 4):
-        until("both streams are free", lambda: not batcher._busy, SECONDS)
+        until("both streams are free", lambda: not batcher._streams.busy, SECONDS)
         device.let(number)
         assert values(batcher.submit(items(9, first=number)).result(SECONDS)) == [number]
     assert device.prepared[2:] == [(0, False), (0, True)]
@@ -181,13 +192,13 @@ def test_who_met_another_has_the_device_alone_the_second_time_that_nobody_is_the
 def test_a_request_over_two_streams_meets_nobody(device: Device, batcher: Batcher) -> None:
     device.let(1, 2, 3)
     batcher.submit(items(9, 9, first=1)).result(SECONDS)
-    until("both streams are free", lambda: not batcher._busy, SECONDS)
+    until("both streams are free", lambda: not batcher._streams.busy, SECONDS)
     batcher.submit(items(9, first=3)).result(SECONDS)
     assert device.prepared[2] == (0, True)
 
 
 def test_closing_runs_what_had_waited_for_more_to_come(device: Device) -> None:
-    batcher = Batcher(device, budget=10, capacity=1000, streams=2, beside=lambda running: 10)
+    batcher = Batcher(device, budget=10, capacity=1000, streams=2, beside=10)
     batcher.start()
     running = batcher.submit(items(4, first=1))
     device.wait_begun(1)
