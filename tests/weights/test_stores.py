@@ -279,7 +279,7 @@ def test_a_changed_byte_is_found_by_the_md5_and_the_file_fetched_anew(
     assert f"{WEIGHTS}: expected md5 " in failure.message
     bucket.proxy.log.clear()
     assert contents(fetch(told(bucket), root, environ=keys).path) == wanted_of(folder)
-    assert bucket.sent() == WEIGHTS_BYTES
+    assert bucket.sent(WEIGHTS) == WEIGHTS_BYTES  # small files may not have been through at its end
 
 
 def test_a_changed_byte_is_found_by_the_list_of_checksums(
