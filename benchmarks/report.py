@@ -5,6 +5,7 @@
 Ratios are taken within a round, and the median round counts.
 """
 
+import argparse
 import json
 import subprocess
 from collections.abc import Sequence
@@ -204,6 +205,7 @@ def loaded(name: str) -> Any:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__).parse_args()
     file = HERE / "RESULTS.md"
     before, rest = file.read_text().split(BEGIN)
     after = rest.split(END)[1]
