@@ -4,6 +4,10 @@ A pod that goes away before anything of its reply has reached the client is PodL
 Later the client has to see that its reply is not whole: its connection is cut.
 """
 
+import asyncio
+import re
+import socket
+import struct
 from dataclasses import dataclass
 
 from aiohttp import web
@@ -39,6 +43,8 @@ HOP_BY_HOP = tuple(
 LEFT_OUT = frozenset(
     name.lower().encode() for name in (*HOP_BY_HOP, CONNECTION, CONTENT_LENGTH, FORWARDED_FOR)
 )
+#: Of a target: whom a proxy would ask, and what.
+PROXYS_FORM = re.compile(r"[^/?#]*://[^/?#]*(?P<asked>.*)")
 #: Without a body, these do not say so.
 BODILESS = frozenset(("GET", "HEAD", "OPTIONS", "TRACE"))
 
@@ -101,10 +107,10 @@ class _Exchange:
         whole = self.body.whole
         try:
             if whole is None:
-                chunked = self.request.content_length is None
-                await upstream.ask(self.head, reply, self.body.stream(), chunked=chunked)
+                size = self.request.content_length
+                await upstream.ask(self.head, reply, self.body.stream(), size=size)
             elif len(whole) > PIECE_BYTES:
-                await upstream.ask(self.head, reply, _pieces(whole))
+                await upstream.ask(self.head, reply, _pieces(whole), size=len(whole))
             else:
                 await upstream.ask(self.head + whole, reply)
             return self._whole(reply) if reply.short else await self._streamed(reply, upstream)
@@ -139,7 +145,7 @@ class _Exchange:
                 await response.write(piece)
         except (Broken, OSError):
             if self.request.transport is not None:
-                self.request.transport.abort()
+                _cut(self.request.transport)
         return response
 
 
@@ -196,10 +202,19 @@ async def _pieces(whole: bytes) -> Pieces:
         yield whole[start : start + PIECE_BYTES]
 
 
+def _cut(transport: asyncio.Transport) -> None:
+    """Of a client: by a reset, because to one of HTTP/1.0 an ordinary end may be that of a whole reply."""
+    client = transport.get_extra_info("socket")
+    if client is not None:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
+
+
 def _target(request: web.BaseRequest) -> str:
     """Path and query as they were sent; a proxy's form has the host before them."""
     sent = request.raw_path
     if sent.startswith("/"):
         return sent
-    _, found, rest = sent.partition("://")
-    return f"/{rest.partition('/')[2]}" if found else "/"
+    found = PROXYS_FORM.match(sent)
+    asked = found["asked"] if found else ""
+    return asked if asked.startswith("/") else f"/{asked}"

@@ -132,7 +132,10 @@ class Ports:
 
 
 def _check_head(request: web.BaseRequest) -> None:
-    """Raises Refused: it is kept as long as its request waits."""
+    """Raises Refused. A head is kept as long as its request waits. What follows CONNECT is no body, whatever
+    length it tells."""
+    if request.method == "CONNECT":
+        raise Refused(405, "method_not_allowed", "this is no proxy: ask with GET or POST")
     size = sum(map(len, itertools.chain.from_iterable(request.raw_headers)))
     if size > MAX_HEAD_BYTES:
         problem = f"the headers are larger than {MAX_HEAD_BYTES} bytes"

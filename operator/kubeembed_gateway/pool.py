@@ -10,9 +10,10 @@ from kubeembed_gateway.upstream import Address, Upstream
 KEEP_ALIVE_SECONDS, LOOK_SECONDS = 30.0, 10.0
 CONNECT_SECONDS = 2.0
 
-#: Seconds. A silent peer is asked after so long, and so often, whether it is still there: a lost node says
-#: nothing.
-ALIVE_AFTER, ALIVE_EVERY, ALIVE_TIMES = 15, 5, 3
+#: Seconds. A silent peer is asked after so long, and so often, whether it is still there. It is no more once
+#: it has not answered that, or taken what was sent, for SILENT_SECONDS: a lost node says nothing. A pod that
+#: takes no more of a body for a while waits as long for the rest.
+ALIVE_AFTER, ALIVE_EVERY, SILENT_SECONDS = 15, 5, 60
 
 
 class Unreached(Exception):
@@ -105,5 +106,5 @@ def _watchful(host: str) -> socket.socket:
     made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, ALIVE_AFTER)
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, ALIVE_EVERY)
-    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, ALIVE_TIMES)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENT_SECONDS * 1000)
     return made

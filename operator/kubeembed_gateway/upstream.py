@@ -46,15 +46,15 @@ class Upstream(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
 
     async def ask(
-        self, request: bytes, reply: Reply, rest: Pieces | None = None, *, chunked: bool = False
+        self, request: bytes, reply: Reply, rest: Pieces | None = None, *, size: int | None = None
     ) -> None:
         """Returns once the reply, a new one, is ready. rest: of the request, sent on while the reply comes;
-        chunked: as its head says. Raises Broken."""
+        size: its bytes, as its head says; None where that says chunked. Raises Broken."""
         self._reply = reply
         if self._transport.is_closing():
             raise Broken(self._error or ConnectionResetError(), silent=True)
         self._transport.write(request)
-        self._sending = self._loop.create_task(self._send(rest, chunked)) if rest else None
+        self._sending = self._loop.create_task(self._send(rest, size)) if rest else None
         while not reply.ready:
             await self._change(reply)
 
@@ -128,13 +128,18 @@ class Upstream(asyncio.Protocol):
         if drained is not None and not drained.done():
             drained.set_result(None)
 
-    async def _send(self, rest: Pieces, chunked: bool) -> None:
+    async def _send(self, rest: Pieces, size: int | None) -> None:
+        sent = 0
         try:
             async with aclosing(rest):
                 async for piece in rest:
-                    await self._write(b"%x\r\n%b\r\n" % (len(piece), piece) if chunked else piece)
-            if chunked:
+                    sent += len(piece)
+                    chunk = piece if size is not None else b"%x\r\n%b\r\n" % (len(piece), piece)
+                    await self._write(chunk)
+            if size is None:
                 await self._write(b"0\r\n\r\n")
+            elif sent != size:  # the next request would be taken for the rest of this one
+                raise ConnectionAbortedError(f"a body of {sent} bytes, not of {size}")
         except Exception as error:  # of whoever is on either side
             self.close(error)
 

@@ -2,13 +2,15 @@
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import pytest
 
 from gatewaykit import NAMESPACE, PORT, Gateway, StubPod, slice_of
 from kubeembed_gateway import pool
+from kubeembed_gateway.reply import Reply
 from kubeembed_gateway.table import SLICES
+from kubeembed_gateway.upstream import Broken
 from rawpodkit import OK, Line, RawPod, ask, plain, saying, talk
 from wirekit import connected, post
 
@@ -220,8 +222,11 @@ async def test_chunks_that_are_none_cut_a_reply_that_has_begun(raw: Raw) -> None
         await line.ended()
 
     pod = await raw(serve)
-    _, body = await talk(post("/embed", b"a"))
-    assert body == b"1\r\na\r\n"
+    async with connected(PORT) as wire, asyncio.timeout(10):
+        await wire.send(post("/embed", b"a"))
+        await wire.reader.readuntil(b"\r\n\r\n1\r\na\r\n")
+        with pytest.raises(ConnectionResetError):
+            await wire.reader.read(-1)
     assert pod.by == [1]
 
 
@@ -287,5 +292,59 @@ async def test_a_peer_that_says_nothing_is_asked_whether_it_is_there(
     upstream = await front.pool.connect(("127.0.0.1", pod.port))
     made = upstream._transport.get_extra_info("socket")
     assert made.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
-    options = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT, socket.TCP_NODELAY)
-    assert [made.getsockopt(socket.IPPROTO_TCP, each) for each in options] == [15, 5, 3, 1]
+    told = {
+        socket.TCP_KEEPIDLE: 15,
+        socket.TCP_KEEPINTVL: 5,
+        socket.TCP_USER_TIMEOUT: 60_000,
+        socket.TCP_NODELAY: 1,
+    }
+    assert {each: made.getsockopt(socket.IPPROTO_TCP, each) for each in told} == told
+
+
+@pytest.mark.parametrize("sent", [0, 2, 4])
+async def test_a_body_of_another_size_than_told_ends_the_connection(
+    front: Gateway, raw: Raw, sent: int
+) -> None:
+    """The pod would take the next request for the rest of it."""
+
+    async def serve(pod: RawPod, line: Line) -> None:
+        await line.ended()
+
+    async def pieces() -> AsyncGenerator[bytes, None]:
+        for _ in range(sent):
+            yield b"x"
+
+    pod = await raw(serve)
+    upstream = await front.pool.connect(("127.0.0.1", pod.port))
+    head = b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\n"
+    with pytest.raises(Broken, match=f"a body of {sent} bytes, not of 3"):
+        await upstream.ask(head, Reply(), pieces(), size=3)
+    assert not upstream.release()
+    await pod.lines[0].over.wait()
+
+
+async def test_connect_is_refused(front: Gateway, raw: Raw) -> None:
+    """aiohttp takes it for one without a body, whatever length it tells."""
+    pod = await raw(saying(plain(b"a")))
+    async with connected(PORT) as wire, asyncio.timeout(10):
+        await wire.send(b"CONNECT a:1 HTTP/1.1\r\nHost: a\r\nContent-Length: 2000000\r\n\r\n")
+        reply = await wire.reply()
+    assert reply is not None
+    assert (reply.status, pod.lines) == (405, [])
+
+
+@pytest.mark.parametrize("version", [b"1.0", b"1.1"])
+async def test_a_client_sees_that_its_reply_was_cut(
+    front: Gateway, raw: Raw, version: bytes
+) -> None:
+    async def serve(pod: RawPod, line: Line) -> None:
+        await pod.next(line)
+        await line.say(OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nbegun\r\n")
+        await asyncio.sleep(0.05)
+
+    await raw(serve)
+    async with connected(PORT) as wire, asyncio.timeout(10):
+        await wire.send(b"GET /x HTTP/%b\r\nHost: a\r\n\r\n" % version)
+        await wire.reader.readuntil(b"begun")
+        with pytest.raises(ConnectionResetError):
+            await wire.reader.read(-1)

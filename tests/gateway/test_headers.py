@@ -112,6 +112,25 @@ async def test_no_line_that_could_be_two_gets_in(raw: Raw, line: bytes) -> None:
     assert (lines(head)[0], pod.lines) == (b"HTTP/1.0 400 Bad Request", [])
 
 
+@pytest.mark.parametrize(
+    ("sent", "asked"),
+    [
+        (b"/a?b#c", b"/a?b#c"),
+        (b"http://h/a?b", b"/a?b"),
+        (b"http://h?b=/a", b"/?b=/a"),
+        (b"http://h", b"/"),
+        (b"/a://b/c", b"/a://b/c"),
+    ],
+)
+async def test_a_proxys_form_of_a_target_loses_its_host(
+    raw: Raw, sent: bytes, asked: bytes
+) -> None:
+    pod = await raw(saying(plain(b"a")))
+    await talk(b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % sent)
+    ((_, head, _),) = pod.asked
+    assert lines(head)[0] == b"GET %b HTTP/1.1" % asked
+
+
 async def test_a_reply_is_passed_on_as_it_was_given(raw: Raw) -> None:
     said = (
         b"HTTP/1.1 299 Odd enough\r\nX-B: 1\r\nset-cookie: b=1\r\nX-A: \xc3\xa9  \r\nSet-Cookie: a=2\r\n"
