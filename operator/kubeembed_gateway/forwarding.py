@@ -16,14 +16,12 @@ from multidict import CIMultiDict, istr
 from kubeembed_api.errors import KubeEmbedError
 from kubeembed_gateway.body import Body
 from kubeembed_gateway.pool import Pool, Unreached
-from kubeembed_gateway.reply import Reply
+from kubeembed_gateway.reply import CODEC, CONTENT_LENGTH, Reply
 from kubeembed_gateway.table import Pod
 from kubeembed_gateway.upstream import Broken, Pieces, Upstream
 
-CONNECTION, CONTENT_LENGTH = istr("Connection"), istr("Content-Length")
-HOST, SERVER, FORWARDED_FOR = istr("Host"), istr("Server"), istr("X-Forwarded-For")
-#: Of heads, as aiohttp reads them.
-CODEC = ("utf-8", "surrogateescape")
+CONNECTION, FORWARDED_FOR = istr("Connection"), istr("X-Forwarded-For")
+HOST, SERVER = istr("Host"), istr("Server")
 #: Of one connection, and so of nobody beyond it (RFC 9110, 7.6.1); Expect is answered here.
 HOP_BY_HOP = tuple(
     istr(name)

@@ -9,6 +9,8 @@ from httptools import HttpParserError, HttpResponseParser
 from multidict import CIMultiDict, istr
 
 CONTENT_LENGTH, TRANSFER_ENCODING = istr("Content-Length"), istr("Transfer-Encoding")
+#: Of heads, as aiohttp reads them.
+CODEC = ("utf-8", "surrogateescape")
 
 #: Of a head, and of whatever else is no body: trailers, and what may follow the size of a chunk.
 MAX_HEAD_BYTES = 64 * 1024
@@ -73,9 +75,8 @@ class Reply:
                 raise Malformed(str(error.__context__ or error)) from error
             self.last = True  # more came than the reply: nobody knows what that is
         if self.whole:
-            del (
-                self._parser
-            )  # which knows the reply: a circle of each would be left to the collector
+            # it knows the reply: a circle of each would be left to the collector
+            del self._parser
         elif self._barren > MAX_HEAD_BYTES:
             raise Malformed(f"more than {MAX_HEAD_BYTES} bytes are no body")
 
@@ -100,7 +101,7 @@ class Reply:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self._begun:
-            self.headers.add(name.decode(), value.strip().decode("utf-8", "surrogateescape"))
+            self.headers.add(name.decode(), value.strip().decode(*CODEC))
 
     def on_headers_complete(self) -> None:
         if self._barren > MAX_HEAD_BYTES:
@@ -129,7 +130,7 @@ class Reply:
         """The head is here: how its body ends, and what may follow."""
         if self._reason and (min(self._reason) < 32 or 127 in self._reason):
             raise Malformed("a reason with control characters")
-        self.reason = self._reason.decode("utf-8", "surrogateescape")
+        self.reason = self._reason.decode(*CODEC)
         length = self.headers.get(CONTENT_LENGTH)
         codings = [each.lower() for each in self.headers.getall(TRANSFER_ENCODING, ())]
         if codings and codings != ["chunked"]:

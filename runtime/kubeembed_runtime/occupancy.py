@@ -34,13 +34,13 @@ class Occupancy:
 
     def comes(self, waiting: int) -> None:
         """A request, before it is one of those that wait."""
-        self._crowded |= bool(self._tokens or waiting)
+        self._crowded |= self.busy or waiting > 0
 
     def due(self, stream: int, waiting: int, *, closing: bool) -> bool:
         """May this one, which is free, take a batch? closing: nothing comes any more."""
         if self.free != stream:  # that one was told
             return False
-        if not self._tokens or closing:
+        if not self.busy or closing:
             return True
         running = min(self._tokens.values())
         soon = running <= self._patience * self._rate.per_second
@@ -48,7 +48,7 @@ class Occupancy:
 
     def begin(self, stream: int, tokens: int, waiting: int) -> bool:
         """Is its batch alone? One of several clients is now and then: the next would wait for its threads."""
-        nobody = not self._tokens and not waiting
+        nobody = not self.busy and not waiting
         alone = nobody and not self._crowded
         self._crowded &= not nobody
         self._tokens[stream] = tokens

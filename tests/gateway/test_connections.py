@@ -146,36 +146,25 @@ async def test_a_request_is_sent_again_once_by_a_new_connection(front: Gateway, 
     assert (pod.by, retries(front)) == ([1, 1, 2, 3], 1)
 
 
-async def test_a_pod_that_goes_with_its_connection_is_lost_once(
-    front: Gateway, raw: Raw, stub: Stub
+@pytest.mark.parametrize("begun", [b"", b"HTTP/1.1 2"], ids=["pod gone", "reply begun"])
+async def test_a_pod_that_goes_or_breaks_off_a_reply_is_lost_once(
+    front: Gateway, raw: Raw, stub: Stub, begun: bytes
 ) -> None:
+    """It is not asked again: there is nobody, or it has answered."""
+
     async def serve(pod: RawPod, line: Line) -> None:
         await pod.next(line)
         await line.say(plain(b"1"))
         await pod.next(line)
-        pod.stop()
+        if begun:
+            await line.say(begun)
+        else:
+            pod.stop()
 
     pod = await raw(serve)
     assert (await ask()).body == b"1"
     await front.awake(await stub("pod-2"))
     front.balancer.lost(front.table.pods((NAMESPACE, "minilm"))[1])  # so that the first is asked
-    assert b'"pod-2"' in (await ask()).body
-    assert (pod.by, retries(front)) == ([1, 1], 1)
-
-
-async def test_a_reply_that_has_begun_is_not_asked_for_again_at_the_same_pod(
-    front: Gateway, raw: Raw, stub: Stub
-) -> None:
-    async def serve(pod: RawPod, line: Line) -> None:
-        await pod.next(line)
-        await line.say(plain(b"1"))
-        await pod.next(line)
-        await line.say(b"HTTP/1.1 2")
-
-    pod = await raw(serve)
-    assert (await ask()).body == b"1"
-    await front.awake(await stub("pod-2"))
-    front.balancer.lost(front.table.pods((NAMESPACE, "minilm"))[1])
     assert b'"pod-2"' in (await ask()).body
     assert (pod.by, retries(front)) == ([1, 1], 1)
 
