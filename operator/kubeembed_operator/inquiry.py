@@ -25,7 +25,7 @@ from kubeembed_operator.observed import Observed
 from kubeembed_operator.pods import Pods
 from kubeembed_operator.pushing import Known, push, verdicts
 from kubeembed_operator.status import coarse
-from kubeembed_operator.weights import Weights, recorded
+from kubeembed_operator.weights import WHOLE, Weights, recorded
 
 #: Seconds between two looks at the progress of a fetch that runs.
 PROGRESS_POLL = 4.0
@@ -101,16 +101,18 @@ class Inquiry:
         before = recorded(raw).progress
         if weights.copy is not None or weights.job is None:
             return weights, before, None
+        before = None if before == WHOLE else before  # that of the copy before this one
         if weights.pod is None:
             found = weights.trouble or await self._without_pod(weights.job)
             return replace(weights, trouble=found), before, self._stuck_poll(weights.job)
-        answer = await self._pods.progress(weights.pod)
-        if memory.outlived((weights.pod,), (answer,)):
+        pod, answer = weights.pod, await self._pods.progress(weights.pod)
+        if memory.outlived((pod,), (answer,)):
             weights = replace(weights, trouble=None)
         if answer is None:
             return weights, before, PROGRESS_POLL
         now = asyncio.get_running_loop().time()
-        told = coarse(before, answer, now - memory.progress_written)
+        runs = age(pod, self._clock())  # a short fetch is done before it is worth a write
+        told = coarse(before, answer, min(runs, now - memory.progress_written))
         if told != before:
             memory.progress_written = now
         return weights, told, PROGRESS_POLL
@@ -123,7 +125,7 @@ class Inquiry:
         if copy is None:
             return weights, None
         if not fetches.pods:
-            told = "100%" if fetches.done else copy.progress
+            told = WHOLE if fetches.done else copy.progress
             return replace(
                 weights, copy=replace(copy, progress=told), trouble=fetches.trouble
             ), None

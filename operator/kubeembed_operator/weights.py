@@ -18,6 +18,9 @@ from kubeembed_operator.manifests.node_cache import on_node
 from kubeembed_operator.manifests.weights import fetch_request
 from kubeembed_operator.observed import Observed
 
+#: Progress of a copy that is complete.
+WHOLE = "100%"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
@@ -75,7 +78,7 @@ def weights_of(model: EmbeddingModel, known: Recorded, observed: Observed) -> We
         return Weights(request=request, trouble=missed)
     fetch = fetch_of(job, observed.pods_of(job), since=missed.at if missed else "")
     if fetch.report is not None:
-        begun = "0%" if on_node(model) else "100%"  # there, pods fetch what the Job has resolved
+        begun = "0%" if on_node(model) else WHOLE  # there, pods fetch what the Job has resolved
         return Weights(request=request, copy=_record(request, fetch.report, begun), job=job)
     if fetch.spent:
         return Weights(request=request, job=job, spent=True, trouble=missed)

@@ -131,6 +131,8 @@ def own_namespace(info: dict[str, Any]) -> Iterator[Kube]:
     kube.ctl("create", "namespace", namespace)
     kube.ctl("label", "namespace", namespace, RESTRICTED)
     yield kube
+    # a namespace takes a minute to end, and its models would still be listed at the common address
+    kube.ctl("delete", "em", "--all", "--wait=false", check=False)
     kube.ctl("delete", "namespace", namespace, "--wait=false")
 
 

@@ -1,7 +1,7 @@
 """How far the weights are, from the Job, its pod, status, and what serving pods say."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 from kubeembed_api.document import EmbeddingModel
@@ -104,6 +104,21 @@ async def test_the_reason_stays_while_the_next_attempt_runs_until_bytes_come(mod
     memory = Memory()
     told = [(await inquiry.fetch(found, {}, memory))[0].trouble for _ in range(5)]
     assert told == [found.trouble, found.trouble, None, None, None]
+
+
+async def test_a_short_fetch_is_not_worth_a_write_of_its_progress(model: Build) -> None:
+    """And a longer one tells its own, not that of the copy before it."""
+    wanted = model()
+    runs = pod("", 0, "12:00")
+    runs["metadata"]["creationTimestamp"] = NOW.isoformat()
+    runs["status"] |= {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+    runs["status"]["containerStatuses"][0]["state"] = {"running": {}}
+    found = weights_of(wanted, Recorded(), Observed(jobs=(job(wanted),), fetch_pods=(runs,)))
+    raw = {"status": {"weights": {"progress": "100%"}}}
+    for age, told in ((9, None), (11, "40%")):
+        pods, now = Answers(Progress(bytes=4, total=9, rate=2.0)), NOW + timedelta(seconds=age)
+        inquiry = Inquiry(cast(Pods, pods), cast(Cluster, None), lambda now=now: now)
+        assert (await inquiry.fetch(found, raw, Memory()))[1] == told
 
 
 def test_a_copy_that_a_serving_pod_misses_is_fetched_again(model: Build) -> None:
