@@ -18,14 +18,13 @@ from pathlib import Path
 
 from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.placed import PlacedAdapter
-from kubeembed_runtime import __version__
+from kubeembed_runtime import __version__, allocator
 from kubeembed_runtime.api.admin import admin_app
 from kubeembed_runtime.api.app import public_app
 from kubeembed_runtime.api.edge import OPEN, Edge
 from kubeembed_runtime.api.metrics import Metrics
 from kubeembed_runtime.api.server import Server, bind
 from kubeembed_runtime.api.tracing import telemetry
-from kubeembed_runtime.api.trimming import trim
 from kubeembed_runtime.errors import StartFailed
 from kubeembed_runtime.golden import check, prover
 from kubeembed_runtime.goldenfiles import Golden
@@ -103,7 +102,8 @@ def _open(loaded: Loaded, lifecycle: Lifecycle, metrics: Metrics) -> None:
     """From now on it is ready."""
     metrics.show_model(loaded.pipeline.info, lambda: loaded.batcher.waiting_tokens)
     gc.freeze()  # what was loaded stays: to look through it takes 0.1 s, in which nothing is answered
-    trim()
+    allocator.trim()
+    allocator.keep()
     lifecycle.ready(loaded.pipeline)
 
 

@@ -1,8 +1,8 @@
 """Memory that large requests leave behind goes back to the system: glibc keeps most of what it ever had."""
 
 import asyncio
-import ctypes
-from functools import cache
+
+from kubeembed_runtime.allocator import trim
 
 #: From the first large request that ends to the next trim, which is for all that end meanwhile. It takes
 #: milliseconds, and would be as long after each.
@@ -23,15 +23,3 @@ class Trimming:
     def _trim(self) -> None:
         self._waiting = None
         asyncio.get_running_loop().run_in_executor(None, trim)
-
-
-def trim() -> None:
-    """Nothing where the C library has no such thing."""
-    library = _library()
-    if hasattr(library, "malloc_trim"):
-        library.malloc_trim(0)
-
-
-@cache
-def _library() -> ctypes.CDLL:
-    return ctypes.CDLL(None)
