@@ -68,7 +68,7 @@ images: ## Build the control and runtime images from the Dockerfile
 demo: setup ## The main job, end to end: one document becomes an embedding service
 	$(BIN)/python dev/demo.py $(if $(CONTEXT),--context $(CONTEXT),--cluster $(CLUSTER))
 
-bench: setup ## Measure, for half an hour; figures and plots go to benchmarks/RESULTS.md
+bench: setup ## Measure, for half an hour; figures go to benchmarks/RESULTS.md, plots beside them in the cache
 	$(BIN)/python benchmarks/compare.py --rounds 5
 	$(BIN)/python benchmarks/start.py --rounds 3
 	$(BIN)/python benchmarks/stages.py

@@ -1,4 +1,4 @@
-"""results/*.json of the cache folder -> the generated part of RESULTS.md, and its plots.
+"""results/*.json of the cache folder -> the generated part of RESULTS.md, and plots beside them.
 
     .venv/bin/python benchmarks/report.py
 
@@ -35,9 +35,9 @@ def of(rows: Sequence[Row], server: str, field: str) -> list[float]:
 
 
 def names(rows: Sequence[Row]) -> list[str]:
-    """Servers, ours first."""
+    """Servers: ours, the simple one, the others."""
     found = dict.fromkeys(row["server"] for row in rows if "texts_per_second" in row)
-    return sorted(found, key=lambda name: name != OURS)
+    return sorted(found, key=lambda name: (name != OURS, name != ST, name))
 
 
 def best_peer(rows: Sequence[Row], field: str = "texts_per_second") -> str:
@@ -51,16 +51,40 @@ def ratio(rows: Sequence[Row], peer: str, field: str, over: str = OURS) -> float
     return median(mine / theirs for mine, theirs in pairs)
 
 
+#: Of the curves: what each point of one stands for.
+CURVES = {
+    "concurrency": "clients, each with 2 texts of mixed length",
+    "length": "words per text, 8 clients",
+    "open": "queries offered per second",
+}
+
+
 def throughput(table: dict[str, list[Row]]) -> list[str]:
-    servers = names(table["mixed"])
-    lines = ["| texts/s (p50, p99 in ms) | " + " | ".join(servers) + " |"]
-    lines.append("|---|" + "--:|" * len(servers))
-    for load, rows in table.items():
-        cells = [LOADS[load]]
+    named = {LOADS[load]: rows for load, rows in table.items()}
+    return rates("texts/s (p50, p99 in ms)", named)
+
+
+def rates(head: str, table: dict[str, list[Row]]) -> list[str]:
+    """A line per entry, a column per server."""
+    servers = names(next(iter(table.values())))
+    lines = [f"| {head} | {' | '.join(servers)} |", "|---|" + "--:|" * len(servers)]
+    for label, rows in table.items():
+        cells = [label]
         for name in servers:
             rate, p50, p99 = (median(of(rows, name, f)) for f in ("texts_per_second", "p50", "p99"))
             cells.append(f"{rate:.0f} ({p50 * 1e3:,.0f}, {p99 * 1e3:,.0f})")
         lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def curves(found: dict[str, dict[str, list[Row]]]) -> list[str]:
+    lines = [
+        "## Against concurrency, length and rate: `benchmarks/compare.py`",
+        "",
+        "Texts/s (p50, p99 in ms), one round of each point, the servers in turns.",
+    ]
+    for curve, head in CURVES.items():
+        lines += ["", *rates(head, found[curve])]
     return lines
 
 
@@ -191,12 +215,12 @@ def comparison(results: Row) -> list[str]:
     ]
 
 
-def plots() -> list[str]:
-    """Draws what there is; returns the lines that show it."""
-    script = str(HERE / "plots.py")
-    command = (str(python("tools")), script, str(RESULTS), str(HERE / "plots"))
-    drawn = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-    return [f"![{name}](plots/{name}.svg)" for name in drawn]
+def draw() -> None:
+    """Draws what there is."""
+    script, folder = str(HERE / "plots.py"), RESULTS / "plots"
+    command = (str(python("tools")), script, str(RESULTS), str(folder))
+    subprocess.run(command, check=True, capture_output=True)
+    print(f"plots in {folder}")
 
 
 def loaded(name: str) -> Any:
@@ -215,8 +239,10 @@ def main() -> None:
         made += ["", *first_vectors(start["rows"])]
     if profile := loaded("stages"):
         made += ["", *stages(profile)]
-    shown = plots()
-    file.write_text("\n".join([before + BEGIN, *made, "", *shown, END]) + after)
+    if found := loaded("curves"):
+        made += ["", *curves(found)]
+    file.write_text("\n".join([before + BEGIN, *made, "", END]) + after)
+    draw()
 
 
 if __name__ == "__main__":
