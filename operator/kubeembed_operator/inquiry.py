@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from math import inf
 
 from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.podreasons import Trouble, ready, shortened
@@ -59,6 +60,15 @@ class Memory:
         default_factory=set
     )  # attempts to fetch that were seen to move, by identity
 
+    def progress(self, before: str | None, now: Progress, runs: float = inf) -> str | None:
+        """What is told of a fetch that has run for so many seconds, which is what was told before where it
+        is too soon for a write."""
+        at = asyncio.get_running_loop().time()
+        told = coarse(before, now, min(runs, at - self.progress_written))
+        if told != before:
+            self.progress_written = at
+        return told
+
     def outlived(self, pods: Sequence[Manifest], answers: Sequence[Progress | None]) -> bool:
         """Whether an attempt of `pods` was ever seen to move: the error of the one before is no longer true,
         and does not come back while this one checks what it has."""
@@ -110,12 +120,8 @@ class Inquiry:
             weights = replace(weights, trouble=None)
         if answer is None:
             return weights, before, PROGRESS_POLL
-        now = asyncio.get_running_loop().time()
         runs = age(pod, self._clock())  # a short fetch is done before it is worth a write
-        told = coarse(before, answer, min(runs, now - memory.progress_written))
-        if told != before:
-            memory.progress_written = now
-        return weights, told, PROGRESS_POLL
+        return weights, memory.progress(before, answer, runs), PROGRESS_POLL
 
     async def nodes(
         self, weights: Weights, observed: Observed, memory: Memory
@@ -130,10 +136,7 @@ class Inquiry:
                 weights, copy=replace(copy, progress=told), trouble=fetches.trouble
             ), None
         answers = await asyncio.gather(*(self._pods.progress(pod) for pod in fetches.pods))
-        now = asyncio.get_running_loop().time()
-        told = coarse(copy.progress, together(fetches, answers), now - memory.progress_written)
-        if told != copy.progress:
-            memory.progress_written = now
+        told = memory.progress(copy.progress, together(fetches, answers))
         found = None if memory.outlived(fetches.pods, answers) else fetches.trouble
         return replace(weights, copy=replace(copy, progress=told), trouble=found), PROGRESS_POLL
 
