@@ -1,6 +1,6 @@
 """results/*.json -> plots as SVG: python plots.py RESULTS FOLDER. Runs in the environment of peers/tools.txt.
 
-Prints the names of what it drew: only what was measured has a plot.
+Only what was measured has a plot.
 """
 
 import json
@@ -66,7 +66,6 @@ def bars(found: dict[str, dict[str, float]], label: str, name: str, folder: Path
 def saved(figure: Any, name: str, folder: Path) -> None:
     figure.tight_layout()
     figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
-    print(name)
 
 
 def main() -> None:

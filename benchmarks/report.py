@@ -8,7 +8,7 @@ Ratios are taken within a round, and the median round counts.
 import argparse
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -26,6 +26,13 @@ LOADS = {
     "queries": "32 clients × 1 short query",
     "passages": "8 clients × 32 passages",
     "single": "1 client × 1 short query",
+}
+
+#: Of the curves: what each point of one stands for.
+CURVES = {
+    "concurrency": "clients, each with 2 texts of mixed length",
+    "length": "words per text, 8 clients",
+    "open": "queries offered per second",
 }
 
 
@@ -51,30 +58,25 @@ def ratio(rows: Sequence[Row], peer: str, field: str, over: str = OURS) -> float
     return median(mine / theirs for mine, theirs in pairs)
 
 
-#: Of the curves: what each point of one stands for.
-CURVES = {
-    "concurrency": "clients, each with 2 texts of mixed length",
-    "length": "words per text, 8 clients",
-    "open": "queries offered per second",
-}
-
-
-def throughput(table: dict[str, list[Row]]) -> list[str]:
-    named = {LOADS[load]: rows for load, rows in table.items()}
-    return rates("texts/s (p50, p99 in ms)", named)
-
-
-def rates(head: str, table: dict[str, list[Row]]) -> list[str]:
+def by_server(
+    head: str, table: dict[str, list[Row]], cell: Callable[[Sequence[Row], str], str]
+) -> list[str]:
     """A line per entry, a column per server."""
     servers = names(next(iter(table.values())))
     lines = [f"| {head} | {' | '.join(servers)} |", "|---|" + "--:|" * len(servers)]
     for label, rows in table.items():
-        cells = [label]
-        for name in servers:
-            rate, p50, p99 = (median(of(rows, name, f)) for f in ("texts_per_second", "p50", "p99"))
-            cells.append(f"{rate:.0f} ({p50 * 1e3:,.0f}, {p99 * 1e3:,.0f})")
+        cells = [label, *(cell(rows, name) for name in servers)]
         lines.append("| " + " | ".join(cells) + " |")
     return lines
+
+
+def speed(rows: Sequence[Row], name: str) -> str:
+    rate, p50, p99 = (median(of(rows, name, f)) for f in ("texts_per_second", "p50", "p99"))
+    return f"{rate:.0f} ({p50 * 1e3:,.0f}, {p99 * 1e3:,.0f})"
+
+
+def cost(rows: Sequence[Row], name: str) -> str:
+    return f"{median(of(rows, name, 'cpu_seconds_per_text')) * 1e3:.1f}"
 
 
 def curves(found: dict[str, dict[str, list[Row]]]) -> list[str]:
@@ -84,7 +86,7 @@ def curves(found: dict[str, dict[str, list[Row]]]) -> list[str]:
         "Texts/s (p50, p99 in ms), one round of each point, the servers in turns.",
     ]
     for curve, head in CURVES.items():
-        lines += ["", *rates(head, found[curve])]
+        lines += ["", *by_server(head, found[curve], speed)]
     return lines
 
 
@@ -181,15 +183,6 @@ def stages(found: dict[str, Row]) -> list[str]:
     return lines
 
 
-def cpu_costs(table: dict[str, list[Row]]) -> list[str]:
-    servers = names(table["mixed"])
-    lines = ["| CPU ms per text | " + " | ".join(servers) + " |", "|---|" + "--:|" * len(servers)]
-    for load, rows in table.items():
-        costs = [median(of(rows, name, "cpu_seconds_per_text")) * 1e3 for name in servers]
-        lines.append(f"| {LOADS[load]} | " + " | ".join(f"{cost:.1f}" for cost in costs) + " |")
-    return lines
-
-
 def foreign(table: dict[str, list[Row]]) -> float:
     """Cores that others used, in the mean."""
     found = [row["foreign_cores"] for rows in table.values() for row in rows if "p99" in row]
@@ -198,6 +191,7 @@ def foreign(table: dict[str, list[Row]]) -> float:
 
 def comparison(results: Row) -> list[str]:
     table = results["table"]
+    named = {LOADS[load]: rows for load, rows in table.items()}
     return [
         "## Beside what users would pick: `benchmarks/compare.py`",
         "",
@@ -207,9 +201,9 @@ def comparison(results: Row) -> list[str]:
         "",
         *goals(results),
         "",
-        *throughput(table),
+        *by_server("texts/s (p50, p99 in ms)", named, speed),
         "",
-        *cpu_costs(table),
+        *by_server("CPU ms per text", named, cost),
         "",
         *starts(results),
     ]
@@ -219,7 +213,7 @@ def draw() -> None:
     """Draws what there is."""
     script, folder = str(HERE / "plots.py"), RESULTS / "plots"
     command = (str(python("tools")), script, str(RESULTS), str(folder))
-    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run(command, check=True)
     print(f"plots in {folder}")
 
 
