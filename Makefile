@@ -24,7 +24,7 @@ setup: .venv/.ready ## Make the Python environment in .venv from the lock file
 	$(BIN)/uv pip install --quiet --no-deps --python $(BIN)/python --editable .
 	@touch $@
 
-check: setup ## Format, lint, types, imports: what must be green for each commit
+check: setup ## Format, lint, types, imports, words of the pages: what must be green for each commit
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -32,6 +32,7 @@ check: setup ## Format, lint, types, imports: what must be green for each commit
 	$(BIN)/mypy dev/images
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/yamllint --strict .
+	$(PYTEST) --quiet tests/api/test_docs.py
 
 test: check test-unit test-stores test-programs test-cluster ## All tests: units, object stores, a browser, a real API server, the real node
 

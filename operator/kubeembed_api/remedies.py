@@ -44,7 +44,7 @@ EXPLANATIONS: Mapping[Reason, Explanation] = {
         "wait; if it stays, look at the operator's pods",
     ),
     Reason.FETCHING: Explanation(
-        "the weights are on their way; `status.weights.progress` says how far",
+        "the weights are on their way; `status.weights.progress` says how far, from the tenth second on",
         "wait",
     ),
     Reason.STARTING: Explanation(

@@ -20,7 +20,7 @@ from kubeembed_operator.kinds import Manifest
 from kubeembed_operator.manifests.node_cache import on_node
 from kubeembed_operator.manifests.scaling import first_replicas
 from kubeembed_operator.nodefetches import named, node_fetches
-from kubeembed_operator.observed import Observed
+from kubeembed_operator.observed import Observed, age
 from kubeembed_operator.rollout import GOES_ON, Rollout
 from kubeembed_operator.sleep import replicas_of, rolling
 from kubeembed_operator.vectorspaces import mixed
@@ -275,11 +275,6 @@ def _claim_pending(weights: Weights, observed: Observed, now: datetime) -> Troub
             text = f"claim {name} is not bound; kubectl describe pvc {name} says why"
             return Trouble(Reason.CLAIM_PENDING, text)
     return None
-
-
-def age(manifest: Manifest, now: datetime) -> float:
-    """Seconds since its creation."""
-    return (now - datetime.fromisoformat(_created(manifest))).total_seconds()
 
 
 def _created(manifest: Manifest) -> str:

@@ -7,7 +7,6 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from math import inf
 
 from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.podreasons import Trouble, ready, shortened
@@ -16,13 +15,12 @@ from kubeembed_api.report import Progress, RuntimeInfo
 from kubeembed_operator.adapterlists import Lists, offer, offered, takers
 from kubeembed_operator.adapters import AdapterState, concluded
 from kubeembed_operator.cluster import Cluster
-from kubeembed_operator.conditions import age
 from kubeembed_operator.fetches import has_pods
 from kubeembed_operator.goldens import sent
 from kubeembed_operator.kinds import CONFIG_MAP, Manifest
 from kubeembed_operator.listings import Listing, identity
 from kubeembed_operator.nodefetches import node_fetches, together
-from kubeembed_operator.observed import Observed
+from kubeembed_operator.observed import Observed, age
 from kubeembed_operator.pods import Pods
 from kubeembed_operator.pushing import Known, push, verdicts
 from kubeembed_operator.status import coarse
@@ -60,9 +58,9 @@ class Memory:
         default_factory=set
     )  # attempts to fetch that were seen to move, by identity
 
-    def progress(self, before: str | None, now: Progress, runs: float = inf) -> str | None:
+    def progress(self, before: str | None, now: Progress, runs: float) -> str | None:
         """What is told of a fetch that has run for so many seconds, which is what was told before where it
-        is too soon for a write."""
+        is too soon for a write: a short fetch is done before it is worth one."""
         at = asyncio.get_running_loop().time()
         told = coarse(before, now, min(runs, at - self.progress_written))
         if told != before:
@@ -120,7 +118,7 @@ class Inquiry:
             weights = replace(weights, trouble=None)
         if answer is None:
             return weights, before, PROGRESS_POLL
-        runs = age(pod, self._clock())  # a short fetch is done before it is worth a write
+        runs = age(pod, self._clock())
         return weights, memory.progress(before, answer, runs), PROGRESS_POLL
 
     async def nodes(
@@ -136,7 +134,8 @@ class Inquiry:
                 weights, copy=replace(copy, progress=told), trouble=fetches.trouble
             ), None
         answers = await asyncio.gather(*(self._pods.progress(pod) for pod in fetches.pods))
-        told = memory.progress(copy.progress, together(fetches, answers))
+        runs = max(age(pod, self._clock()) for pod in fetches.pods)
+        told = memory.progress(copy.progress, together(fetches, answers), runs)
         found = None if memory.outlived(fetches.pods, answers) else fetches.trouble
         return replace(weights, copy=replace(copy, progress=told), trouble=found), PROGRESS_POLL
 

@@ -12,7 +12,8 @@ from kubeembed_api.scaling import Target
 from kubeembed_operator.autoscaler import Figure
 from kubeembed_operator.figures import idle
 from kubeembed_operator.kinds import Manifest
-from kubeembed_operator.sleep import SETTLE, age, rolling
+from kubeembed_operator.observed import age
+from kubeembed_operator.sleep import SETTLE, rolling
 
 #: Of a pod that is at its target; and of a model that nobody asks and that has to stay awake.
 FULL, AWAKE = 100.0, 1.0

@@ -5,6 +5,7 @@ Only what this very object owns counts. A child of an earlier model of the same 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from kubeembed_api.caches import cache_claim
 from kubeembed_api.document import EmbeddingModel
@@ -153,6 +154,12 @@ def activates(endpoint_slice: Manifest) -> bool:
     """Whether it leads to the gateway and not to the model's pods."""
     labels = endpoint_slice["metadata"].get("labels") or {}
     return labels.get("endpointslice.kubernetes.io/managed-by") == SLICE_MANAGER
+
+
+def age(manifest: Manifest, now: datetime, since: str = "creationTimestamp") -> float:
+    """Seconds since it was made, or since another time that its metadata has."""
+    made = manifest["metadata"].get(since) or "1970-01-01T00:00:00Z"
+    return (now - datetime.fromisoformat(made)).total_seconds()
 
 
 def terminating(manifest: Manifest) -> bool:

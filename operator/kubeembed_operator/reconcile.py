@@ -19,7 +19,7 @@ from kubeembed_operator.adapterstatus import AdapterStatus, adapter_statuses
 from kubeembed_operator.applying import Applier, BeingCollected, NameTaken
 from kubeembed_operator.cluster import Cluster, ClusterError, Conflict, Missing, Refused
 from kubeembed_operator.coldstart import awoken, cold_start
-from kubeembed_operator.conditions import Condition, age, conditions, unseen
+from kubeembed_operator.conditions import Condition, conditions, unseen
 from kubeembed_operator.events import Recorder
 from kubeembed_operator.goldens import look_in
 from kubeembed_operator.inquiry import Inquiry, Memory
@@ -28,7 +28,7 @@ from kubeembed_operator.listings import identity
 from kubeembed_operator.loads import Loads
 from kubeembed_operator.manifests.node_cache import on_node
 from kubeembed_operator.metrics import Metrics
-from kubeembed_operator.observed import Observed, observe
+from kubeembed_operator.observed import Observed, age, observe
 from kubeembed_operator.plan import placing, plan
 from kubeembed_operator.pods import Pods
 from kubeembed_operator.ports import ActivatorPorts, NoPortLeft

@@ -14,7 +14,7 @@ from kubeembed_api.podreasons import ready
 from kubeembed_operator.kinds import Manifest
 from kubeembed_operator.manifests.activation import activator_slice
 from kubeembed_operator.manifests.scaling import AUTOMATIC, asked_before, first_replicas
-from kubeembed_operator.observed import Observed, terminating
+from kubeembed_operator.observed import Observed, age, terminating
 
 #: Seconds from the slice, whose time has no fractions, to no pods: every node has to have seen it. A pod that
 #: ends serves for 5 s more.
@@ -115,12 +115,6 @@ def _lead(model: EmbeddingModel, demand: Demand) -> Manifest | None:
     if demand.gateways is None or demand.port is None:
         return None
     return activator_slice(model, demand.port, demand.gateways)
-
-
-def age(manifest: Manifest, now: datetime, since: str = "creationTimestamp") -> float:
-    """Seconds since it was made, or since another time that its metadata has."""
-    made = manifest["metadata"].get(since) or "1970-01-01T00:00:00Z"
-    return (now - datetime.fromisoformat(made)).total_seconds()
 
 
 def _is_keda_s(observed: Observed, now: datetime) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
 import pytest
@@ -220,9 +220,11 @@ class Answers:
         return next(self._answers)
 
 
-async def asked(told: Observed, *answers: Progress | None) -> tuple[str | None, Trouble | None]:
+async def asked(
+    told: Observed, *answers: Progress | None, now: datetime = NOW
+) -> tuple[str | None, Trouble | None]:
     """Progress and trouble after a look, of what had 20 % before."""
-    inquiry = Inquiry(cast(Pods, Answers(*answers)), cast(Cluster, None), lambda: NOW)
+    inquiry = Inquiry(cast(Pods, Answers(*answers)), cast(Cluster, None), lambda: now)
     weights, _ = await inquiry.nodes(THERE, told, Memory())
     assert weights.copy is not None
     return weights.copy.progress, weights.trouble
@@ -236,6 +238,14 @@ async def test_progress_is_whole_once_nobody_fetches_and_a_node_has_a_copy() -> 
     assert await asked(observed(runs, failed), moves) == ("50%", None)
     assert await asked(observed(runs, failed), None) == ("0%", FULL)
     assert await asked(observed(pod("a", "n1", **DONE))) == ("100%", None)
+
+
+async def test_a_short_fetch_of_a_node_is_not_worth_a_write_of_its_progress() -> None:
+    runs = pod("a", "n1", **RUNS)
+    runs["metadata"]["creationTimestamp"] = NOW.isoformat()
+    for seconds, told in ((9, "20%"), (11, "50%")):
+        now = NOW + timedelta(seconds=seconds)
+        assert await asked(observed(runs), Progress(bytes=5, total=9), now=now) == (told, None)
 
 
 def test_the_condition_names_the_nodes_and_holds_once_one_has_it(model: Build) -> None:
