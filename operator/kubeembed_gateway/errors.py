@@ -7,6 +7,9 @@ GatewayError
 
 from kubeembed_api.errors import KubeEmbedError
 
+#: Until a client may come back that found no connection to be had.
+FULL_RETRY_SECONDS = 1
+
 
 class GatewayError(KubeEmbedError):
     """`status` is HTTP's, `code` the word for programs."""
@@ -28,7 +31,8 @@ class Refused(GatewayError):
 
 
 class Unavailable(GatewayError):
-    """503. code: model_loading (no pod yet), bodies_full (no room here), pod_lost (pods broke off)."""
+    """503. code: model_loading (no pod yet), pod_lost (pods broke off), bodies_full (no room here),
+    connections_full (none to be had here, by a client or to a pod)."""
 
     def __init__(self, code: str, message: str, retry_after: int) -> None:
         super().__init__(503, code, message)

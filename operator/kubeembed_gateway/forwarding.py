@@ -70,7 +70,7 @@ async def forward(
     key: bool = True,
 ) -> web.StreamResponse:
     """The pod's reply, sent or to be sent. close: the client's connection ends with it. key: whether the pod
-    gets the client's Authorization. Raises PodLost."""
+    gets the client's Authorization. Raises PodLost, Unavailable."""
     exchange = _Exchange(pool, request, body, request_head(request, body, pod, key=key), close)
     address = pod.host.strip("[]"), pod.port
     idle = pool.take(address)

@@ -13,7 +13,8 @@ from contextlib import suppress
 from aiohttp import web
 
 from kubeembed_gateway.connection import Connection, Server
-from kubeembed_gateway.errors import GatewayError, Refused
+from kubeembed_gateway.crowd import Crowd
+from kubeembed_gateway.errors import FULL_RETRY_SECONDS, GatewayError, Refused, Unavailable
 from kubeembed_gateway.metrics import Metrics
 from kubeembed_gateway.refusals import reply
 from kubeembed_gateway.table import Key, Table
@@ -37,9 +38,11 @@ Answer = Callable[[web.BaseRequest, list[Key]], Awaitable[web.StreamResponse]]
 class Ports:
     """Listening sockets of one host, by number. Those that could not be opened are tried again by `sync`."""
 
-    def __init__(self, host: str, metrics: Metrics) -> None:
+    def __init__(self, host: str, metrics: Metrics, crowd: Crowd) -> None:
+        """crowd: of the clients of all ports."""
         self._host = host
         self._metrics = metrics
+        self._crowd = crowd
         self._open: dict[int, tuple[Server, asyncio.Server]] = {}
         self._closing = False
         self._in_hand = 0
@@ -53,6 +56,7 @@ class Ports:
         """Raises OSError where the port is taken."""
         server = Server(
             self._handler(answer),
+            self._crowd,
             handler_cancellation=True,
             auto_decompress=False,
             access_log=None,
@@ -103,23 +107,26 @@ class Ports:
             connection.begin(request)
             self._in_hand += 1
             try:
-                response = await self._answered(answer, request)
+                response = await self._answered(answer, request, connection)
             finally:
                 connection.end()
                 self._in_hand -= 1
                 if not self._in_hand:
                     self._idle.set()
-            if self._closing and not response.prepared:
+            if (self._closing or connection.surplus) and not response.prepared:
                 response.force_close()
             return response
 
         return handle
 
-    async def _answered(self, answer: Answer, request: web.BaseRequest) -> web.StreamResponse:
+    async def _answered(
+        self, answer: Answer, request: web.BaseRequest, connection: Connection
+    ) -> web.StreamResponse:
         """Counted, with a GatewayError as a reply."""
         whose: list[Key] = []
         status = CLIENT_CLOSED
         try:
+            self._check_room(connection)
             _check_head(request)
             response = await answer(request, whose)
             status = response.status
@@ -129,6 +136,12 @@ class Ports:
         finally:
             self._metrics.answered(whose[0] if whose else ("", ""), status)
         return response
+
+    def _check_room(self, connection: Connection) -> None:
+        """Raises Unavailable."""
+        if connection.surplus:
+            problem = f"{self._crowd.most} connections are open here, none of them idle"
+            raise Unavailable("connections_full", problem, FULL_RETRY_SECONDS)
 
 
 def _check_head(request: web.BaseRequest) -> None:

@@ -51,6 +51,9 @@ class Metrics:
             MODEL,
             registry=registry,
         )
+        self.connections = Gauge(
+            "kubeembed_gateway_connections", "Connections that clients have.", registry=registry
+        )
         self.models = Gauge("kubeembed_gateway_models", "Models that are known.", registry=registry)
         self.pods = Gauge("kubeembed_gateway_pods", "Ready pods that are known.", registry=registry)
         self.left_out = Gauge(

@@ -1,14 +1,20 @@
 """Connections to the pods, kept between requests: the last used is used next, so that the others can go."""
 
 import asyncio
+import errno
 import socket
 
+from kubeembed_gateway.errors import FULL_RETRY_SECONDS, Unavailable
 from kubeembed_gateway.upstream import Address, Upstream
 
 #: Seconds that a connection may be idle, and between two looks at it. Pods close theirs after 75, and shall
 #: never do so first.
 KEEP_ALIVE_SECONDS, LOOK_SECONDS = 30.0, 10.0
 CONNECT_SECONDS = 2.0
+#: What this process, or its node, has no more of: no pod is to blame.
+OWN_WANTS = frozenset(
+    (errno.EADDRNOTAVAIL, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+)
 
 #: Seconds. A silent peer is asked after so long, and so often, whether it is still there. It is no more once
 #: it has not answered that, or taken what was sent, for SILENT_SECONDS: a lost node says nothing. A pod that
@@ -39,13 +45,16 @@ class Pool:
         return idle.popitem()[0] if idle else None
 
     async def connect(self, address: Address) -> Upstream:
-        """A new one. Raises Unreached."""
+        """A new one. Raises Unreached, and Unavailable where none is to be had here, whatever the pod."""
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 upstream = await self._connected(address)
         except TimeoutError as error:
             raise Unreached(f"no connection within {CONNECT_SECONDS:g} s") from error
         except OSError as error:
+            if error.errno in OWN_WANTS:
+                problem = f"the gateway gets no connection to a pod: {error.strerror}"
+                raise Unavailable("connections_full", problem, FULL_RETRY_SECONDS) from error
             raise Unreached(str(error)) from error
         if not upstream.closed:
             self._open.add(upstream)

@@ -16,10 +16,12 @@ from pathlib import Path
 from kubernetes.aio.client import ApiClient
 
 import kubeembed_gateway
+from kubeembed_api import openfiles
 from kubeembed_api.names import HTTP_PORT
 from kubeembed_gateway.activity import Activity
 from kubeembed_gateway.balancing import Balancer
 from kubeembed_gateway.cluster import Cluster
+from kubeembed_gateway.crowd import MOST, Crowd
 from kubeembed_gateway.front import Front, without_waking
 from kubeembed_gateway.history import STEP_SECONDS, History
 from kubeembed_gateway.holding import Holds, Memory
@@ -92,7 +94,8 @@ class Process:
             memory=memory,
             keys=self._keys,
         )
-        self._ports = Ports(options.host, metrics)
+        crowd = Crowd(openfiles.pairs(MOST))  # one of a client, one to a pod
+        self._ports = Ports(options.host, metrics, crowd)
         page = Page(overview.tell) if options.page else None
         self._front = Front(self._table, serving, self._keys, page)
         self._activator = Activator(
@@ -102,6 +105,7 @@ class Process:
         self._changed = asyncio.Event()
         self._stopping = asyncio.Event()
         metrics.held_bytes.set_function(lambda: memory.held)
+        metrics.connections.set_function(lambda: len(crowd))
         metrics.models.set_function(lambda: len(self._table.models))
         metrics.pods.set_function(lambda: len(self._table.all_pods()))
         metrics.left_out.set_function(self._balancer.left_out)

@@ -39,6 +39,7 @@ SIE_PATHS = ("/v1/encode/", "/v1/score/", "/v1/extract/", "/v1/generate/")
 _SIE_CODES = {
     "model_loading": "PROVISIONING",
     "bodies_full": "QUEUE_FULL",
+    "connections_full": "QUEUE_FULL",
     "pod_lost": "MODEL_LOADING",
     "model_not_found": "MODEL_NOT_FOUND",
     "invalid_api_key": "UNAUTHORIZED",
@@ -49,6 +50,7 @@ _SIE_CODES = {
 _TEI_KINDS = {
     "model_loading": "Unhealthy",
     "bodies_full": "Overloaded",
+    "connections_full": "Overloaded",
     "pod_lost": "Backend",
 }
 _ABOUT_THE_MODEL = frozenset(("model_not_found", "model_ambiguous", "model_missing"))

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
+from crowdkit import FEW_FILES, ask_at_once
 from gatewaykit import model, service
 from kubeembed_api.names import MANAGED_BY, MANAGED_BY_VALUE, MODEL_LABEL
 from nodekit import Kube, Manifest, until
@@ -81,7 +82,8 @@ def gateways(kube: Kube, tmp_path: Path) -> Iterator[Any]:
     def start(kubeconfig: str, hosts: tuple[str, ...] = HOSTS) -> list[Process]:
         admin_port, port = free_ports(2)
         for host in hosts:
-            command = [sys.executable, "-m", "kubeembed_gateway", "--host", host]
+            command = [*FEW_FILES, sys.executable, "-m", "kubeembed_gateway"]
+            command += ["--host", host]
             command += ["--namespace", kube.namespace, "--admin-port", str(admin_port)]
             command += ["--port", str(port)]
             environment = {**os.environ, "KUBECONFIG": kubeconfig}
@@ -187,6 +189,13 @@ def test_a_model_is_woken_once_by_all_gateways_and_every_request_answered(
     until("awake again", lambda: kube.get("deploy", "stub")["spec"]["replicas"] == 1, 10)
     kube.apply(slice_at(kube, kube.info["hostAddress"], stub))
     assert again.done()[0] == 200
+
+
+def test_the_files_of_a_login_do_not_bound_the_clients(kube: Kube, gateways: Any) -> None:
+    sleeping(kube)
+    (process,) = gateways(kube.info["kubeconfig"], HOSTS[:1])
+    heads = ask_at_once(process.popen.pid, process.host, PORT, "/health")
+    assert heads == {b"HTTP/1.1 200 OK"}
 
 
 def test_requests_are_answered_while_the_api_server_is_away(

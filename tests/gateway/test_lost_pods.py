@@ -1,7 +1,9 @@
 """Pods that go away under a request: before their reply another is asked, within it the client is told."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import resource
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import aiohttp
@@ -155,3 +157,32 @@ async def test_a_slow_pod_is_waited_for(
     await front.asleep()
     await front.awake(await stub("pod-1", slow))
     assert await ask(client, front.url) == (200, {"pod": "pod-1"})
+
+
+@contextmanager
+def no_more_files() -> Iterator[None]:
+    """What is open stays so."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+async def test_want_of_connections_is_no_fault_of_the_pod(front: Gateway, stub: Stub) -> None:
+    await front.asleep()
+    await front.awake(await stub("pod-1"), await stub("pod-2"))
+    asked = f"{front.common}/v1/embeddings", {"model": "minilm", "input": "a"}
+    async with aiohttp.ClientSession() as client:  # its connection is kept
+        async with client.get(f"{front.common}/health") as got:
+            assert got.status == 200
+        with no_more_files():
+            async with client.post(asked[0], json=asked[1]) as got:
+                told = await got.json()
+        assert (got.status, got.headers["Retry-After"]) == (503, "1")
+        assert told["error"]["code"] == "connections_full"
+        assert told["error"]["message"].endswith(": Too many open files")
+        assert front.balancer.left_out() == 0
+        async with client.post(asked[0], json=asked[1]) as got:
+            assert got.status == 200

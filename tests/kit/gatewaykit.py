@@ -14,6 +14,7 @@ from multidict import CIMultiDict
 from kubeembed_api.names import ACTIVATOR_PORT_ANNOTATION, MANAGED_BY, MANAGED_BY_VALUE, MODEL_LABEL
 from kubeembed_gateway.activity import Activity
 from kubeembed_gateway.balancing import Balancer
+from kubeembed_gateway.crowd import MOST, Crowd
 from kubeembed_gateway.front import Front, without_waking
 from kubeembed_gateway.history import History
 from kubeembed_gateway.holding import Holds, Memory
@@ -195,7 +196,11 @@ class Gateway:
 
 @asynccontextmanager
 async def gateway(
-    held_bytes: int = 64 * 1024 * 1024, *, page: bool = True, keys: Path | None = None
+    held_bytes: int = 64 * 1024 * 1024,
+    *,
+    page: bool = True,
+    keys: Path | None = None,
+    connections: int = MOST,
 ) -> AsyncIterator[Gateway]:
     table, metrics, memory, balancer = Table(), Metrics(), Memory(held_bytes), Balancer()
     activity, ring = Activity(), Keys(keys)
@@ -221,7 +226,7 @@ async def gateway(
             memory=memory,
             keys=ring,
         )
-        ports = Ports("127.0.0.1", metrics)
+        ports = Ports("127.0.0.1", metrics, Crowd(connections))
         front = Front(table, serving, ring, Page(overview.tell) if page else None)
         await ports.open(COMMON_PORT, front.answer)
         activator = Activator(ports, table, partial(without_waking, table, serving))

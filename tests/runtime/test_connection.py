@@ -130,7 +130,7 @@ async def test_a_client_that_reads_slowly_gets_all(port: int) -> None:
 @pytest.fixture
 async def narrow(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[int, asyncio.Event]]:
     """The port of a server for two connections, and what its replies wait for."""
-    monkeypatch.setattr("kubeembed_runtime.api.server._connections_at_most", lambda: 2)
+    monkeypatch.setattr("kubeembed_api.openfiles.pairs", lambda most: 2)
     gate = asyncio.Event()
 
     async def wait(request: Request) -> Response:

@@ -6,7 +6,6 @@ uvicorn would install its own signal handlers, one server's over the other's.
 import asyncio
 import contextlib
 import logging
-import resource
 import socket
 from collections.abc import Iterator
 from functools import partial
@@ -15,6 +14,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI
 
+from kubeembed_api import openfiles
 from kubeembed_api.reasons import Reason
 from kubeembed_runtime.api.connection import MAX_CONNECTIONS, Connection, State
 from kubeembed_runtime.errors import StartFailed
@@ -30,9 +30,6 @@ KEEP_ALIVE_SECONDS = 75
 #: How long a connection may be open without a request when the port has closed: a few round trips.
 LAST_REQUEST_SECONDS = 1.0
 
-#: Open files that are no connections of the server: the other server's, weights, what libraries keep.
-OTHER_FILES = 512
-
 #: How long the last answers may take: a body may take 60 s to arrive.
 LAST_ANSWER_SECONDS = 70.0
 
@@ -40,7 +37,9 @@ LAST_ANSWER_SECONDS = 70.0
 class _Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
-        self.server_state: State = State(_connections_at_most())
+        self.server_state: State = State(
+            openfiles.pairs(MAX_CONNECTIONS)
+        )  # one for each of the two servers
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -125,16 +124,6 @@ class Server:
         last = asyncio.get_running_loop().time() + LAST_REQUEST_SECONDS
         while self._server.server_state.connections and asyncio.get_running_loop().time() < last:
             await asyncio.sleep(0.02)
-
-
-def _connections_at_most() -> int:
-    """For as many as the process may open files, which is asked to be enough for both servers."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 2 * MAX_CONNECTIONS + OTHER_FILES
-    if soft < wanted:
-        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return max(1, min(MAX_CONNECTIONS, (soft - OTHER_FILES) // 2))
 
 
 def bind(host: str, port: int, flag: str) -> socket.socket:
