@@ -53,9 +53,9 @@ PIECE_BYTES = 256 * 1024
 
 
 class PodLost(KubeEmbedError):
-    """It went away before its reply, or could not be reached. sent: whether it may have got the request."""
+    """It went away before its reply, or could not be reached. sent: how often it may have got the request."""
 
-    def __init__(self, pod: Pod, error: BaseException, *, sent: bool = True) -> None:
+    def __init__(self, pod: Pod, error: BaseException, *, sent: int) -> None:
         super().__init__(f"pod {pod.name}: {str(error) or type(error).__name__}")
         self.sent = sent
 
@@ -73,20 +73,21 @@ async def forward(
     gets the client's Authorization. Raises PodLost, Unavailable."""
     exchange = _Exchange(pool, request, body, request_head(request, body, pod, key=key), close)
     address = pod.host.strip("[]"), pod.port
-    idle = pool.take(address)
+    idle, sent = pool.take(address), 0
     try:
         if idle is not None:
+            sent += 1
             try:
                 return await exchange.through(idle)
             except Broken as error:
                 # an idle connection may have been closed before it was asked, which is no fault of the pod
                 if not (error.silent and body.sendable):
                     raise
-        return await exchange.through(await pool.connect(address))
-    except Unreached as error:
-        raise PodLost(pod, error, sent=idle is not None) from error
-    except Broken as error:
-        raise PodLost(pod, error) from error
+        upstream = await pool.connect(address)
+        sent += 1
+        return await exchange.through(upstream)
+    except (Broken, Unreached) as error:
+        raise PodLost(pod, error, sent=sent) from error
 
 
 @dataclass(slots=True)

@@ -120,6 +120,33 @@ async def test_a_request_that_breaks_pods_breaks_three_at_most(
     assert len(set(broken)) == 3
 
 
+async def test_over_kept_connections_too_it_is_sent_four_times_at_most(
+    front: Gateway, client: aiohttp.ClientSession, stub: Stub
+) -> None:
+    """A pod whose kept connection breaks silently is asked over a new one, which may be its second time."""
+    everybody, bad = asyncio.Barrier(5), list[str]()
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        if await request.read() == b"bad":
+            bad.append("sent")
+            return await dies(request)
+        await everybody.wait()
+        return web.Response()
+
+    await front.asleep()
+    for number in range(5):
+        await front.awake(await stub(f"pod-{number}", answer))
+
+    async def post(body: bytes) -> int:
+        async with client.post(f"{front.url}/embed", data=body) as got:
+            return got.status
+
+    assert await asyncio.gather(*(post(b"good") for _ in range(5))) == [200] * 5
+    assert len(front.pool) == 5
+    assert await post(b"bad") == 503
+    assert len(bad) == 4
+
+
 async def test_a_reply_that_breaks_off_is_never_taken_for_a_whole_one(
     front: Gateway, client: aiohttp.ClientSession, stub: Stub
 ) -> None:
