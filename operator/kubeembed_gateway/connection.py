@@ -3,6 +3,9 @@
 Requests that follow one whose answer is not there yet are read ahead, bodies and all, and belong to no count
 of held bytes. Past the bound they stay with their client, which loses nothing: they are read once it is their
 turn. Only that such a client leaves is seen later.
+
+A body that is not in the chunks that its head tells of ends its request: aiohttp takes the rest for the next
+one, and would have whoever reads the body wait for it.
 """
 
 import asyncio
@@ -12,6 +15,7 @@ from typing import Any
 from aiohttp import web
 
 from kubeembed_gateway.crowd import Crowd
+from kubeembed_gateway.errors import Refused
 
 #: Of the requests behind the one in hand; the reads in which it ends, and the bound is passed, come on top.
 MOST_EARLY_BYTES = 64 * 1024
@@ -37,10 +41,10 @@ class Server(web.Server):
 
 class Connection(web.RequestHandler):
     """`begin` and `end` are called around each request. early: bytes that came behind the one in hand.
-    surplus: there was no room for it."""
+    surplus: there was no room for it. last: no request can follow the one in hand."""
 
     crowd: Crowd
-    surplus = False
+    surplus = last = False
     early = 0
     _in_hand: web.BaseRequest | None = None
 
@@ -58,7 +62,7 @@ class Connection(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self.surplus = not self.crowd.enter(self)
+        self.surplus = self.last = not self.crowd.enter(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self.crowd.leave(self)
@@ -67,7 +71,16 @@ class Connection(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         waits = self._in_hand is not None and self._in_hand.content.is_eof()
         super().data_received(data)
+        if self._in_hand is not None and self._messages and not self._in_hand.content.is_eof():
+            self.last = True
+            self._in_hand.content.set_exception(_no_chunks())
+            self._in_hand.content.feed_eof()
         if waits:
             self.early += len(data)
             if self.early > MOST_EARLY_BYTES and self.transport is not None:
                 self.transport.pause_reading()
+
+
+def _no_chunks() -> Refused:
+    problem = "the body is not in chunks, as its Transfer-Encoding says; send each with its size"
+    return Refused(400, "invalid_body", problem)

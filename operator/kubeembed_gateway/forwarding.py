@@ -15,6 +15,7 @@ from multidict import CIMultiDict, istr
 
 from kubeembed_api.errors import KubeEmbedError
 from kubeembed_gateway.body import Body
+from kubeembed_gateway.errors import GatewayError
 from kubeembed_gateway.pool import Pool, Unreached
 from kubeembed_gateway.reply import CODEC, CONTENT_LENGTH, Reply
 from kubeembed_gateway.table import Pod
@@ -70,7 +71,7 @@ async def forward(
     key: bool = True,
 ) -> web.StreamResponse:
     """The pod's reply, sent or to be sent. close: the client's connection ends with it. key: whether the pod
-    gets the client's Authorization. Raises PodLost, Unavailable."""
+    gets the client's Authorization. Raises PodLost, GatewayError."""
     exchange = _Exchange(pool, request, body, request_head(request, body, pod, key=key), close)
     address = pod.host.strip("[]"), pod.port
     idle, sent = pool.take(address), 0
@@ -87,6 +88,8 @@ async def forward(
         sent += 1
         return await exchange.through(upstream)
     except (Broken, Unreached) as error:
+        if isinstance(error, Broken) and isinstance(error.error, GatewayError):
+            raise error.error from error  # it is the client that broke off
         raise PodLost(pod, error, sent=sent) from error
 
 

@@ -113,7 +113,7 @@ class Ports:
                 self._in_hand -= 1
                 if not self._in_hand:
                     self._idle.set()
-            if (self._closing or connection.surplus) and not response.prepared:
+            if (self._closing or connection.last) and not response.prepared:
                 response.force_close()
             return response
 

@@ -24,6 +24,7 @@ class Broken(Exception):
 
     def __init__(self, error: BaseException, *, silent: bool) -> None:
         super().__init__(str(error) or type(error).__name__)
+        self.error = error
         self.silent = silent
 
 

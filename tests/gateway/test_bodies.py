@@ -176,3 +176,23 @@ async def test_headers_are_as_large_as_the_pods_read_them(
         async with client.post(f"{front.url}/embed", data=b"a", headers=headers) as got:
             assert got.status == status
     assert 60_000 < MAX_HEAD_BYTES < 70_000
+
+
+@pytest.mark.parametrize("port", [PORT, COMMON_PORT], ids=["sent on", "held"])
+async def test_a_body_that_is_in_no_chunks_is_refused_at_once(
+    front: Gateway, stub: Stub, port: int
+) -> None:
+    """And the pod that was getting it is not to blame."""
+    await front.asleep()
+    await front.awake(await stub("pod-1"))
+    head = b"POST /v1/embeddings HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with connected(port) as wire, asyncio.timeout(10):
+        await wire.send(head + b"1\r\na\r\n")
+        await asyncio.sleep(0.1)  # until somebody waits for the rest
+        await wire.send(b"no chunk\r\n")
+        reply = await wire.reply()
+        assert reply is not None
+        assert (reply.status, reply.last) == (400, True)
+        assert json.loads(reply.body)["error"]["code"] == "invalid_body"
+        assert await wire.reply() is None
+    assert front.balancer.left_out() == 0
