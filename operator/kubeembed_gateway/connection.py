@@ -4,11 +4,12 @@ Requests that follow one whose answer is not there yet are read ahead, bodies an
 of held bytes. Past the bound they stay with their client, which loses nothing: they are read once it is their
 turn. Only that such a client leaves is seen later.
 
-A body that is not in the chunks that its head tells of ends its request: aiohttp takes the rest for the next
-one, and would have whoever reads the body wait for it.
+A body whose chunks are malformed ends its request: aiohttp takes the rest for the next one, and would have
+whoever reads the body wait for it.
 """
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -16,9 +17,12 @@ from aiohttp import web
 
 from kubeembed_gateway.crowd import Crowd
 from kubeembed_gateway.errors import Refused
+from kubeembed_gateway.refusals import reply
 
 #: Of the requests behind the one in hand; the reads in which it ends, and the bound is passed, come on top.
 MOST_EARLY_BYTES = 64 * 1024
+#: A client is gone that takes nothing of a reply for so long, or answers no probe; one that is slow stays.
+SILENT_SECONDS = 60
 
 
 class Server(web.Server):
@@ -41,20 +45,34 @@ class Server(web.Server):
 
 class Connection(web.RequestHandler):
     """`begin` and `end` are called around each request. early: bytes that came behind the one in hand.
-    surplus: there was no room for it. last: no request can follow the one in hand."""
+    last: no request can follow the one in hand."""
 
     crowd: Crowd
-    surplus = last = False
+    last = False
     early = 0
+    _late = False
     _in_hand: web.BaseRequest | None = None
+
+    @property
+    def idle(self) -> bool:
+        """As a Guest."""
+        waits = self._waiter is not None and not self._waiter.done()
+        return waits and self.transport is not None and not self.transport.get_write_buffer_size()
+
+    @property
+    def surplus(self) -> bool:
+        """Whether it came when there was no room, and there still is none."""
+        return self._late and self.crowd.full
 
     def begin(self, request: web.BaseRequest) -> None:
         self._in_hand = request
         self.crowd.begin(self)
+        self._check_body()
 
     def end(self) -> None:
         """The next request's turn has come."""
         self._in_hand = None
+        self._late = False
         self.crowd.end(self)
         if self.early > MOST_EARLY_BYTES and self.transport is not None:
             self.transport.resume_reading()
@@ -62,7 +80,10 @@ class Connection(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        self.surplus = self.last = not self.crowd.enter(self)
+        client = transport.get_extra_info("socket")
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENT_SECONDS * 1000)
+        self.crowd.enter(self)
+        self._late = self.crowd.full
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self.crowd.leave(self)
@@ -71,16 +92,34 @@ class Connection(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         waits = self._in_hand is not None and self._in_hand.content.is_eof()
         super().data_received(data)
-        if self._in_hand is not None and self._messages and not self._in_hand.content.is_eof():
-            self.last = True
-            self._in_hand.content.set_exception(_no_chunks())
-            self._in_hand.content.feed_eof()
+        self._check_body()
         if waits:
             self.early += len(data)
             if self.early > MOST_EARLY_BYTES and self.transport is not None:
                 self.transport.pause_reading()
 
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """What is no HTTP is its client's mistake: told as any other, and no error of ours for the log."""
+        if status >= 500:
+            return super().handle_error(request, status, exc, message)
+        response = reply(Refused(status, "invalid_request", f"this is no HTTP: {message}"), "")
+        response.force_close()
+        return response
 
-def _no_chunks() -> Refused:
-    problem = "the body is not in chunks, as its Transfer-Encoding says; send each with its size"
+    def _check_body(self) -> None:
+        """What follows a body that has not ended is what the parser says of it."""
+        if self._in_hand is not None and self._messages and not self._in_hand.content.is_eof():
+            self.last = True
+            self._in_hand.content.set_exception(_malformed())
+            self._in_hand.content.feed_eof()
+
+
+def _malformed() -> Refused:
+    problem = "the chunks of the body are malformed: each is its size, and that many bytes"
     return Refused(400, "invalid_body", problem)

@@ -1,60 +1,74 @@
-"""The connections of clients, at all ports of this process: how many, and which goes for a new one.
+"""The connections of clients, at all ports of this process: how many, and which go for a new one.
 
-The one that has been idle for longest makes room. Where none is idle, the newcomer is surplus: it may send
-its request, and is told to come back.
+Those that have been idle for longest make room. Where none is, the newcomer is surplus: it may ask once, and
+is told to come back unless others have gone by then.
 """
 
 import time
 from collections.abc import Callable
 from typing import Protocol
 
-#: Each may hold some 0.2 MB before anybody has asked for it.
-MOST = 4096
+#: As the pods have it. A connection may hold 0.14 MB, of a body that its pod takes slowly.
+MOST = 2048
+#: So many may be told to come back at once; whoever comes then is shut out without a word.
+SURPLUS = 256
 #: Seconds. A client that has just come, or been answered, is about to ask.
 GRACE = 1.0
 
 
 class Guest(Protocol):
-    """A connection, which is told to go while it has no request in hand."""
+    """A connection. idle: nothing has come that is not answered, nothing is on its way out."""
+
+    @property
+    def idle(self) -> bool: ...
 
     def force_close(self) -> None: ...
 
 
 class Crowd:
-    """Bounded but for those that have come within the grace."""
+    """`begin` and `end` are called around each request of a guest."""
 
     def __init__(self, most: int = MOST, clock: Callable[[], float] = time.monotonic) -> None:
         self.most = most
         self._clock = clock
         self._here: set[Guest] = set()
-        self._idle: dict[Guest, float] = {}  # since when; the longest is first
+        self._since: dict[Guest, float] = {}  # without a request in hand; the longest is first
 
     def __len__(self) -> int:
         return len(self._here)
 
-    def enter(self, guest: Guest) -> bool:
-        """Whether there is room for it."""
-        if len(self._here) >= self.most:
-            self._make_room()
+    @property
+    def full(self) -> bool:
+        """Whether there are more than there is room for."""
+        return len(self._here) > self.most
+
+    def enter(self, guest: Guest) -> None:
         self._here.add(guest)
-        self._idle[guest] = self._clock()
-        return len(self._here) <= self.most
+        self._since[guest] = self._clock()
+        if self.full:
+            self._make_room()
+        if len(self._here) > self.most + SURPLUS:
+            self._send_away(guest)
 
     def leave(self, guest: Guest) -> None:
         self._here.discard(guest)
-        self._idle.pop(guest, None)
+        self._since.pop(guest, None)
 
     def begin(self, guest: Guest) -> None:
-        """It has a request in hand."""
-        self._idle.pop(guest, None)
+        self._since.pop(guest, None)
 
     def end(self, guest: Guest) -> None:
-        """It has none any more."""
         if guest in self._here:
-            self._idle[guest] = self._clock()
+            self._since[guest] = self._clock()
 
     def _make_room(self) -> None:
-        longest = next(iter(self._idle), None)
-        if longest is not None and self._clock() - self._idle[longest] >= GRACE:
-            self.leave(longest)
-            longest.force_close()
+        until = self._clock() - GRACE
+        for guest in [each for each, since in self._since.items() if since <= until]:
+            if guest.idle:
+                self._send_away(guest)
+            if not self.full:
+                return
+
+    def _send_away(self, guest: Guest) -> None:
+        self.leave(guest)
+        guest.force_close()

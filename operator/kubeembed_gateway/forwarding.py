@@ -89,7 +89,7 @@ async def forward(
         return await exchange.through(upstream)
     except (Broken, Unreached) as error:
         if isinstance(error, Broken) and isinstance(error.error, GatewayError):
-            raise error.error from error  # it is the client that broke off
+            raise error.error from error  # of the client, not the pod
         raise PodLost(pod, error, sent=sent) from error
 
 

@@ -105,28 +105,30 @@ class Ports:
             connection = request.protocol
             assert isinstance(connection, Connection)
             connection.begin(request)
+            surplus = connection.surplus
             self._in_hand += 1
             try:
-                response = await self._answered(answer, request, connection)
+                response = await self._answered(answer, request, surplus=surplus)
             finally:
                 connection.end()
                 self._in_hand -= 1
                 if not self._in_hand:
                     self._idle.set()
-            if (self._closing or connection.last) and not response.prepared:
+            if (self._closing or connection.last or surplus) and not response.prepared:
                 response.force_close()
             return response
 
         return handle
 
     async def _answered(
-        self, answer: Answer, request: web.BaseRequest, connection: Connection
+        self, answer: Answer, request: web.BaseRequest, *, surplus: bool
     ) -> web.StreamResponse:
         """Counted, with a GatewayError as a reply."""
         whose: list[Key] = []
         status = CLIENT_CLOSED
         try:
-            self._check_room(connection)
+            if surplus:
+                raise _no_room(self._crowd)
             _check_head(request)
             response = await answer(request, whose)
             status = response.status
@@ -136,12 +138,6 @@ class Ports:
         finally:
             self._metrics.answered(whose[0] if whose else ("", ""), status)
         return response
-
-    def _check_room(self, connection: Connection) -> None:
-        """Raises Unavailable."""
-        if connection.surplus:
-            problem = f"{self._crowd.most} connections are open here, none of them idle"
-            raise Unavailable("connections_full", problem, FULL_RETRY_SECONDS)
 
 
 def _check_head(request: web.BaseRequest) -> None:
@@ -153,6 +149,11 @@ def _check_head(request: web.BaseRequest) -> None:
     if size > MAX_HEAD_BYTES:
         problem = f"the headers are larger than {MAX_HEAD_BYTES} bytes"
         raise Refused(431, "headers_too_large", problem)
+
+
+def _no_room(crowd: Crowd) -> Unavailable:
+    problem = f"{crowd.most} connections are open here, and none has been idle for long"
+    return Unavailable("connections_full", problem, FULL_RETRY_SECONDS)
 
 
 class Activator:

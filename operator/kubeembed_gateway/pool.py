@@ -12,9 +12,7 @@ from kubeembed_gateway.upstream import Address, Upstream
 KEEP_ALIVE_SECONDS, LOOK_SECONDS = 30.0, 10.0
 CONNECT_SECONDS = 2.0
 #: What this process, or its node, has no more of: no pod is to blame.
-OWN_WANTS = frozenset(
-    (errno.EADDRNOTAVAIL, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-)
+OWN_WANTS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
 #: Seconds. A silent peer is asked after so long, and so often, whether it is still there. It is no more once
 #: it has not answered that, or taken what was sent, for SILENT_SECONDS: a lost node says nothing. A pod that
@@ -27,9 +25,11 @@ class Unreached(Exception):
 
 
 class Pool:
-    """Of any number. What waits for a reply waits as long as its client does."""
+    """What waits for a reply waits as long as its client does."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        """most: past which one that is idle is closed for each new one."""
+        self._most = most
         self._open: set[Upstream] = set()
         self._idle: dict[Address, dict[Upstream, float]] = {}
         self._look: asyncio.TimerHandle | None = None
@@ -46,6 +46,8 @@ class Pool:
 
     async def connect(self, address: Address) -> Upstream:
         """A new one. Raises Unreached, and Unavailable where none is to be had here, whatever the pod."""
+        if len(self._open) >= self._most:
+            self._close_longest_idle()
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
                 upstream = await self._connected(address)
@@ -95,6 +97,11 @@ class Pool:
     def _forget(self, upstream: Upstream) -> None:
         self._open.discard(upstream)
         self._idle.get(upstream.address, {}).pop(upstream, None)
+
+    def _close_longest_idle(self) -> None:
+        longest = [next(iter(idle.items())) for idle in self._idle.values() if idle]
+        if longest:
+            min(longest, key=lambda each: each[1])[0].close()
 
     def _close_idle(self) -> None:
         """Those that have been so for long."""

@@ -67,7 +67,8 @@ class Process:
         """Raises KeysError."""
         self._options = options
         self._keys = Keys(options.api_keys)
-        self._pool = Pool()
+        crowd = Crowd(openfiles.pairs(MOST))  # one of a client, one to a pod
+        self._pool = Pool(crowd.most)
         self._table = Table()
         cluster = Cluster(api, options.namespace)
         self._holds = Holds(self._wake, metrics)
@@ -94,7 +95,6 @@ class Process:
             memory=memory,
             keys=self._keys,
         )
-        crowd = Crowd(openfiles.pairs(MOST))  # one of a client, one to a pod
         self._ports = Ports(options.host, metrics, crowd)
         page = Page(overview.tell) if options.page else None
         self._front = Front(self._table, serving, self._keys, page)

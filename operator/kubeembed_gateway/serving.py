@@ -16,7 +16,7 @@ from kubeembed_gateway.metrics import Metrics
 from kubeembed_gateway.pool import Pool
 from kubeembed_gateway.table import Model, Pod, Table
 
-#: A request that pods broke off on may be what breaks them: so many get it at most.
+#: A request that pods broke off on may be what breaks them: once sent so often, it is sent no more.
 MOST_SENT = 3
 #: Seconds that pods are tried again that cannot be reached, and the pause between two tries.
 UNREACHABLE_SECONDS, PAUSE = 10.0, 0.1

@@ -8,6 +8,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from gatewaykit import COMMON_PORT, NAMESPACE, PORT, Gateway, StubPod, gateway
 from kubeembed_gateway import body
@@ -179,7 +180,7 @@ async def test_headers_are_as_large_as_the_pods_read_them(
 
 
 @pytest.mark.parametrize("port", [PORT, COMMON_PORT], ids=["sent on", "held"])
-async def test_a_body_that_is_in_no_chunks_is_refused_at_once(
+async def test_a_body_whose_chunks_are_malformed_is_refused_at_once(
     front: Gateway, stub: Stub, port: int
 ) -> None:
     """And the pod that was getting it is not to blame."""
@@ -196,3 +197,37 @@ async def test_a_body_that_is_in_no_chunks_is_refused_at_once(
         assert json.loads(reply.body)["error"]["code"] == "invalid_body"
         assert await wire.reply() is None
     assert front.balancer.left_out() == 0
+
+
+async def test_so_is_one_behind_another_request(front: Gateway, stub: Stub) -> None:
+    """Its error is there before its turn has come."""
+    goes_on = asyncio.Event()
+
+    async def waits(request: web.BaseRequest) -> web.StreamResponse:
+        await goes_on.wait()
+        return web.Response()
+
+    await front.asleep()
+    await front.awake(await stub("pod-1", waits))
+    head = b"POST /v1/embeddings HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    async with connected(COMMON_PORT) as wire, asyncio.timeout(10):
+        await wire.send(post("/v1/embeddings", b'{"model": "minilm"}'))
+        for piece in (head, b"no chunk\r\n"):
+            await asyncio.sleep(0.1)
+            await wire.send(piece)
+        await asyncio.sleep(0.1)
+        goes_on.set()
+        replies = [await wire.reply(), await wire.reply(), await wire.reply()]
+    assert [reply and reply.status for reply in replies] == [200, 400, None]
+
+
+async def test_what_is_no_http_is_refused_in_words(
+    front: Gateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with connected(COMMON_PORT) as wire, asyncio.timeout(10):
+        await wire.send(b"how are you?\r\n\r\n")
+        reply = await wire.reply()
+    assert reply is not None
+    assert reply.status == 400
+    assert json.loads(reply.body)["error"]["code"] == "invalid_request"
+    assert caplog.records == []

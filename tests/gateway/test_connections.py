@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 
 import pytest
 
-from gatewaykit import NAMESPACE, PORT, Gateway, StubPod, slice_of
+from gatewaykit import NAMESPACE, PORT, Gateway, StubPod, gateway, slice_of
 from kubeembed_gateway import pool
 from kubeembed_gateway.reply import Reply
 from kubeembed_gateway.table import SLICES
@@ -167,6 +167,19 @@ async def test_a_pod_that_goes_or_breaks_off_a_reply_is_lost_once(
     front.balancer.lost(front.table.pods((NAMESPACE, "minilm"))[1])  # so that the first is asked
     assert b'"pod-2"' in (await ask()).body
     assert (pod.by, retries(front)) == ([1, 1], 1)
+
+
+async def test_the_longest_idle_makes_room_for_a_new_one(stub: Stub) -> None:
+    async with gateway(connections=2) as front:
+        await front.asleep()
+        pods = [await stub(f"pod-{number}") for number in range(3)]
+        for pod in pods:
+            await front.awake(pod)
+            assert (await ask()).status == 200
+            await front.gone(pod)
+        assert len(front.pool) == 2
+        assert front.pool.take(("127.0.0.1", pods[0].port)) is None
+        assert front.pool.take(("127.0.0.1", pods[1].port)) is not None
 
 
 async def test_a_body_that_has_begun_to_go_out_is_not_sent_again(front: Gateway, raw: Raw) -> None:

@@ -206,7 +206,7 @@ async def gateway(
     activity, ring = Activity(), Keys(keys)
     woken: list[Key] = []
     holds = Holds(woken.append, metrics)
-    with closing(Pool()) as pool:
+    with closing(Pool(connections)) as pool:
         serving = Serving(
             table=table,
             holds=holds,

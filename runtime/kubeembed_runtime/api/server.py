@@ -35,11 +35,11 @@ LAST_ANSWER_SECONDS = 70.0
 
 
 class _Server(uvicorn.Server):
+    """One of two, for which the files of this process have to do."""
+
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
-        self.server_state: State = State(
-            openfiles.pairs(MAX_CONNECTIONS)
-        )  # one for each of the two servers
+        self.server_state: State = State(openfiles.pairs(MAX_CONNECTIONS))
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
