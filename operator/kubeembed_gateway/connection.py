@@ -21,7 +21,7 @@ from kubeembed_gateway.refusals import reply
 
 #: Of the requests behind the one in hand; the reads in which it ends, and the bound is passed, come on top.
 MOST_EARLY_BYTES = 64 * 1024
-#: A client is gone that takes nothing of a reply for so long, or answers no probe; one that is slow stays.
+#: A client is gone that takes nothing of a reply for so long, or answers no probe; one that takes some stays.
 SILENT_SECONDS = 60
 
 
@@ -108,7 +108,8 @@ class Connection(web.RequestHandler):
         """What is no HTTP is its client's mistake: told as any other, and no error of ours for the log."""
         if status >= 500:
             return super().handle_error(request, status, exc, message)
-        response = reply(Refused(status, "invalid_request", f"this is no HTTP: {message}"), "")
+        said = (message or "").partition("\n")[0][:200]
+        response = reply(Refused(status, "invalid_request", f"this is no HTTP: {said}"), "")
         response.force_close()
         return response
 

@@ -33,6 +33,7 @@ class Pool:
         self._open: set[Upstream] = set()
         self._idle: dict[Address, dict[Upstream, float]] = {}
         self._look: asyncio.TimerHandle | None = None
+        self._coming = 0
         self._closed = False
 
     def __len__(self) -> int:
@@ -46,7 +47,8 @@ class Pool:
 
     async def connect(self, address: Address) -> Upstream:
         """A new one. Raises Unreached, and Unavailable where none is to be had here, whatever the pod."""
-        if len(self._open) >= self._most:
+        self._coming += 1
+        if len(self._open) + self._coming > self._most:
             self._close_longest_idle()
         try:
             async with asyncio.timeout(CONNECT_SECONDS):
@@ -58,6 +60,8 @@ class Pool:
                 problem = f"the gateway gets no connection to a pod: {error.strerror}"
                 raise Unavailable("connections_full", problem, FULL_RETRY_SECONDS) from error
             raise Unreached(str(error)) from error
+        finally:
+            self._coming -= 1
         if not upstream.closed:
             self._open.add(upstream)
         if self._closed:

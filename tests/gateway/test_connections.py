@@ -182,6 +182,19 @@ async def test_the_longest_idle_makes_room_for_a_new_one(stub: Stub) -> None:
         assert front.pool.take(("127.0.0.1", pods[1].port)) is not None
 
 
+async def test_they_make_room_for_many_at_once(stub: Stub) -> None:
+    """As when pods are replaced: all are idle at the old ones, and all requests go to the new ones."""
+    async with gateway(connections=10) as front:
+        await front.asleep()
+        old, new = await stub("old"), await stub("new")
+        for pod in (old, new):
+            await front.awake(pod)
+            replies = await asyncio.gather(*(ask() for _ in range(10)))
+            assert [reply.status for reply in replies] == [200] * 10
+            await front.gone(pod)
+        assert len(front.pool) <= 10
+
+
 async def test_a_body_that_has_begun_to_go_out_is_not_sent_again(front: Gateway, raw: Raw) -> None:
     async def serve(pod: RawPod, line: Line) -> None:
         await pod.next(line)
