@@ -7,7 +7,7 @@ GatewayError
 
 from kubeembed_api.errors import KubeEmbedError
 
-#: Until a client may come back that found no connection to be had.
+#: Seconds until a client may come back that found no connection to be had.
 FULL_RETRY_SECONDS = 1
 
 
