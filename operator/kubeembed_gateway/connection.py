@@ -9,7 +9,6 @@ whoever reads the body wait for it.
 """
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -18,11 +17,10 @@ from aiohttp import web
 from kubeembed_gateway.crowd import Crowd
 from kubeembed_gateway.errors import Refused
 from kubeembed_gateway.refusals import reply
+from kubeembed_gateway.silence import end_silent
 
 #: Of the requests behind the one in hand; the reads in which it ends, and the bound is passed, come on top.
 MOST_EARLY_BYTES = 64 * 1024
-#: A client is gone that takes nothing of a reply for so long, or answers no probe; one that takes some stays.
-SILENT_SECONDS = 60
 
 
 class Server(web.Server):
@@ -45,10 +43,10 @@ class Server(web.Server):
 
 class Connection(web.RequestHandler):
     """`begin` and `end` are called around each request. early: bytes that came behind the one in hand.
-    last: no request can follow the one in hand."""
+    surplus: there is no room for the one in hand; last: none can follow it."""
 
     crowd: Crowd
-    last = False
+    surplus = last = False
     early = 0
     _late = False
     _in_hand: web.BaseRequest | None = None
@@ -59,13 +57,9 @@ class Connection(web.RequestHandler):
         waits = self._waiter is not None and not self._waiter.done()
         return waits and self.transport is not None and not self.transport.get_write_buffer_size()
 
-    @property
-    def surplus(self) -> bool:
-        """Whether it came when there was no room, and there still is none."""
-        return self._late and self.crowd.full
-
     def begin(self, request: web.BaseRequest) -> None:
         self._in_hand = request
+        self.surplus = self.last = self._late and self.crowd.full
         self.crowd.begin(self)
         self._check_body()
 
@@ -80,8 +74,7 @@ class Connection(web.RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        client = transport.get_extra_info("socket")
-        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENT_SECONDS * 1000)
+        end_silent(transport.get_extra_info("socket"))
         self.crowd.enter(self)
         self._late = self.crowd.full
 

@@ -28,7 +28,7 @@ class Guest(Protocol):
 class Crowd:
     """`begin` and `end` are called around each request of a guest."""
 
-    def __init__(self, most: int = MOST, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.most = most
         self._clock = clock
         self._here: set[Guest] = set()

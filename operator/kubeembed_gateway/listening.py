@@ -95,7 +95,8 @@ class Ports:
         for server, _ in self._open.values():
             server.pre_shutdown()
         left = max(LAST_SECONDS, until - asyncio.get_running_loop().time())
-        await asyncio.gather(*(server.shutdown(left) for server, _ in self._open.values()))
+        half = left / 2  # aiohttp waits for so long twice
+        await asyncio.gather(*(server.shutdown(half) for server, _ in self._open.values()))
         self._open.clear()
 
     def _handler(
@@ -105,16 +106,15 @@ class Ports:
             connection = request.protocol
             assert isinstance(connection, Connection)
             connection.begin(request)
-            surplus = connection.surplus
             self._in_hand += 1
             try:
-                response = await self._answered(answer, request, surplus=surplus)
+                response = await self._answered(answer, request, surplus=connection.surplus)
             finally:
                 connection.end()
                 self._in_hand -= 1
                 if not self._in_hand:
                     self._idle.set()
-            if (self._closing or connection.last or surplus) and not response.prepared:
+            if (self._closing or connection.last) and not response.prepared:
                 response.force_close()
             return response
 

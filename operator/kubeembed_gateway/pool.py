@@ -5,6 +5,7 @@ import errno
 import socket
 
 from kubeembed_gateway.errors import FULL_RETRY_SECONDS, Unavailable
+from kubeembed_gateway.silence import end_silent
 from kubeembed_gateway.upstream import Address, Upstream
 
 #: Seconds that a connection may be idle, and between two looks at it. Pods close theirs after 75, and shall
@@ -14,10 +15,8 @@ CONNECT_SECONDS = 2.0
 #: What this process, or its node, has no more of: no pod is to blame.
 OWN_WANTS = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 
-#: Seconds. A silent peer is asked after so long, and so often, whether it is still there. It is no more once
-#: it has not answered that, or taken what was sent, for SILENT_SECONDS: a lost node says nothing. A pod that
-#: takes no more of a body for a while waits as long for the rest.
-ALIVE_AFTER, ALIVE_EVERY, SILENT_SECONDS = 15, 5, 60
+#: Seconds. A silent pod is asked after so long, and so often, whether it is still there.
+ALIVE_AFTER, ALIVE_EVERY = 15, 5
 
 
 class Unreached(Exception):
@@ -119,12 +118,12 @@ class Pool:
 
 
 def _watchful(host: str) -> socket.socket:
-    """A socket that notices a peer that is no more."""
+    """A socket that notices a peer that is no more. A pod that takes no more of a body has as long."""
     made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
     made.setblocking(False)
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, ALIVE_AFTER)
     made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, ALIVE_EVERY)
-    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENT_SECONDS * 1000)
+    end_silent(made)
     return made

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from gatewaykit import COMMON_PORT, NAMESPACE, Gateway, StubPod, gateway
-from kubeembed_gateway import connection, crowd
+from kubeembed_gateway import crowd, silence
 from kubeembed_gateway.crowd import Crowd
 from wirekit import connected, post
 
@@ -165,7 +165,7 @@ async def test_a_request_that_has_come_is_never_dropped_for_a_newcomer(
 async def test_a_client_that_takes_nothing_of_its_reply_is_dropped(
     stub: Callable[..., Awaitable[StubPod]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "SILENT_SECONDS", 1)
+    monkeypatch.setattr(silence, "SILENT_SECONDS", 1)
 
     async def much(request: web.BaseRequest) -> web.StreamResponse:
         await request.read()
