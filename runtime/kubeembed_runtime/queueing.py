@@ -3,8 +3,13 @@
 The rule: adapters take turns, requests without one being one of them; and within an adapter its requests
 take turns, a new one last. A turn is the request's next items, up to a quarter of the budget, at least one.
 A batch is as many turns as fit, and the first is the oldest request's; or, if the next in turn did not fit
-beside that, of the next in turn. So a small request waits for two turns at most of each that came before it,
-however long they are, and a huge one goes on at least with every other batch, however many small ones come.
+beside that, of the next in turn. The oldest's is out of turn: it is its adapter's turn only if it ends the
+request, or the adapter has no other.
+
+So a small request waits for two turns at most of each that came before it in its adapter; before each of
+these, and before its own, for one of each other adapter; and for as many of these again, and one, that open
+batches. That is so however long the requests are, and however many come later. The oldest, if it is a huge
+one, goes on at least with every other batch.
 """
 
 import threading
@@ -137,22 +142,24 @@ class Queue:
         """The next batch. Requests that are not `wanted` any more are dropped when their turn comes."""
         batch: list[Slot] = []
         room, turns = budget, 0
-        while (job := self._next(opens=not batch)) is not None:
+        by_age, self._crowded_out = not self._crowded_out, False
+        while (job := self._next(by_age=by_age and not batch)) is not None:
             if not wanted(job):
                 self._leave(job)
                 continue
             taken = self._turn(job, room, budget, opens=not batch)
-            self._crowded_out = not taken and turns == 1
             if not taken:
+                # Only after a batch that the oldest opened: it opens every other one at least.
+                self._crowded_out = by_age and turns == 1
                 break
+            self._pass_on(job, by_age=by_age and not batch)
             batch += taken
             room, turns = room - sum(slot.item.tokens for slot in taken), turns + 1
-            self._pass_on(job)
         return batch
 
-    def _next(self, *, opens: bool) -> Job | None:
+    def _next(self, *, by_age: bool) -> Job | None:
         """Whose turn it is."""
-        if opens and not self._crowded_out:
+        if by_age:
             return next(iter(self._arrived), None)
         return self._turns[0][0] if self._turns else None
 
@@ -168,13 +175,18 @@ class Queue:
             room, share = room - item.tokens, share - item.tokens
         return taken
 
-    def _pass_on(self, job: Job) -> None:
-        """The next turn is another adapter's, and in this one another request's."""
+    def _pass_on(self, job: Job, *, by_age: bool) -> None:
+        """The next turn is another adapter's, and in this one another request's.
+
+        Unless the oldest opened the batch and goes on: were that its adapter's turn each time, the others of
+        the adapter would wait until it ends.
+        """
         jobs = self._by_adapter[job.adapter]
-        self._turns.remove(jobs)
-        self._turns.append(jobs)
         jobs.remove(job)
         jobs.append(job)
+        if not by_age or job.next is None or len(jobs) == 1:
+            self._turns.remove(jobs)
+            self._turns.append(jobs)
         if job.next is None:
             self._leave(job)
 

@@ -1,7 +1,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubeembed_runtime.queueing import TURNS_PER_BATCH, Job, Queue, Slot
@@ -44,6 +44,16 @@ def drained(waiting: Queue, **jobs: Job) -> list[str]:
     return found
 
 
+def before(small: Job, waiting: Queue, later: Sequence[tuple[str | None, int]]) -> list[int]:
+    """The tokens of each batch before its first. Before each, requests come of these adapters and sizes."""
+    found = []
+    while small.next is not None:
+        for adapter, size in later:
+            waiting.add(job(size, adapter=adapter))
+        found.append(sum(slot.item.tokens for slot in waiting.take(BUDGET, lambda job: True)))
+    return found[:-1]
+
+
 def test_requests_take_turns_of_a_share_of_the_budget_oldest_first() -> None:
     a, b, c = job(*[2] * 6), job(*[2] * 6), job(2)
     assert drained(queue(a, b, c), a=a, b=b, c=c) == ["aabbcaab", "aabbb"]
@@ -70,6 +80,29 @@ def test_a_huge_request_goes_on_with_every_batch_among_ever_more_small_ones() ->
             waiting.add(job(2))
         waiting.take(BUDGET, lambda job: True)
         assert huge.taken == batch
+
+
+def test_a_huge_request_goes_on_with_every_other_batch_among_ones_too_large_beside_it() -> None:
+    huge = job(*[8] * 10)
+    waiting = queue(huge)
+    for batch in range(1, 21):
+        waiting.add(job(9))
+        waiting.add(job(9))
+        waiting.take(BUDGET, lambda job: True)
+        assert huge.taken == (batch + 1) // 2
+
+
+def test_a_huge_request_does_not_take_its_adapters_turns_from_a_small_one() -> None:
+    huge, small = job(*[4] * 100), job(1)
+    waiting = queue(huge)
+    waiting.take(BUDGET, lambda job: True)
+    waiting.add(small)
+    assert before(small, waiting, later=[("x", 4), ("y", 4), ("z", 4)]) == []
+
+
+def test_what_fits_beside_a_huge_request_does_not_go_before_what_does_not_for_ever() -> None:
+    large = job(13)
+    assert before(large, queue(job(*[4] * 100), large), later=[("x", 1)]) == [4]
 
 
 def test_a_request_of_items_over_the_budget_leaves_every_other_batch_to_the_rest() -> None:
@@ -113,11 +146,12 @@ class Arrival:
     job: Job
 
 
+ADAPTERS = st.sampled_from([None, "a", "b"])
 ARRIVALS = st.lists(
     st.builds(
         lambda batch, adapter, sizes: Arrival(batch, adapter, sizes, job(*sizes, adapter=adapter)),
         st.integers(0, 12),
-        st.sampled_from([None, "a", "b"]),
+        ADAPTERS,
         st.lists(st.integers(1, 40), max_size=12) | st.lists(st.integers(1, 4), max_size=40),
     ),
     max_size=25,
@@ -149,17 +183,24 @@ def test_every_item_runs_once_in_its_requests_order_and_no_batch_is_over_the_bud
     assert all(len(arrival.job.future.result(0)) == len(arrival.sizes) for arrival in arrivals)
 
 
-@given(ARRIVALS, st.integers(1, SHARE))
-def test_a_small_request_waits_for_two_turns_at_most_of_each_that_came_before(
-    arrivals: list[Arrival], size: int
+ONE_ITEM = st.tuples(ADAPTERS, st.integers(1, BUDGET))
+
+
+@settings(deadline=None)
+@given(ONE_ITEM, ARRIVALS, ONE_ITEM, st.lists(ONE_ITEM, max_size=6))
+def test_a_request_waits_for_two_turns_at_most_of_each_before_it_and_the_others_between(
+    huge: tuple[str | None, int],
+    arrivals: list[Arrival],
+    small: tuple[str | None, int],
+    later: list[tuple[str | None, int]],
 ) -> None:
-    """In tokens. A turn is a share, or one item that is larger; the oldest opens batches besides."""
-    jobs = [job(*arrival.sizes) for arrival in arrivals if arrival.sizes]
-    small = job(size)
-    waiting = queue(*jobs, small)
-    before = 0
-    while small.next is not None:
-        tokens = sum(slot.item.tokens for slot in waiting.take(BUDGET, lambda job: True))
-        before += tokens if small.next is not None else 0
-    longest = max((max(arrival.sizes) for arrival in arrivals if arrival.sizes), default=0)
-    assert before <= 2 * len(jobs) * max(SHARE, longest)
+    """In tokens. A turn is a share, or one item that is larger. The first request is of many like items."""
+    first, last = job(*[huge[1]] * 500, adapter=huge[0]), job(small[1], adapter=small[0])
+    jobs = [first, *(arrival.job for arrival in arrivals if arrival.sizes)]
+    sizes = [item.tokens for one in jobs for item in one.items] + [size for _, size in later]
+    others = {*(one.adapter for one in jobs), *(name for name, _ in later)} - {last.adapter}
+    mine = 2 * sum(one.adapter == last.adapter for one in jobs)
+    theirs = len(others) * (mine + 1)
+    opened = theirs + 1 if others else 0  # by age
+    waited = sum(before(last, queue(*jobs, last), later))
+    assert waited <= (mine + theirs + opened) * max(SHARE, *sizes)
