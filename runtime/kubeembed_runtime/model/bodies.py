@@ -8,11 +8,14 @@ from typing import Any
 import torch
 
 from kubeembed_api.document import EmbeddingModel
+from kubeembed_api.reasons import Reason
+from kubeembed_runtime.errors import StartFailed
 from kubeembed_runtime.model import bert, devices, generic, limits
 from kubeembed_runtime.model.checkpoint import Checkpoint
 from kubeembed_runtime.model.generic import Packed
 from kubeembed_runtime.model.padded import Padded
 from kubeembed_runtime.model.recipes import Recipe
+from kubeembed_runtime.model.resolving import by_architecture
 
 #: A packed batch -> hidden states (t, h). `words` are its word embeddings: (vocabulary, h).
 Body = bert.Bert | Packed | Padded
@@ -48,14 +51,41 @@ class Plan:
 
     def _body(self, dtype: torch.dtype) -> Body:
         if bert.computes(self.config):
+            self._refuse_unless(causal=False)
             with torch.inference_mode(), Checkpoint(self.folder, dtype, self.device) as weights:
                 return bert.Bert(weights, bert.shape(self.config))
-        told = self.recipe.causal.value
-        return generic.load(
+        body = generic.load(
             self.folder,
             dtype=dtype,
             device=self.device,
-            causal=None if told is limits.causal(self.config) else told,
+            causal=None if self._assumed else self.recipe.causal.value,
             max_tokens=self.recipe.max_tokens.value,
             trust_remote_code=self.model.spec.model.trust_remote_code,
         )
+        self._refuse_unless(causal=generic.is_causal(body))
+        return body
+
+    @property
+    def _assumed(self) -> bool:
+        """Is the direction of attention no more than what is usual for its type?"""
+        return self.recipe.causal == by_architecture(self.config)
+
+    def _refuse_unless(self, *, causal: bool) -> None:
+        """The recipe must say what is computed: the wrong direction ruins vectors without any error."""
+        told = self.recipe.causal
+        if told.value is causal:
+            return
+        see = "do not see" if causal else "see"
+        problem = f"the recipe's causal is {_written(told.value)} ({told.origin}), but tokens {see}"
+        way = (
+            "(true or false) as the model's card says"
+            if self._assumed
+            else f"to {_written(causal)}"
+        )
+        remedy = f"set spec.recipe.causal {way}"
+        raise StartFailed(Reason.INVALID_RECIPE, f"{problem} later ones; {remedy}")
+
+
+def _written(value: bool) -> str:
+    """As YAML has it."""
+    return str(value).lower()

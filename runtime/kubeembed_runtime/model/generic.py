@@ -43,6 +43,12 @@ LAYERS = {"full_attention", "sliding_attention"}
 #: Cosine of a sequence's hidden states, packed to alone, that counts as equal.
 EQUAL = {torch.float32: 0.99999, torch.bfloat16: 0.995, torch.float16: 0.995}
 
+#: Share by which a token's hidden state changes with a token that it sees, at least.
+CHANGED = 1e-4
+
+#: And how many times what rounding changes it by, where experts sum in another order.
+ROUNDED = 3
+
 #: Parts of attention that ours does not compute, by the keyword that a model passes.
 NOT_COMPUTED = ("softcap", "position_bias", "s_aux")
 
@@ -110,9 +116,12 @@ def load(
 ) -> Packed | Padded:
     """The encoder in `folder`. Raises StartFailed: UnsupportedModel, NoUsableFiles or InvalidRecipe.
 
-    causal: False lets a decoder's tokens see both ways; None leaves it to the model's own configuration.
+    causal: False lets a decoder's tokens see both ways, where that can be; None leaves it to the model's own
+    configuration. What came of it is told by `is_causal`.
     """
     config = pretrained.read_config(folder, trust_remote_code)
+    if causal is not None and hasattr(config, "is_causal"):
+        config.is_causal = causal
     pretrained.refuse_lengths(config, max_tokens)
     model = pretrained.open_model(folder, config, dtype, trust_remote_code).to(device)
     pretrained.refuse_positions(model, max_tokens)
@@ -131,6 +140,21 @@ def load(
         findings.append(f"{type(body).__name__.lower()}: {found}")
     problem = f"model_type {config.model_type!r} cannot be batched here ({'; '.join(findings)})"
     raise StartFailed(Reason.UNSUPPORTED_MODEL, problem)
+
+
+@torch.inference_mode()
+def is_causal(body: Packed | Padded) -> bool:
+    """Is a token kept from seeing later ones? As it is computed, whatever a configuration says.
+
+    Two texts that differ in all but their first token, each as the second of a batch: in batches of one
+    shape a token that sees nothing else comes out equal, but for what the first text's is moved by as well.
+    """
+    one, other = sample(body.words.shape[0], (4, 4))
+    changed = Item(ids=[*one.ids[:1], *other.ids[1:]])
+    usual, moved = (body(batch([one, text], body.model.device)).float() for text in (one, changed))
+    change = (moved - usual).norm(dim=-1) / usual.norm(dim=-1)  # (t,)
+    rounding, seen = change[0], change[len(one.ids)]
+    return not bool(seen > max(CHANGED, ROUNDED * float(rounding)))
 
 
 def _see_both_ways(model: Any) -> None:

@@ -62,13 +62,18 @@ def resolve_from_catalogue(model: EmbeddingModel) -> Recipe:
     return _Resolution(model.spec.recipe, facts, None).recipe()
 
 
+def by_architecture(config: Mapping[str, Any]) -> Told[bool]:
+    """Is it causal, as far as its type tells: the word of nobody who knows this model."""
+    origin = f"config.json, model_type {config.get('model_type')}"
+    return Told(value=causal(config), origin=origin)
+
+
 def _attention(config: Mapping[str, Any]) -> Facts:
     """As the architecture has it; but code of a decoder's own may well be there to change that."""
-    seen = causal(config)
-    if seen and "AutoModel" in (config.get("auto_map") or {}):
+    told = by_architecture(config)
+    if told.value and "AutoModel" in (config.get("auto_map") or {}):
         return {}
-    origin = f"config.json, model_type {config.get('model_type')}"
-    return {"causal": Told(value=seen, origin=origin)}
+    return {"causal": told}
 
 
 def _joined(told: Facts, known: catalogue.Entry | None, files: Files) -> Facts:
