@@ -143,14 +143,16 @@ def _config(told: Mapping[str, Any]) -> PeftConfig:
     config = PeftConfig(
         base=told.get("base_model_name_or_path"),
         r=_positive("r", told.get("r", 8)),
-        alpha=float(told.get("lora_alpha", 8)),
+        alpha=_number("lora_alpha", told.get("lora_alpha", 8)),
         rslora=bool(told.get("use_rslora")),
         targets=told["target_modules"],
         excluded=told.get("exclude_modules") or (),
         layers=[layers] if isinstance(layers, int) else layers or (),
         layer_lists=[lists] if isinstance(lists, str) else lists or (),
         ranks={p: _positive("r", r) for p, r in (told.get("rank_pattern") or {}).items()},
-        alphas={p: float(alpha) for p, alpha in (told.get("alpha_pattern") or {}).items()},
+        alphas={
+            p: _number("alpha_pattern", a) for p, a in (told.get("alpha_pattern") or {}).items()
+        },
     )
     patterns = [*config.ranks, *config.alphas, *config.layer_lists]
     wholes = [one for one in (config.targets, config.excluded) if isinstance(one, str)]
@@ -163,3 +165,9 @@ def _positive(field: str, value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise _refused(field, value, "a whole number above 0")
     return value
+
+
+def _number(field: str, value: object) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise _refused(field, value, "a number")
+    return float(value)

@@ -15,7 +15,10 @@ def items(
     adapter: Adapter | None = None,
     request: EncodeRequest | ScoreRequest | None = None,
 ) -> list[Item]:
-    """What the batcher takes, one for each."""
+    """What the batcher takes, one for each. Raises InvalidInput for what is no token at all."""
+    for index, one in enumerate(tokens):
+        if not one.ids:  # it would be read from where its neighbour in a batch lies
+            raise InvalidInput("inputs", f"input {index} has no tokens: send a text that has some")
     encode = request if isinstance(request, EncodeRequest) else None
     return [
         Item(

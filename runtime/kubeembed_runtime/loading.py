@@ -144,6 +144,7 @@ def _make(model: EmbeddingModel, folder: Path, threads: int, weights_seconds: fl
             folder, model, threads, recipe=recipe, lookup=lambda names: reading.result().ids(names)
         )
         tokenizer = reading.result()
+        tokenizer.vocabulary.limit(encoder.body.words.shape[0])
         loaded = time.monotonic()
         encoder(items(tokenizer([WARM_UP_TEXT]), PLAIN, recipe.outputs.value[:1], None))
         streams = warm(encoder, threads, BUDGET_TOKENS[encoder.device.type])

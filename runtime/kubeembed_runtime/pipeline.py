@@ -6,6 +6,7 @@ What is computed of the outputs afterwards (MaxSim, the mean of chunks) runs in 
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -17,7 +18,7 @@ import numpy as np
 from kubeembed_api.report import RuntimeInfo
 from kubeembed_runtime.adapters import Adapter, Adapters
 from kubeembed_runtime.batcher import Batcher
-from kubeembed_runtime.errors import QueueFull
+from kubeembed_runtime.errors import DeadlineExceeded, QueueFull
 from kubeembed_runtime.items import count_tokens, items
 from kubeembed_runtime.maxsim import maxsim
 from kubeembed_runtime.offers import check, reads_pairs
@@ -110,9 +111,10 @@ class Pipeline:
         outputs = request.outputs or self.info.outputs[:1]
         check(self.info, request, outputs)
         most = longest(self.info.max_tokens, chunked=request.chunking is not None)
-        size = count_characters(request.inputs, most)
+        prompt = self._prompts.before(request.prompting)
+        size = count_characters(request.inputs, most, prompt)
         framing = Framing(
-            prompt=self._prompts.before(request.prompting),
+            prompt=prompt,
             side=request.prompting.side,
             truncate=request.truncate,
             chunking=request.chunking,
@@ -149,10 +151,11 @@ class Pipeline:
         """Raises RequestFailed; InvalidInput where the model gives neither scores nor multi-vectors."""
         pairs = reads_pairs(self.info)
         most = longest(self.info.max_tokens)
-        size = count_characters(request.queries, most) + count_characters(request.documents, most)
+        prompt = self._prompts.before(Prompting(side="query", instruction=request.instruction))
+        size = count_characters(request.queries, most, prompt)
+        size += count_characters(request.documents, most)
         adapter = await self._adapter(request.adapter)
-        prompting = Prompting(side="query", instruction=request.instruction)
-        query = Framing(self._prompts.before(prompting), "query", request.truncate)
+        query = Framing(prompt, "query", request.truncate)
         build = self._pairs if pairs else self._sides
         self._admit()
         watch = Watch()
@@ -171,7 +174,7 @@ class Pipeline:
     ) -> Sequence[Sequence[Token]]:
         """The tokens of each text after its prompt. Raises RequestFailed."""
         prompt = self._prompts.before(prompting)
-        size = count_characters(texts, longest(self.info.max_tokens))
+        size = count_characters(texts, longest(self.info.max_tokens), prompt)
         self._admit()
         return await self._beside(
             lambda: self._vocabulary.tokens(texts, special=special, prompt=prompt), size
@@ -187,7 +190,15 @@ class Pipeline:
     async def _run(
         self, asked: Sequence[Item], deadline: float | None, watch: Watch
     ) -> list[Output]:
-        return await asyncio.wrap_future(self._batcher.submit(asked, deadline, watch.started))
+        """Raises RequestFailed. What is late is answered when it is, however long the device goes on."""
+        running = asyncio.wrap_future(self._batcher.submit(asked, deadline, watch.started))
+        if deadline is None:
+            return await running
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                return await running
+        except TimeoutError:
+            raise DeadlineExceeded("the deadline passed before the device was done") from None
 
     def _pairs(self, request: ScoreRequest, query: Framing, adapter: Adapter | None) -> list[Item]:
         count, queries = len(request.documents), request.queries

@@ -1,6 +1,7 @@
 """What the generic body makes of models that cannot be packed, or that are not what they say."""
 
 import json
+import weakref
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -331,12 +332,13 @@ def test_warming_up_runs_a_batch_of_each_size(
     [
         (torch.OutOfMemoryError("CUDA out of memory."), OutOfMemory),
         (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), OutOfMemory),
+        (MemoryError(), OutOfMemory),
         (RuntimeError("shapes cannot be multiplied"), RuntimeError),
     ],
-    ids=["of a GPU", "of the host", "another error"],
+    ids=["of a GPU", "of the host", "of numpy", "another error"],
 )
 def test_exhausted_memory_has_a_name(
-    error: RuntimeError, named: type[Exception], minilm: Path, document: Callable[..., Any]
+    error: Exception, named: type[Exception], minilm: Path, document: Callable[..., Any]
 ) -> None:
     encoder: Encoder = load(minilm, parse(document(minilm)), 1)
 
@@ -347,3 +349,22 @@ def test_exhausted_memory_has_a_name(
     with pytest.raises(named) as found:
         encoder(GIVEN)
     assert type(found.value) is named
+
+
+def test_a_pass_without_memory_gives_up_what_it_had(
+    minilm: Path, document: Callable[..., Any]
+) -> None:
+    """What is run in parts after it may need just that."""
+    encoder: Encoder = load(minilm, parse(document(minilm)), 1)
+    held = []
+
+    def fail(given: Batch) -> torch.Tensor:
+        states = torch.zeros(len(given.ids), 8)
+        held.append(weakref.ref(states))
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    encoder.body = fail  # type: ignore[assignment]
+    with pytest.raises(OutOfMemory) as found:
+        encoder(GIVEN)
+    assert held[0]() is None
+    assert found.value.__cause__ is not None

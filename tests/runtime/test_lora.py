@@ -362,6 +362,7 @@ REFUSED: Mapping[str, tuple[Callable[[Path], Any], str]] = {
         with_tensors(lambda t: [t.pop(f"{QUERY}.lora_{side}.weight") for side in "AB"]),
         r"selects encoder\.layer\.0\.attention\.self\.query \(query, value\), for which",
     ),
+    "no alpha": (rewrite(lora_alpha=None), "has lora_alpha null; supported: a number"),
     "not selected": (
         rewrite(target_modules=["query"]),
         r"self\.value, which target_modules of adapter_config\.json do not select: query",

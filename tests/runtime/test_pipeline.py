@@ -1,5 +1,6 @@
 import asyncio
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,7 +9,13 @@ import pytest
 
 from kubeembed_runtime import pipeline as room
 from kubeembed_runtime.batcher import Batcher
-from kubeembed_runtime.errors import AdapterRefused, InvalidInput, QueueFull, UnknownModel
+from kubeembed_runtime.errors import (
+    AdapterRefused,
+    DeadlineExceeded,
+    InvalidInput,
+    QueueFull,
+    UnknownModel,
+)
 from kubeembed_runtime.lifecycle import Lifecycle
 from kubeembed_runtime.pipeline import Pipeline
 from kubeembed_runtime.prompts import Prompts
@@ -18,6 +25,7 @@ from kubeembed_runtime.requests import (
     EncodeRequest,
     Input,
     Item,
+    Output,
     Prompting,
     ScoreRequest,
     Token,
@@ -253,10 +261,12 @@ async def test_a_load_that_others_wait_for_outlives_a_caller_who_left(ran: Any) 
 
 
 @pytest.mark.parametrize(
-    ("letters", "inline"), [(256, True), (257, False)], ids=["short", "longer"]
+    ("letters", "prompt", "inline"),
+    [(256, 0, True), (257, 0, False), (1, 256, False)],
+    ids=["short", "longer", "with its instruction"],
 )
 async def test_only_a_short_text_is_tokenised_by_the_event_loop(
-    fake_model: Any, letters: int, inline: bool
+    fake_model: Any, letters: int, prompt: int, inline: bool
 ) -> None:
     threads = list[threading.Thread]()
 
@@ -274,7 +284,8 @@ async def test_only_a_short_text_is_tokenised_by_the_event_loop(
         threads=1,
         adapters=Registry(),
     )
-    await made.encode(EncodeRequest(inputs=["a" * letters]))
+    prompting = Prompting(instruction="i" * prompt) if prompt else Prompting()
+    await made.encode(EncodeRequest(inputs=["a" * letters], prompting=prompting))
     made.close()
     assert [thread is threading.current_thread() for thread in threads] == [inline]
 
@@ -327,6 +338,46 @@ async def test_a_document_that_is_too_long_to_be_read_is_refused(ran: Any) -> No
     for query, document in (("a" * 131_073, "a"), ("a", "a" * 131_073)):
         with pytest.raises(InvalidInput, match="has 131073 characters; at most 131072"):
             await made.score(ScoreRequest(query=query, documents=[document]))
+
+
+async def test_a_text_of_no_tokens_is_refused(pipeline: Pipeline) -> None:
+    """It would be given what lies beside it in a batch."""
+    with pytest.raises(InvalidInput, match="input 1 has no tokens: send a text that has some"):
+        await pipeline.encode(EncodeRequest(inputs=["a", ""]))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "inputs", "said"),
+    [
+        (131_073, 1, "the prompt or instruction has 131073 characters; at most 131072"),
+        (131_072, 129, "of 131072 characters before each of 129 inputs; at most 16777216"),
+    ],
+    ids=["long", "before many"],
+)
+async def test_an_instruction_is_bounded_as_the_texts_are(
+    pipeline: Pipeline, prompt: int, inputs: int, said: str
+) -> None:
+    asked = EncodeRequest(inputs=["a"] * inputs, prompting=Prompting(instruction="i" * prompt))
+    with pytest.raises(InvalidInput, match=said) as refused:
+        await pipeline.encode(asked)
+    assert refused.value.field == "prompt"
+
+
+async def test_a_deadline_is_kept_while_the_device_goes_on(ran: Any) -> None:
+    gate = threading.Event()
+
+    def slow(items: Sequence[Item]) -> list[Output]:
+        assert gate.wait(20)
+        return run(items)
+
+    made = ran({"device": slow})
+    late = EncodeRequest(inputs=["a"], deadline=time.monotonic() + 0.05)
+    try:
+        with pytest.raises(DeadlineExceeded, match="before the device was done"):
+            await made.pipeline.encode(late)
+    finally:
+        gate.set()
+    assert (await made.pipeline.encode(EncodeRequest(inputs=["ab"]))).tokens == 2
 
 
 async def test_the_time_of_a_request_is_told(ran: Any) -> None:

@@ -72,6 +72,20 @@ def test_an_id_outside_the_vocabulary_is_refused(tokenizer: Tokenizer, wrong: in
         tokenizer([[HELLO], [WORLD, wrong]])
 
 
+@pytest.mark.parametrize("asked", ["heaven", Pair("a", "heaven"), [104, 3402]], ids=str)
+def test_a_token_that_the_model_never_learnt_is_refused(minilm: Path, asked: Any) -> None:
+    """Its embedding would be read past the table's end, and fail the batch of everybody."""
+    made = Tokenizer(minilm, max_tokens=256)
+    highest = max(max(tokens.ids) for tokens in made([asked]))
+    made.vocabulary.limit(highest + 1)
+    made([asked])
+    made.vocabulary.limit(highest)
+    with pytest.raises(
+        InvalidInput, match=r"input 1 has the token '.*', of which the model has no"
+    ):
+        made(["a", asked])
+
+
 def test_a_prompt_stands_before_every_text_and_is_not_lowered(minilm: Path) -> None:
     """Of what it is made of, only a text of the user is; no braces mean anything in either."""
     prompted = Tokenizer(minilm, max_tokens=32, lower=True)

@@ -4,6 +4,7 @@ A body gives the hidden states of a packed batch, and each head makes one kind o
 pass, however many kinds its items ask for.
 """
 
+import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -54,9 +55,11 @@ class Encoder:
         """One forward pass. Raises OutOfMemory."""
         try:
             return self._outputs(items)
-        except RuntimeError as error:  # what is raised on a GPU is one as well
+        except (RuntimeError, MemoryError) as error:  # what is raised on a GPU is one of the first
             if not _out_of_memory(error):
                 raise
+            # Frames of the pass still hold its tensors, and a retry wants their memory.
+            traceback.clear_frames(error.__traceback__)
             tokens = sum(item.tokens for item in items)
             raise OutOfMemory(f"no memory for a batch of {tokens} tokens") from error
 
@@ -113,9 +116,10 @@ def _rank(item: Item) -> tuple[int, int, int]:
     return adapter, item.tokens, item.attended or item.tokens
 
 
-def _out_of_memory(error: RuntimeError) -> bool:
-    """The allocator of a CPU has no class of its own for it."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+def _out_of_memory(error: RuntimeError | MemoryError) -> bool:
+    """torch's allocator of a CPU has no class of its own for it."""
+    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+    return known or "can't allocate memory" in str(error)
 
 
 def load(

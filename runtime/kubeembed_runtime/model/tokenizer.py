@@ -130,6 +130,7 @@ class Tokenizer:
             kept = min(kept, room)
             ids = [*ids[:kept], *part(ids[kept:], room - kept, side)]
         whole = [*frame.before, *ids, *frame.after]
+        self.vocabulary.check_learnt(whole, index)
         left_out = 0
         if not self._include_prompt and prompt:
             left_out = len(frame.before) + self._prompt_tokens(framing.prompt)
@@ -172,6 +173,7 @@ class Tokenizer:
             lengths = longest_first(len(first), len(second), room)
             first, second = part(first, lengths[0], side), part(second, lengths[1], side)
         ids, begin = self._pair.join(first, second)
+        self.vocabulary.check_learnt(ids, index)
         return Tokens(ids, begin)
 
     def _checked(self, given: Sequence[int], index: int) -> list[int]:

@@ -14,7 +14,23 @@ class Vocabulary:
 
     def __init__(self, fast: Tokenizer, *, lower: bool = False) -> None:
         self._fast, self._lower = fast, lower
-        self.size: int = fast.get_vocab_size(with_added_tokens=True)
+        added = fast.get_added_tokens_decoder()
+        self.size: int = max(
+            [fast.get_vocab_size(with_added_tokens=False), *(id_ + 1 for id_ in added)]
+        )
+        self._learnt: int | None = None  # ids from here on have no embedding
+
+    def limit(self, rows: int) -> None:
+        """rows: of the model's embeddings. Some tokenizers have got tokens that their model never learnt."""
+        self._learnt = rows if rows < self.size else None
+
+    def check_learnt(self, ids: Sequence[int], index: int) -> None:
+        """index: of the input whose ids these are. Raises InvalidInput for one that has no embedding."""
+        if self._learnt is None or max(ids, default=0) < self._learnt:
+            return
+        name = self._fast.id_to_token(max(ids))
+        problem = f"input {index} has the token {name!r}, of which the model has no embedding"
+        raise InvalidInput("inputs", f"{problem}: leave it out", "invalid_token_id")
 
     def tokens(self, texts: Sequence[str], *, special: bool, prompt: str = "") -> list[list[Token]]:
         """Of each text after its prompt, uncut; places are bytes of prompt and text together."""
