@@ -140,7 +140,8 @@ class Reply:
         self.short = length is not None and int(length) <= self._short_bytes
         self.whole = self._bodiless
         self.ready = self.whole or not self.short
-        self.last = not self._parser.should_keep_alive()
+        # Where a chunk could begin, nobody is told of bytes that have come and are none yet.
+        self.last = not self._parser.should_keep_alive() or (self._bodiless and bool(codings))
 
     def _check_size(self) -> None:
         """Of the head alone: what it came with may be a body."""

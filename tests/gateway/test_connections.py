@@ -85,7 +85,7 @@ async def test_the_reply_to_head_has_no_body_whatever_it_says(raw: Raw) -> None:
         head, body = await talk(b"HEAD /x HTTP/1.1\r\nHost: a\r\n\r\n")
         assert (line in head, body) == (True, b"")
     assert (await ask()).body == b"last"
-    assert pod.by == [1] * 4
+    assert pod.by == [1, 1, 1, 2]  # after the one in chunks, what follows may go unseen
 
 
 @pytest.mark.parametrize("kind", ENDS)
