@@ -183,6 +183,18 @@ def test_every_item_runs_once_in_its_requests_order_and_no_batch_is_over_the_bud
     assert all(len(arrival.job.future.result(0)) == len(arrival.sizes) for arrival in arrivals)
 
 
+@given(ARRIVALS, st.integers(1, SHARE))
+def test_a_small_request_waits_for_two_turns_at_most_of_each_that_came_before(
+    arrivals: list[Arrival], size: int
+) -> None:
+    """In tokens. A turn is a share, or one item that is larger; the oldest opens batches besides."""
+    jobs = [job(*arrival.sizes) for arrival in arrivals if arrival.sizes]
+    small = job(size)
+    waited = sum(before(small, queue(*jobs, small), later=[]))
+    longest = max((max(arrival.sizes) for arrival in arrivals if arrival.sizes), default=0)
+    assert waited <= 2 * len(jobs) * max(SHARE, longest)
+
+
 ONE_ITEM = st.tuples(ADAPTERS, st.integers(1, BUDGET))
 
 
