@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+import torch
 
 import runtimekit
 from fakekit import FakeModel
@@ -26,6 +27,15 @@ def document() -> Callable[..., dict[str, Any]]:
     """(folder, **recipe) -> an EmbeddingModel document that serves the folder in place."""
 
     return runtimekit.document
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Threads that wait for each other cost more than the products of small models."""
+    usual = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(usual)
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """Every architecture of the generic body, on small random weights, against transformers one by one."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,17 +15,14 @@ from kubeembed_runtime.model.generic import Packed
 from kubeembed_runtime.model.packing import batch
 from kubeembed_runtime.model.padded import Padded
 from kubeembed_runtime.requests import Item
-from modelkit import saved
+from modelkit import SHAPE, saved
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 CPU = torch.device("cpu")
 
 SMALL: dict[str, Any] = {
-    "vocab_size": 100,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 48,
-    "max_position_embeddings": 64,
+    **SHAPE,
     "pad_token_id": 1,
     "bos_token_id": 2,
     "eos_token_id": 3,
@@ -130,15 +127,6 @@ class Model:
     theirs: Any
     body: Packed | Padded
     case: Case
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads that wait for each other cost more than these small products."""
-    usual = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(usual)
 
 
 @pytest.fixture(scope="module", params=CASES.values(), ids=CASES.keys())

@@ -28,16 +28,9 @@ from kubeembed_runtime.model.limits import read_config
 from kubeembed_runtime.model.packing import Batch, batch
 from kubeembed_runtime.model.products import Product
 from kubeembed_runtime.requests import Item
-from modelkit import saved
+from modelkit import SHAPE, saved
 
-SMALL: dict[str, Any] = {
-    "vocab_size": 100,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 48,
-    "max_position_embeddings": 40,
-}
+SMALL: dict[str, Any] = {**SHAPE, "max_position_embeddings": 40}
 LENGTHS = (1, 2, 2, 3, 7, 7, 7, 30)
 
 CASES: dict[str, Any] = {

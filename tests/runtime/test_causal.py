@@ -1,6 +1,6 @@
 """The recipe's `causal` is what is computed, or the model is not served."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,9 @@ from kubeembed_runtime.model.packing import batch
 from kubeembed_runtime.model.padded import Padded
 from kubeembed_runtime.model.recipes import Told
 from kubeembed_runtime.requests import Item
-from modelkit import saved
+from modelkit import SHAPE, saved
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 CPU = torch.device("cpu")
 
@@ -27,12 +29,7 @@ CPU = torch.device("cpu")
 PAIR = [Item(ids=[30, 40, 50]), Item(ids=[30, 40, 60])]
 
 SMALL: dict[str, Any] = {
-    "vocab_size": 100,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 48,
-    "max_position_embeddings": 64,
+    **SHAPE,
     "pad_token_id": 1,
     "bos_token_id": 2,
     "eos_token_id": 3,
@@ -63,15 +60,6 @@ MAKERS: dict[str, Callable[[], Any]] = {
     "mpnet": lambda: hf.MPNetModel(hf.MPNetConfig(**SMALL)),
 }
 DECODING = ("starcoder2", "olmo3", "nemotron", "gptj", "qwen3_moe")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads that wait for each other cost more than these small products."""
-    usual = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(usual)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import json
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +19,11 @@ from kubeembed_runtime.model.generic import Packed
 from kubeembed_runtime.model.packing import Batch, Span, batch
 from kubeembed_runtime.model.padded import Group, Padded, groups
 from kubeembed_runtime.requests import Item
-from modelkit import saved
+from modelkit import SHAPE, saved
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 CPU = torch.device("cpu")
-
-SMALL: dict[str, Any] = {
-    "vocab_size": 100,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 48,
-    "max_position_embeddings": 64,
-}
 
 
 def body(folder: Path, **wanted: Any) -> Packed | Padded:
@@ -45,7 +38,7 @@ def body(folder: Path, **wanted: Any) -> Packed | Padded:
 
 
 def qwen2(**config: Any) -> Any:
-    return hf.Qwen2Model(hf.Qwen2Config(**{**SMALL, "num_key_value_heads": 2, **config}))
+    return hf.Qwen2Model(hf.Qwen2Config(**{**SHAPE, "num_key_value_heads": 2, **config}))
 
 
 @torch.inference_mode()
@@ -79,7 +72,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, Reason]] = {
     "angles by the longest text": (
         {
             "model_type": "phi3",
-            **SMALL,
+            **SHAPE,
             "pad_token_id": 0,
             "original_max_position_embeddings": 32,
             "rope_scaling": {"type": "longrope", "short_factor": [1] * 4, "long_factor": [2] * 4},
@@ -114,7 +107,7 @@ def test_another_architecture_under_a_known_name_is_refused(tmp_path: Path) -> N
 
 
 def test_a_text_may_not_reach_beyond_the_positions(tmp_path: Path) -> None:
-    folder = saved(hf.XLMRobertaModel(hf.XLMRobertaConfig(**SMALL)), tmp_path)
+    folder = saved(hf.XLMRobertaModel(hf.XLMRobertaConfig(**SHAPE)), tmp_path)
     assert isinstance(body(folder, max_tokens=62), Packed)
     with pytest.raises(StartFailed, match=r"set spec\.recipe\.maxTokens to at most 62") as refused:
         body(folder, max_tokens=63)
@@ -123,7 +116,7 @@ def test_a_text_may_not_reach_beyond_the_positions(tmp_path: Path) -> None:
 
 def test_layers_that_carry_a_state_along_are_not_packed(tmp_path: Path) -> None:
     layers = ["conv", "full_attention"]
-    made = hf.Lfm2Model(hf.Lfm2Config(**SMALL, num_key_value_heads=2, layer_types=layers))
+    made = hf.Lfm2Model(hf.Lfm2Config(**SHAPE, num_key_value_heads=2, layer_types=layers))
     assert isinstance(body(saved(made, tmp_path)), Padded)
 
 
@@ -193,15 +186,6 @@ def with_code(folder: Path, mixed: str, *, backend: bool = True) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads that wait for each other cost more than these small products."""
-    usual = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(usual)
-
-
 @pytest.fixture
 def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where transformers copies a model's code to."""
@@ -256,7 +240,7 @@ def test_a_rectangle_has_little_padding_and_one_adapter() -> None:
 
 
 def test_padding_and_packing_say_the_same_of_expansions_and_kinds() -> None:
-    model = hf.BertModel(hf.BertConfig(**SMALL)).eval()
+    model = hf.BertModel(hf.BertConfig(**SHAPE)).eval()
     given = [
         Item(ids=[5, 6, 7, 8], attended=2),
         Item(ids=[5, 6, 7, 8, 9], second=3),
@@ -293,7 +277,7 @@ def test_a_gpu_says_what_the_cpu_says(
 ) -> None:
     makers = {
         "modernbert": lambda: hf.ModernBertModel(
-            hf.ModernBertConfig(**SMALL, pad_token_id=1, cls_token_id=2, local_attention=8)
+            hf.ModernBertConfig(**SHAPE, pad_token_id=1, cls_token_id=2, local_attention=8)
         ),
         "qwen2": qwen2,
     }

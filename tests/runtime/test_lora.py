@@ -28,21 +28,14 @@ from kubeembed_runtime.model.adapters import LoraAdapters
 from kubeembed_runtime.model.encoder import Encoder, load
 from kubeembed_runtime.model.lora import LoraAdapter
 from kubeembed_runtime.requests import Item
+from modelkit import SHAPE
 
 #: PEFT asks transformers in a way that transformers has given up.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 
 Vectors = NDArray[np.float32]
 
-SMALL: dict[str, Any] = {
-    "vocab_size": 100,
-    "hidden_size": 32,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "intermediate_size": 48,
-    "max_position_embeddings": 64,
-    "pad_token_id": 1,
-}
+SMALL: dict[str, Any] = {**SHAPE, "pad_token_id": 1}
 GROUPED: dict[str, Any] = {**SMALL, "num_key_value_heads": 2}
 LENGTHS = (1, 2, 5, 5, 9, 9, 30)
 
