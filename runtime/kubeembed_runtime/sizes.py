@@ -18,7 +18,6 @@ CHARACTERS_PER_TOKEN = 32
 #: Of one text that is cut into chunks, all of which are read: more than 300,000 tokens of prose.
 MAX_CHUNKED_CHARACTERS = 2**20
 
-
 #: Of a prompt or an instruction, for all texts that it stands before: a body has no more either.
 MAX_PROMPTED_CHARACTERS = 2**24
 
