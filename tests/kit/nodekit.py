@@ -37,13 +37,19 @@ def embedding_model(name: str, **spec: Any) -> Manifest:
 
 
 def until(what: str, found: Callable[[], Any], seconds: float) -> Any:
-    """The first true value of `found`. Raises AssertionError with the last value after `seconds`."""
+    """The first true value of `found`; a part of an object that is not there yet counts as none.
+
+    Raises AssertionError with the last value, or what was missing, after `seconds`.
+    """
     end = time.monotonic() + seconds
     while True:
-        value = found()
+        try:
+            value = last = found()
+        except (LookupError, TypeError) as missing:
+            value, last = None, missing
         if value:
             return value
-        assert time.monotonic() < end, f"{what}: not within {seconds} s, last: {value!r}"
+        assert time.monotonic() < end, f"{what}: not within {seconds} s, last: {last!r}"
         time.sleep(0.2)
 
 
