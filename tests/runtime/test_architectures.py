@@ -149,16 +149,20 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def items(lengths: Sequence[int], *, kinds: bool) -> list[Item]:
+    """Odd lengths have the padding's token in the middle of the text, as one may that names it."""
     torch.manual_seed(1)
+    texts = [torch.randint(5, 100, (n,)).tolist() for n in lengths]
+    for ids in texts:
+        if len(ids) % 2:
+            ids[len(ids) // 2] = SMALL["pad_token_id"]
     return [
-        Item(ids=torch.randint(5, 100, (n,)).tolist(), second=n // 2 if kinds and n > 4 else None)
-        for n in lengths
+        Item(ids=ids, second=len(ids) // 2 if kinds and len(ids) > 4 else None) for ids in texts
     ]
 
 
 @torch.inference_mode()
 def together(body: Packed | Padded, given: Sequence[Item]) -> tuple[torch.Tensor, ...]:
-    return body(batch(given, CPU)).split_with_sizes([item.tokens for item in given])
+    return body(batch(given, CPU, body.padding)).split_with_sizes([item.tokens for item in given])
 
 
 @torch.inference_mode()

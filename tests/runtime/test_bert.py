@@ -57,11 +57,17 @@ def sequences() -> list[torch.Tensor]:
     return [torch.randint(5, 100, (length,)) for length in LENGTHS]
 
 
+def with_padding(pad: int) -> list[torch.Tensor]:
+    """Texts that have the token's name in them: some count no position for it."""
+    texts = [[5, pad, 6, 7], [pad], [pad, pad, 8], [9, 10, pad], [11, 12]]
+    return [torch.tensor(ids) for ids in texts]
+
+
 def packed(body: Bert, given: list[torch.Tensor]) -> list[torch.Tensor]:
     """The hidden states of each sequence, from one batch of all."""
     items = [Item(ids=ids.tolist()) for ids in given]
     with torch.inference_mode():
-        hidden = body(batch(items, torch.device("cpu")))
+        hidden = body(batch(items, torch.device("cpu"), body.padding))
     return list(hidden.split([item.tokens for item in items]))
 
 
@@ -69,7 +75,7 @@ def packed(body: Bert, given: list[torch.Tensor]) -> list[torch.Tensor]:
 def test_packed_hidden_states_equal_transformers_one_by_one(model: Any, tmp_path: Path) -> None:
     body = native(saved(model, tmp_path))
     base = getattr(model, "roberta", model)
-    given = sequences()
+    given = [*sequences(), *with_padding(model.config.pad_token_id)]
     with torch.inference_mode():
         wanted = [base(ids[None]).last_hidden_state[0] for ids in given]
     for ours, theirs in zip(packed(body, given), wanted, strict=True):
@@ -157,8 +163,12 @@ def test_weights_in_many_files_are_the_same(tmp_path: Path) -> None:
         ({"position_embedding_type": "relative_key"}, "position_embedding_type 'relative_key'"),
         ({"is_decoder": True}, "is_decoder True; supported: False"),
         ({"hidden_act": "quick_gelu"}, "hidden_act 'quick_gelu'; supported: gelu,"),
+        (
+            {"model_type": "roberta", "pad_token_id": None},
+            "pad_token_id None; supported: the id of a token, after which positions count",
+        ),
     ],
-    ids=["relative positions", "decoder", "activation"],
+    ids=["relative positions", "decoder", "activation", "no padding"],
 )
 def test_what_is_not_computed_here_is_refused(
     config: dict[str, Any], said: str, tmp_path: Path

@@ -45,7 +45,7 @@ class Shape:
     layers: int
     epsilon: float
     activation: str
-    first_position: int  # 0, or padding index + 1
+    padding: int | None  # the id whose position is its own number; others count from the next
     positions: int  # how many tokens a sequence may have
 
 
@@ -55,16 +55,24 @@ def shape(config: Mapping[str, Any]) -> Shape:
     _refuse(config, "is_decoder", False)
     if config["hidden_act"] not in ACTIVATIONS:
         raise _unsupported("hidden_act", config["hidden_act"], ", ".join(ACTIVATIONS))
-    first = config.get("pad_token_id", 1) + 1 if FAMILY[config["model_type"]] else 0
+    padding = _padding(config) if FAMILY[config["model_type"]] else None
+    first = 0 if padding is None else padding + 1
     return Shape(
         hidden=config["hidden_size"],
         heads=config["num_attention_heads"],
         layers=config["num_hidden_layers"],
         epsilon=config.get("layer_norm_eps", 1e-12),
         activation=config["hidden_act"],
-        first_position=first,
+        padding=padding,
         positions=config["max_position_embeddings"] - first,
     )
+
+
+def _padding(config: Mapping[str, Any]) -> int:
+    found = config.get("pad_token_id", 1)
+    if not isinstance(found, int) or isinstance(found, bool) or found < 0:
+        raise _unsupported("pad_token_id", found, "the id of a token, after which positions count")
+    return found
 
 
 def _refuse(config: Mapping[str, Any], key: str, allowed: object) -> None:
@@ -143,7 +151,9 @@ class Bert:
         self.words = weights.take(f"{embeddings}.word_embeddings.weight")
         kinds = weights.take(f"{embeddings}.token_type_embeddings.weight")
         # Nearly every token is of kind 0: its embedding is added to the positions' once, at load.
-        places = weights.take(f"{embeddings}.position_embeddings.weight")[shape.first_position :]
+        places = weights.take(f"{embeddings}.position_embeddings.weight")
+        if shape.padding is not None:  # whose place goes last, where -1 finds it
+            places = places[shape.padding :].roll(-1, 0)
         self.places = places + kinds[0]
         self.kinds = kinds - kinds[0]
         self.norm = _norm(weights, f"{embeddings}.LayerNorm", shape)
@@ -168,6 +178,11 @@ class Bert:
         if batch.kinds is not None:
             places = places + self.kinds[filled(batch.kinds)]
         return self.norm.sum(x, places)
+
+    @property
+    def padding(self) -> int | None:
+        """The token that counts no position."""
+        return self.shape.padding
 
     @property
     def sites(self) -> tuple[Site, ...]:

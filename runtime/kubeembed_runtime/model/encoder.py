@@ -66,7 +66,7 @@ class Encoder:
     def _outputs(self, items: Sequence[Item]) -> list[Output]:
         order = sorted(range(len(items)), key=lambda index: _rank(items[index]))
         arranged = [items[index] for index in order]
-        packed = batch(arranged, self.device)
+        packed = batch(arranged, self.device, self.body.padding)
         with self._turn:
             hidden = (self._replayed or self.body)(packed)  # (t, h)
         made: list[dict[Kind, Any]] = [{} for _ in items]

@@ -66,6 +66,11 @@ class Packed:
         """The word embeddings: (vocabulary, h)."""
         return words(self.model)
 
+    @property
+    def padding(self) -> int | None:
+        """The token that counts no position."""
+        return self._first - 1 if self._first else None
+
     def __call__(self, batch: Batch) -> Tensor:
         """Returns (t, h)."""
         kinds = {}

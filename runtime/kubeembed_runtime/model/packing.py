@@ -65,7 +65,8 @@ class Packing:
 class Batch:
     """What a body reads. ids, positions (from 0 in each sequence), kinds (token types): (t,) int64.
 
-    kinds is None where all are 0; spans is empty where no item has an adapter.
+    The position of a token that counts none is -1. kinds is None where all are 0; spans is empty where no
+    item has an adapter.
     """
 
     ids: Tensor
@@ -75,11 +76,11 @@ class Batch:
     spans: tuple[Span, ...]
 
 
-def batch(items: Sequence[Item], device: torch.device) -> Batch:
-    """The items in this order."""
+def batch(items: Sequence[Item], device: torch.device, padding: int | None = None) -> Batch:
+    """The items in this order. padding: the id that counts no position, where the body has one."""
     lengths = [item.tokens for item in items]
     kinds = _kinds(items) if any(item.second is not None for item in items) else None
-    ids, positions = put(_read(items, lengths), device)
+    ids, positions = put(_read(items, lengths, padding), device)
     return Batch(
         ids=ids,
         positions=positions,
@@ -110,13 +111,25 @@ def pack(
     )
 
 
-def _read(items: Sequence[Item], lengths: Sequence[int]) -> NDArray[np.int64]:
+def _read(items: Sequence[Item], lengths: Sequence[int], padding: int | None) -> NDArray[np.int64]:
     """(2, t): ids and positions, in one array because each copy to a GPU has its price."""
     read = np.empty((2, sum(lengths)), dtype=np.int64)
     read[0] = np.fromiter(chain.from_iterable(item.ids for item in items), np.int64, read.shape[1])
-    starts = np.cumsum(lengths) - lengths
-    read[1] = np.arange(read.shape[1]) - np.repeat(starts, lengths)
+    sizes = np.asarray(lengths, dtype=np.int64)
+    starts: NDArray[np.int64] = np.cumsum(sizes) - sizes
+    read[1] = np.arange(read.shape[1]) - np.repeat(starts, sizes)
+    if padding is not None and not (counted := read[0] != padding).all():
+        read[1] = _positions(counted, starts, sizes)
     return read
+
+
+def _positions(
+    counted: NDArray[np.bool_], starts: NDArray[np.int64], sizes: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """(t,): from 0 in each sequence, over the tokens that count; -1 for the others."""
+    upto: NDArray[np.int64] = np.cumsum(counted)  # itself included
+    before = upto[starts] - counted[starts]
+    return np.where(counted, upto - 1 - np.repeat(before, sizes), -1)
 
 
 def _kinds(items: Sequence[Item]) -> NDArray[np.int64]:

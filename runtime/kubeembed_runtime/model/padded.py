@@ -66,6 +66,10 @@ class Padded:
         """The word embeddings: (vocabulary, h)."""
         return words(self.model)
 
+    @property
+    def padding(self) -> None:
+        """The model itself counts its positions."""
+
     def __call__(self, batch: Batch) -> Tensor:
         """Returns (t, h)."""
         return torch.cat([self._run(group, batch) for group in groups(batch)])
