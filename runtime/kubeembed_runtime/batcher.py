@@ -135,7 +135,7 @@ class Batcher:
         deadline: float | None = None,
         observe: Callable[[float], None] = lambda seconds: None,
     ) -> "Future[list[Output]]":
-        """The outputs, in order. Cancel the future and what has not run yet is dropped.
+        """The outputs, in order. Cancel the future and what has not run yet is dropped, at once.
 
         The items have one adapter. `observe` is told, in the device thread, the seconds before the first
         batch. Raises QueueFull and DeviceFailed; the future raises DeadlineExceeded,
@@ -149,7 +149,15 @@ class Batcher:
             self._streams.comes(self._queue.tokens)
             self._queue.add(job)
             self._wake_next()
+        job.future.add_done_callback(
+            lambda future: self._ended(job) if future.cancelled() else None
+        )
         return job.future
+
+    def _ended(self, job: Job) -> None:
+        """Nobody waits for it: it takes no room from those that come until its turn would have come."""
+        with self._lock:
+            self._queue.drop(job)
 
     def _live(self, stream: int) -> None:
         taken: Taken | None = None

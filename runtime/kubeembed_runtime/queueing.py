@@ -138,6 +138,11 @@ class Queue:
             self._leave(job)
         return jobs
 
+    def drop(self, job: Job) -> None:
+        """What of it still waits, if any does."""
+        if job in self._arrived:
+            self._leave(job)
+
     def take(self, budget: int, wanted: Callable[[Job], bool]) -> list[Slot]:
         """The next batch. Requests that are not `wanted` any more are dropped when their turn comes."""
         batch: list[Slot] = []

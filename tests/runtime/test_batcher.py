@@ -136,6 +136,18 @@ def test_a_cancelled_request_is_dropped_unrun(rig: Rig) -> None:
     assert rig.batcher.waiting_tokens == 0
 
 
+def test_a_cancelled_request_takes_no_room_from_those_that_come(rig: Rig) -> None:
+    occupy(rig)
+    gone = rig.batcher.submit(items(9, 9))
+    with pytest.raises(QueueFull):
+        rig.batcher.submit(items(9))
+    assert gone.cancel()
+    assert rig.batcher.waiting_tokens == 0
+    kept = rig.batcher.submit(items(9, first=2))
+    rig.device.let_all()
+    assert values(kept.result(SECONDS)) == [2]
+
+
 def test_what_is_left_of_a_request_is_dropped_when_it_is_cancelled_half_way(rig: Rig) -> None:
     half = rig.batcher.submit(items(6, 6, 6, first=1))
     rig.device.wait_begun()
