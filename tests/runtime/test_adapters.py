@@ -1,6 +1,8 @@
 """Adapters by name: what is loaded, replaced, unloaded and refused while others are served."""
 
+import gc
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -11,7 +13,8 @@ import torch
 from kubeembed_api.reasons import Reason
 from kubeembed_runtime.adapters import Adapter, AdapterState, ToldGolden
 from kubeembed_runtime.errors import AdapterDiffers, AdapterRefused, UnknownModel
-from kubeembed_runtime.model.adapters import LoraAdapters
+from kubeembed_runtime.model import unloaded as unloaded_adapters
+from kubeembed_runtime.model.adapters import REFUSED_SECONDS, LoraAdapters
 from kubeembed_runtime.model.lora import LoraAdapter
 
 ONE, TWO, BAD = Path("/one"), Path("/two"), Path("/bad")
@@ -38,6 +41,11 @@ class Loads:
         self.gate, self.begun = threading.Event(), threading.Event()
         self.gate.set()
         self.size = 100
+        self._made: list[weakref.ref[LoraAdapter]] = []
+
+    def living(self) -> list[str]:
+        """The names of those that anybody holds."""
+        return [one.name for made in self._made if (one := made()) is not None]
 
     def __call__(self, name: str, folder: Path) -> LoraAdapter:
         self.asked.append(name)
@@ -45,7 +53,9 @@ class Loads:
         assert self.gate.wait(10)
         if folder == BAD:
             raise AdapterRefused("it is bad")
-        return adapter(name, folder, self.size)
+        made = adapter(name, folder, self.size)
+        self._made.append(weakref.ref(made))
+        return made
 
 
 @pytest.fixture
@@ -222,15 +232,68 @@ def test_an_unloaded_one_is_loaded_once_for_all_who_ask(
     assert loaded(adapters) == ["a", "c", "d"]
 
 
-def test_a_load_that_failed_is_tried_again(adapters: LoraAdapters, loads: Loads) -> None:
+def test_a_load_that_was_refused_is_tried_again_in_a_while(loads: Loads) -> None:
+    now = [100.0]
+    adapters = LoraAdapters(
+        loads, model="small", max_bytes=350, max_loaded=10, clock=lambda: now[0]
+    )
     adapters.declare("a", BAD)
-    for _ in range(2):
-        found = adapters.find("a")
+    for later in (0, 1, REFUSED_SECONDS, 1):
+        now[0] += later
         with pytest.raises(AdapterRefused, match="adapter 'a' cannot be served: it is bad"):
-            found.result()
+            adapters.find("a").result()
     assert loads.asked == ["a", "a"]
     adapters.put("a", ONE).result()
     assert adapters.find("a").fingerprint == "/one"
+
+
+def test_a_load_that_failed_otherwise_is_tried_again_at_once(
+    adapters: LoraAdapters, loads: Loads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unloaded(adapters)
+    monkeypatch.setattr(adapters, "_load", failing(OSError("the disk is away")))
+    with pytest.raises(OSError, match="the disk is away"):
+        adapters.find("a").result()
+    monkeypatch.setattr(adapters, "_load", loads)
+    assert adapters.find("a").result().fingerprint == "/one"
+
+
+def failing(error: Exception) -> Callable[[str, Path], LoraAdapter]:
+    def load(name: str, folder: Path) -> LoraAdapter:
+        raise error
+
+    return load
+
+
+def test_what_was_refused_is_not_kept(adapters: LoraAdapters, loads: Loads) -> None:
+    """Its traceback would hold the tensors for as long as the refusal is told."""
+    adapters.prove = Proofs()
+    adapters.declare("legal", TWO)
+    with pytest.raises(AdapterDiffers):
+        adapters.find("legal").result()
+    gc.collect()
+    assert loads.living() == []
+
+
+def test_a_load_waits_while_requests_hold_as_much_as_may_be_loaded(
+    adapters: LoraAdapters, loads: Loads
+) -> None:
+    held = [adapters.put(name, ONE).result() for name in "abcdefg"]
+    assert loaded(adapters) == ["e", "f", "g"]
+    asked = adapters.put("h", ONE)
+    with pytest.raises(TimeoutError):
+        asked.result(0.1)
+    assert "h" not in loads.asked
+    del held[0]
+    assert asked.result(10).fingerprint == "/one"
+
+
+def test_but_not_forever(loads: Loads, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unloaded_adapters, "WAIT_SECONDS", 0.05)
+    adapters = LoraAdapters(loads, model="small", max_bytes=10_000, max_loaded=1)
+    held = [adapters.put(name, ONE).result() for name in "abc"]
+    assert loaded(adapters) == ["c"]
+    assert [one.name for one in held] == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ who holds one is served by it, whatever happens to its name.
 """
 
 import logging
+import math
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,9 +17,11 @@ from pathlib import Path
 
 import torch
 
+from kubeembed_api.reasons import Reason
 from kubeembed_runtime.adapters import Adapter, AdapterState, ToldGolden
 from kubeembed_runtime.errors import AdapterRefused, AdapterUnproven, UnknownModel
 from kubeembed_runtime.model.lora import LoraAdapter
+from kubeembed_runtime.model.unloaded import Unloaded
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +30,32 @@ Load = Callable[[str, Path], LoraAdapter]
 
 #: Raises AdapterRefused for one that must not be served, by the golden vectors that came with it, or our own.
 Prove = Callable[[Adapter, ToldGolden | None], None]
+
+
+#: So long a refusal of files is taken to hold, without reading them again for each request.
+REFUSED_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Problem:
+    """Why a load failed, without the traceback: its frames hold what was loaded.
+
+    until: when it is worth trying again, as the clock has it.
+    """
+
+    kind: type[BaseException]
+    text: str
+    reason: Reason | None
+    until: float
+
+    @classmethod
+    def of(cls, error: BaseException, now: float) -> "_Problem":
+        """Other vectors than it should have stay; files may be mended; the rest may be over at once."""
+        lasts = 0.0
+        if isinstance(error, AdapterRefused):
+            lasts = math.inf if isinstance(error, AdapterUnproven) else REFUSED_SECONDS
+        reason = getattr(error, "reason", None)
+        return cls(kind=type(error), text=str(error), reason=reason, until=now + lasts)
 
 
 @dataclass(slots=True, eq=False)
@@ -37,24 +67,33 @@ class _Declared:
 
     folder: Path
     loading: "Future[Adapter] | None" = None
-    problem: BaseException | None = None
+    problem: _Problem | None = None
     proven: bool = False
 
 
 class LoraAdapters:
     """As kubeembed_runtime.requests.Adapters.
 
-    max_bytes and max_loaded bound what is loaded; what a running batch still holds comes on top.
-    prove: set once the model answers, it has a say before an adapter is served.
+    max_bytes and max_loaded bound what is loaded, and as much again what requests hold that is unloaded: a
+    load waits while it is more. prove: set once the model answers, it has a say before an adapter is served.
     """
 
-    def __init__(self, load: Load, *, model: str, max_bytes: int, max_loaded: int) -> None:
-        self._load, self._model = load, model
+    def __init__(
+        self,
+        load: Load,
+        *,
+        model: str,
+        max_bytes: int,
+        max_loaded: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._load, self._model, self._clock = load, model, clock
         self.prove: Prove = lambda adapter, golden: None
         self._max_bytes, self._max_loaded = max_bytes, max_loaded
         self._lock = threading.Lock()
         self._declared: dict[str, _Declared] = {}
         self._loaded: OrderedDict[str, LoraAdapter] = OrderedDict()  # longest unused first
+        self._unloaded = Unloaded(max_bytes=max_bytes, max_count=max_loaded)
         # Threads of its own would make too many for those of the device to spin while they wait.
         self._changes = ThreadPoolExecutor(
             1, "adapters", initializer=torch.set_num_threads, initargs=(1,)
@@ -73,8 +112,8 @@ class LoraAdapters:
                     name=name,
                     folder=declared.folder,
                     loaded=self._loaded.get(name),
-                    problem=None if declared.problem is None else str(declared.problem),
-                    reason=getattr(declared.problem, "reason", None),
+                    problem=None if declared.problem is None else declared.problem.text,
+                    reason=None if declared.problem is None else declared.problem.reason,
                 )
                 for name, declared in self._declared.items()
             )
@@ -82,8 +121,8 @@ class LoraAdapters:
     def find(self, name: str) -> "Adapter | Future[Adapter]":
         """At once where it is loaded. Requests for one that is not share one load.
 
-        Raises UnknownModel, and AdapterUnproven where it was: its vectors are not computed for each request.
-        The future raises AdapterRefused. Do not cancel it: others wait for it, too.
+        Raises UnknownModel, and AdapterRefused where it was: it is not read for each request. The future
+        raises AdapterRefused. Do not cancel it: others wait for it, too.
         """
         with self._lock:
             if (loaded := self._loaded.get(name)) is not None:
@@ -92,8 +131,9 @@ class LoraAdapters:
             declared = self._declared.get(name)
             if declared is None:
                 raise self._unknown(name)
-            if isinstance(declared.problem, AdapterUnproven):
-                raise type(declared.problem)(str(declared.problem))
+            problem = declared.problem
+            if problem is not None and self._clock() < problem.until:
+                raise problem.kind(problem.text)
             if declared.loading is None:
                 declared.loading = self._changes.submit(self._reload, name, declared)
             return declared.loading
@@ -106,7 +146,7 @@ class LoraAdapters:
         """As `put`, but it is loaded when it is first asked for, and refused then."""
         with self._lock:
             self._declared[name] = _Declared(folder)
-            self._loaded.pop(name, None)
+            self._unloaded.add(self._loaded.pop(name, None))
 
     def remove(self, name: str) -> "Future[None]":
         """The future raises UnknownModel."""
@@ -124,7 +164,7 @@ class LoraAdapters:
             adapter = self._read(name, declared.folder, proven=declared.proven)
         except BaseException as error:
             with self._lock:
-                declared.loading, declared.problem = None, error
+                declared.loading, declared.problem = None, _Problem.of(error, self._clock())
             raise
         with self._lock:
             declared.loading = declared.problem = None
@@ -136,6 +176,7 @@ class LoraAdapters:
     def _read(
         self, name: str, folder: Path, *, proven: bool, golden: ToldGolden | None = None
     ) -> LoraAdapter:
+        self._unloaded.wait()
         try:
             adapter = self._load(name, folder)
             if adapter.bytes > self._max_bytes:
@@ -149,11 +190,13 @@ class LoraAdapters:
 
     def _keep(self, adapter: LoraAdapter) -> None:
         """Makes it the newest of the loaded ones, and room for it."""
+        self._unloaded.add(self._loaded.get(adapter.name))
         self._loaded[adapter.name] = adapter
         self._loaded.move_to_end(adapter.name)
         logger.info("loaded adapter %s: %d bytes", adapter.name, adapter.bytes)
         while len(self._loaded) > self._max_loaded or self._bytes() > self._max_bytes:
-            name, _ = self._loaded.popitem(last=False)
+            name, oldest = self._loaded.popitem(last=False)
+            self._unloaded.add(oldest)
             logger.info("unloaded adapter %s, which was not asked for longest", name)
 
     def _bytes(self) -> int:
@@ -163,7 +206,7 @@ class LoraAdapters:
         with self._lock:
             if self._declared.pop(name, None) is None:
                 raise self._unknown(name)
-            self._loaded.pop(name, None)
+            self._unloaded.add(self._loaded.pop(name, None))
         logger.info("removed adapter %s", name)
 
     def _unknown(self, name: str) -> UnknownModel:
