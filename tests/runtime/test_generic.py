@@ -127,6 +127,29 @@ def test_the_recipe_decides_whether_a_decoder_sees_both_ways(tmp_path: Path) -> 
     assert torch.equal(own[2], both[2]) is False
 
 
+GROUPED: dict[str, Any] = {**SHAPE, "num_key_value_heads": 2, "head_dim": 8}
+
+DECODERS: dict[str, Any] = {
+    "llama": lambda: hf.LlamaModel(hf.LlamaConfig(**GROUPED)),
+    "mistral": lambda: hf.MistralModel(hf.MistralConfig(**GROUPED, sliding_window=None)),
+    "qwen3": lambda: hf.Qwen3Model(hf.Qwen3Config(**GROUPED)),
+}
+
+
+@pytest.mark.parametrize("make", DECODERS.values(), ids=DECODERS)
+def test_a_decoder_that_sees_both_ways_is_transformers_with_nothing_masked(
+    make: Callable[[], Any], tmp_path: Path
+) -> None:
+    model = make()
+    found = hidden(body(saved(model, tmp_path), causal=False), GIVEN)
+    model.set_attn_implementation("eager")
+    with torch.inference_mode():
+        for ours, item in zip(found.split([item.tokens for item in GIVEN]), GIVEN, strict=True):
+            nothing = torch.zeros(1, 1, item.tokens, item.tokens)
+            theirs = model(torch.tensor([item.ids]), attention_mask=nothing)[0][0]
+            torch.testing.assert_close(ours, theirs, atol=2e-5, rtol=0)
+
+
 def test_pickled_weights_are_the_same(tmp_path: Path) -> None:
     model = qwen2()
     wanted = hidden(body(saved(model, tmp_path)), GIVEN)
@@ -292,6 +315,12 @@ def test_a_gpu_says_what_the_cpu_says(
         assert float((ours.dense * exact.dense).sum()) >= 0.999
 
 
+def run_instead(encoder: Encoder, run: Callable[[Batch], torch.Tensor]) -> None:
+    """Of its body's forward pass."""
+    run.words, run.padding = encoder.body.words, encoder.body.padding  # type: ignore[attr-defined]
+    encoder.body = run  # type: ignore[assignment]
+
+
 def test_warming_up_runs_a_batch_of_each_size(
     minilm: Path, document: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -302,8 +331,7 @@ def test_warming_up_runs_a_batch_of_each_size(
         ran.append(given.packing.lengths)
         return usual(given)
 
-    watch.words = usual.words  # type: ignore[attr-defined]
-    encoder.body = watch  # type: ignore[assignment]
+    run_instead(encoder, watch)
     encoder.warm_up(64)
     assert ran == []
     monkeypatch.setattr(devices, "buckets", lambda *of: [(3, 2), (1, of[1])])
@@ -329,7 +357,7 @@ def test_exhausted_memory_has_a_name(
     def fail(given: Batch) -> torch.Tensor:
         raise error
 
-    encoder.body = fail  # type: ignore[assignment]
+    run_instead(encoder, fail)
     with pytest.raises(named) as found:
         encoder(GIVEN)
     assert type(found.value) is named
@@ -347,7 +375,7 @@ def test_a_pass_without_memory_gives_up_what_it_had(
         held.append(weakref.ref(states))
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
-    encoder.body = fail  # type: ignore[assignment]
+    run_instead(encoder, fail)
     with pytest.raises(OutOfMemory) as found:
         encoder(GIVEN)
     assert held[0]() is None
