@@ -17,9 +17,10 @@ import pytest
 import torch
 import transformers as hf
 from numpy.typing import NDArray
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig
 from safetensors.torch import load_file, save_file
 
+import lorakit
 from kubeembed_api.document import parse
 from kubeembed_runtime.adapters import Adapter
 from kubeembed_runtime.errors import AdapterRefused, UnknownModel
@@ -27,71 +28,14 @@ from kubeembed_runtime.model.adaptable import adapters_of
 from kubeembed_runtime.model.adapters import LoraAdapters
 from kubeembed_runtime.model.encoder import Encoder, load
 from kubeembed_runtime.model.lora import LoraAdapter
+from kubeembed_runtime.model.padded import Padded
 from kubeembed_runtime.requests import Item
-from modelkit import SHAPE
+from lorakit import EVERY_LAYER, FAMILIES, QUERY_VALUE, Family, given, strong
 
 #: PEFT asks transformers in a way that transformers has given up.
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 
 Vectors = NDArray[np.float32]
-
-SMALL: dict[str, Any] = {**SHAPE, "pad_token_id": 1}
-GROUPED: dict[str, Any] = {**SMALL, "num_key_value_heads": 2}
-LENGTHS = (1, 2, 5, 5, 9, 9, 30)
-
-QUERY_VALUE = ["query", "value"]
-EVERY_LAYER = ["query", "key", "value", "dense"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Family:
-    """An architecture, small, and the names of the layers that adapters change in it."""
-
-    make: Callable[[], Any]
-    some: Sequence[str]
-    all: Sequence[str]
-
-
-FAMILIES = {
-    "bert": Family(
-        make=lambda: hf.BertModel(hf.BertConfig(**SMALL)), some=QUERY_VALUE, all=EVERY_LAYER
-    ),
-    "xlm-roberta": Family(
-        make=lambda: hf.XLMRobertaModel(hf.XLMRobertaConfig(**SMALL)),
-        some=QUERY_VALUE,
-        all=EVERY_LAYER,
-    ),
-    "qwen2": Family(
-        make=lambda: hf.Qwen2Model(hf.Qwen2Config(**GROUPED)),
-        some=["q_proj", "v_proj"],
-        all=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
-    ),
-    "modernbert": Family(
-        make=lambda: hf.ModernBertModel(
-            hf.ModernBertConfig(**SMALL, cls_token_id=2, sep_token_id=3, local_attention=8)
-        ),
-        some=["Wqkv"],
-        all=["Wqkv", "Wo", "Wi"],
-    ),
-    "mpnet": Family(
-        make=lambda: hf.MPNetModel(hf.MPNetConfig(**SMALL)),
-        some=["q", "v"],
-        all=["q", "k", "v", "o", "dense"],
-    ),
-    "deberta-v2": Family(
-        make=lambda: hf.DebertaV2Model(
-            hf.DebertaV2Config(
-                **SMALL,
-                relative_attention=True,
-                pos_att_type=["p2c", "c2p"],
-                share_att_key=True,
-                position_buckets=8,
-            )
-        ),
-        some=["query_proj", "value_proj"],
-        all=["query_proj", "key_proj", "value_proj", "dense"],
-    ),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,16 +58,6 @@ class Base:
         return np.stack([output.dense for output in outputs])
 
 
-def strong(model: Any, seed: int, scale: float = 0.3) -> Any:
-    """With weights that make a difference: the usual initial ones are tiny, and B is zero."""
-    torch.manual_seed(seed)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            if seed == 0 or "lora_" in name:
-                parameter.copy_(torch.randn_like(parameter) * scale)
-    return model.eval()
-
-
 def based(folder: Path, family: Family, dtype: str = "float32") -> Base:
     strong(family.make(), 0).save_pretrained(folder)
     document = {
@@ -132,7 +66,12 @@ def based(folder: Path, family: Family, dtype: str = "float32") -> Base:
         "metadata": {"name": "small"},
         "spec": {
             "model": {"source": f"file://{folder}"},
-            "recipe": {"pooling": "mean", "normalize": True, "dtype": dtype},
+            "recipe": {
+                "pooling": "mean",
+                "normalize": True,
+                "dtype": dtype,
+                "maxTokens": 60,
+            },
         },
     }
     encoder = load(folder, parse(document), 1)
@@ -160,27 +99,19 @@ def bert(bases: Callable[[str], Base]) -> Base:
 
 def tuned(base: Base, folder: Path, seed: int = 1, **config: Any) -> Path:
     """An adapter of the base as PEFT saves it."""
-    model = hf.AutoModel.from_pretrained(base.folder)
-    wanted = {"r": 4, "lora_alpha": 8, "target_modules": list(base.family.some), **config}
-    strong(get_peft_model(model, LoraConfig(**wanted)), seed).save_pretrained(folder)
-    return folder
+    wanted = {"target_modules": list(base.family.some), **config}
+    return lorakit.tuned(base.folder, folder, seed, auto=base.family.auto, **wanted)
 
 
 def merged(base: Base, adapter: Path, texts: Sequence[Sequence[int]]) -> Vectors:
     """Mean vectors by transformers, one text at a time, of the base with PEFT's merged weights."""
-    model = PeftModel.from_pretrained(hf.AutoModel.from_pretrained(base.folder), adapter)
-    return reference(model.merge_and_unload().eval(), texts)
+    return reference(lorakit.merged(base.folder, adapter, base.family.auto), texts)
 
 
 @torch.inference_mode()
 def reference(model: Any, texts: Sequence[Sequence[int]]) -> Vectors:
     means = [model(torch.tensor([list(ids)])).last_hidden_state[0].mean(0) for ids in texts]
     return torch.nn.functional.normalize(torch.stack(means), dim=-1).numpy()
-
-
-def given(seed: int = 5, lengths: Sequence[int] = LENGTHS) -> list[list[int]]:
-    choose = random.Random(seed)
-    return [[choose.randrange(5, 100) for _ in range(length)] for length in lengths]
 
 
 def assert_served_as_merged(base: Base, folder: Path) -> None:
@@ -196,6 +127,7 @@ def test_vectors_are_those_of_the_merged_model_and_not_the_base_s(
     name: str, which: str, bases: Callable[[str], Base], tmp_path: Path
 ) -> None:
     base = bases(name)
+    assert isinstance(base.encoder.body, Padded) == base.family.padded
     targets = list(getattr(base.family, which))
     assert_served_as_merged(base, tuned(base, tmp_path, target_modules=targets))
 
@@ -419,7 +351,22 @@ def test_what_cannot_be_served_is_refused_by_name_and_changes_nothing(
     assert np.array_equal(bert.encode(texts, before), vectors)
 
 
-@pytest.mark.parametrize("name", ["bert", "qwen2", "deberta-v2"])
+def test_a_base_without_layers_that_can_be_adapted_says_so(tmp_path: Path) -> None:
+    """GPT-2's are no linear layers to torch."""
+    config = {"n_embd": 32, "n_layer": 1, "n_head": 4, "bos_token_id": 1, "eos_token_id": 2}
+    family = Family(
+        make=lambda: hf.GPT2Model(hf.GPT2Config(vocab_size=100, **config)), some=["c_attn"], all=[]
+    )
+    base = based(tmp_path / "base", family)
+    folder = tuned(base, tmp_path / "adapter", fan_in_fan_out=True)
+    said = r"changes h\.0\.attn\.c_attn, .* base: none of its layers can be adapted"
+    with pytest.raises(AdapterRefused, match=said):
+        base.put(folder)
+
+
+@pytest.mark.parametrize(
+    "name", ["bert", "albert", "modernbert", "qwen2", "gemma2", "deberta-v2", "t5"]
+)
 def test_any_order_and_mix_of_a_batch_gives_the_vectors_of_each_text_alone(
     name: str, bases: Callable[[str], Base], tmp_path: Path
 ) -> None:

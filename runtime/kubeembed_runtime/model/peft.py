@@ -112,10 +112,9 @@ def _layers(
             continue
         own = _own_path(path, known)
         if own is None:
-            kinds = ", ".join(sorted({_kind(one) for one in known}))
-            raise AdapterRefused(
-                f"{WEIGHTS} changes {path}, which is no layer of the base: {kinds}"
-            )
+            kinds = sorted({_kind(one) for one in known}) or ["none of its layers can be adapted"]
+            problem = f"{WEIGHTS} changes {path}, which is no layer of the base"
+            raise AdapterRefused(f"{problem}: {', '.join(kinds)}")
         if own in found:
             raise AdapterRefused(f"{WEIGHTS} has both {found[own].path} and {path} for {own}")
         part, inputs = known[own]
