@@ -37,6 +37,8 @@ def api() -> Iterator[dict[str, Any]]:
     """A cluster of its own, where nothing of ours is installed but the definition of models."""
     run(sys.executable, "dev/cluster", "up", API_CLUSTER, "--audit")
     info = dict(json.loads(run(sys.executable, "dev/cluster", "status", API_CLUSTER, "--json")))
-    Kube(info, "default").ctl("apply", "-f", "crds/embeddingmodels.yaml")
+    kube = Kube(info, "default")
+    kube.ctl("apply", "-f", "crds/embeddingmodels.yaml")
+    kube.until_defined("embeddingmodels.kubeembed.dev")
     yield info
     run(sys.executable, "dev/cluster", "down", API_CLUSTER)

@@ -41,7 +41,7 @@ def kube(info: dict[str, Any]) -> Iterator[Kube]:
     made = Kube(info, "profiles")
     made.ctl("create", "namespace", made.namespace)
     made.ctl("label", "namespace", made.namespace, "pod-security.kubernetes.io/enforce=restricted")
-    until("the default account", lambda: made.get("sa", "default"), 30)
+    until("the default account", lambda: made.get("sa", "default"), 60)
     classes = [
         {
             "apiVersion": "node.k8s.io/v1",

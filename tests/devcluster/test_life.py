@@ -107,7 +107,7 @@ def cluster(tool: Tool) -> Iterator[Callable[..., dict[str, Any]]]:
 def start_pod(info: dict[str, Any]) -> Kube:
     kube = Kube(info, "default")
     kube.apply(POD)
-    kube.ctl("wait", "--for=condition=Ready", "pod/pause", "--timeout=60s")
+    kube.ctl("wait", "--for=condition=Ready", "pod/pause", "--timeout=180s")
     return kube
 
 
@@ -174,9 +174,9 @@ def test_an_interrupted_start_leaves_no_process() -> None:
         cwd=ROOT,
     ) as starting:
         try:
-            until("the API server is started", lambda: running(f"{state}etcd"), 60)
+            until("the API server is started", lambda: running(f"{state}etcd"), 180)
             starting.terminate()
-            assert starting.wait(30) == 130
+            assert starting.wait(120) == 130
             assert not running(state)
         finally:
             starting.kill()
@@ -193,7 +193,7 @@ def test_a_kept_cluster_comes_back_with_its_objects(
     again = cluster("kept")
     assert again["gpus"] == 2
     assert kube.get("configmap", "remembered")
-    until("the pod runs again", lambda: restarts(kube) == 1, 60)
+    until("the pod runs again", lambda: restarts(kube) == 1, 180)
 
 
 def restarts(kube: Kube) -> int:
@@ -208,7 +208,7 @@ def test_status_and_up_name_the_component_that_is_no_more(
     info = cluster("broken")
     pid = (Path(info["kubeconfig"]).parent / "running" / "kube-scheduler.pid").read_text().strip()
     tool("exec", "broken", "kill", "-9", pid)
-    until("it is gone", lambda: broken(tool) == ["kube-scheduler"], 10)
+    until("it is gone", lambda: broken(tool) == ["kube-scheduler"], 60)
     assert "broken is broken: no kube-scheduler" in tool("up", "broken", check=False)
 
 

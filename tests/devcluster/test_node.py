@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from nodekit import RESTRICTED, Kube, until
+from nodekit import RESTRICTED, Kube, audited, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
@@ -29,7 +29,7 @@ def ask(address: str, path: str = "/", port: int = 8080, **query: str) -> str:
     url = f"http://{address}:{port}{path}?{urllib.parse.urlencode(query)}"
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        return str(direct.open(url, timeout=10).read().decode())
+        return str(direct.open(url, timeout=30).read().decode())
     except urllib.error.HTTPError as error:
         raise AssertionError(error.read().decode()) from error
 
@@ -100,8 +100,9 @@ def make_namespace(node: dict[str, Any]) -> Iterator[Callable[[str], Kube]]:
     def make(name: str) -> Kube:
         kube = Kube(node, name)
         kube.ctl("create", "namespace", name)
-        kube.ctl("label", "namespace", name, RESTRICTED)
         made.append(kube)
+        kube.ctl("label", "namespace", name, RESTRICTED)
+        until("the default account", lambda: kube.get("sa", "default"), 60)
         return kube
 
     yield make
@@ -118,7 +119,7 @@ def start(kube: Kube, *manifests: Manifest) -> list[str]:
     """Apply, wait until the pods among them are ready. Returns the pods' addresses."""
     kube.apply(*manifests)
     names = [each["metadata"]["name"] for each in manifests if each["kind"] == "Pod"]
-    kube.ctl("wait", "--for=condition=Ready", "--timeout=60s", *(f"pod/{name}" for name in names))
+    kube.ctl("wait", "--for=condition=Ready", "--timeout=180s", *(f"pod/{name}" for name in names))
     return [kube.get("pod", name)["status"]["podIP"] for name in names]
 
 
@@ -155,7 +156,7 @@ def test_the_folder_goes_with_its_claim(node: dict[str, Any], kube: Kube) -> Non
     folder = Path(node["volumes"]) / kube.get("pvc", "data")["spec"]["volumeName"]
     assert folder.is_dir()
     kube.ctl("delete", "pod/writer", "pvc/data")
-    until("the folder is gone", lambda: not folder.exists(), 30)
+    until("the folder is gone", lambda: not folder.exists(), 60)
 
 
 def test_a_small_claim_fills_up_and_takes_more_once_it_is_made_larger(
@@ -173,7 +174,7 @@ def test_a_small_claim_fills_up_and_takes_more_once_it_is_made_larger(
 
 
 def answer_in_time(address: str, path: str = "/", port: int = 8080, **query: str) -> object:
-    """As `ask`, once kube-proxy has heard of a Service that was just made."""
+    """As `ask`, once kube-proxy, or the DNS, has heard of a Service that was just made."""
 
     def once() -> str | None:
         try:
@@ -181,14 +182,15 @@ def answer_in_time(address: str, path: str = "/", port: int = 8080, **query: str
         except (AssertionError, OSError):  # refused: there are no endpoints yet
             return None
 
-    return until(f"{address}:{port}{path} {query} answers", once, 10)
+    return until(f"{address}:{port}{path} {query} answers", once, 60)
 
 
 def test_services_are_reached_by_name_from_pods_and_by_address_from_the_machine(kube: Kube) -> None:
     client, _ = start(kube, pod("client"), pod("server"), service("server"), service("client"))
     address = kube.get("service", "server")["spec"]["clusterIP"]
-    assert ask(client, "/lookup", name=f"server.{kube.namespace}.svc.cluster.local") == address
-    assert ask(client, "/lookup", name="server") == address
+    whole = f"server.{kube.namespace}.svc.cluster.local"
+    assert answer_in_time(client, "/lookup", name=whole) == address
+    assert answer_in_time(client, "/lookup", name="server") == address
     assert answer_in_time(address, port=80) == "server"
     assert answer_in_time(client, "/get", url="http://server") == "server"
     itself = f"http://client.{kube.namespace}"
@@ -223,13 +225,15 @@ def test_a_network_policy_lets_in_whom_it_names_and_the_nodes_probes(
         except AssertionError:
             return False
 
-    until("others are kept out", lambda: not reached(unnamed), 20)
-    assert [reached(client) for client in (friendly, unnamed, foreign)] == [True, False, False]
+    def let_in() -> list[bool]:
+        return [reached(client) for client in (friendly, unnamed, foreign)]
+
+    until("others are kept out", lambda: let_in() == [True, False, False], 120)
     ours.ctl("delete", "pod", "server")
     [server] = start(ours, pod("server"))  # ready: the kubelet's probe got through
     ours.ctl("delete", "networkpolicy", "server")
     url = f"http://{server}:8080/"
-    until("everybody is let in again", lambda: reached(foreign), 20)
+    until("everybody is let in again", lambda: reached(foreign), 60)
 
 
 def test_a_name_outside_the_cluster_is_answered_with_no_such_host(kube: Kube) -> None:
@@ -277,7 +281,7 @@ def test_pretended_gpus_are_given_out_until_none_is_left(node: dict[str, Any], k
     two = {"nvidia.com/gpu": "2"}
     start(kube, pod("first", limits=two), pod("second", limits=two))
     kube.apply(pod("third", limits=two))
-    refused = until("the scheduler's verdict", lambda: scheduled(kube, "third"), 20)
+    refused = until("the scheduler's verdict", lambda: scheduled(kube, "third"), 60)
     assert refused["reason"] == "Unschedulable"
     assert "Insufficient nvidia.com/gpu" in refused["message"]
 
@@ -291,12 +295,12 @@ def test_every_request_is_in_the_audit_log_with_who_did_what(
     node: dict[str, Any], kube: Kube
 ) -> None:
     kube.ctl("create", "configmap", "audited")
-    lines = Path(node["auditLog"]).read_text().splitlines()
-    [event] = [
-        event
-        for event in map(json.loads, lines)
-        if event.get("objectRef", {}).get("name") == "audited"
-    ]
+
+    def found() -> list[Manifest]:
+        rows = audited(node)
+        return [row for row in rows if row.get("objectRef", {}).get("name") == "audited"]
+
+    [event] = until("the request", found, 60)  # written after it has been answered
     assert event["verb"] == "create"
     assert event["user"]["username"] == "admin"
     assert event["userAgent"].startswith("kubectl/")
@@ -336,7 +340,7 @@ def test_a_component_that_is_killed_comes_back_and_pods_run_on(
     before = component_pids(node)
     for component in ("containerd", "kubelet"):
         tool("crash", "tests", component, "--away", "0.5")
-    until("up again", lambda: tool("status", "tests", "--json", check=False), 60)
+    until("up again", lambda: tool("status", "tests", "--json", check=False), 120)
     changed = {name for name, pid in component_pids(node).items() if pid != before[name]}
     assert changed == {"containerd", "kubelet"}
     start(kube, pod("another"))

@@ -21,12 +21,12 @@ import yaml
 from crowdkit import FEW_FILES, ask_at_once
 from gatewaykit import model, service
 from kubeembed_api.names import MANAGED_BY, MANAGED_BY_VALUE, MODEL_LABEL
-from nodekit import Kube, Manifest, until
+from nodekit import Kube, Manifest, audited, until
 from proxykit import Proxy
 from runtimekit import free_ports
 from stubkit import launch_stub
 
-pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(300)]
 
 #: Both gateways have the same ports, as pods do, so each has a loopback address of its own.
 HOSTS = ("127.0.0.1", "127.0.0.2")
@@ -91,7 +91,7 @@ def gateways(kube: Kube, tmp_path: Path) -> Iterator[Any]:
                 popen = subprocess.Popen(command, stderr=log, env=environment, cwd=tmp_path)
             started.append(Process(popen, host, admin_port))
         for process in started:
-            until(f"{process.host} ready", process.ready, 30)
+            until(f"{process.host} ready", process.ready, 60)
         return started
 
     yield start
@@ -143,10 +143,9 @@ def slice_at(kube: Kube, address: str, port: int) -> Manifest:
 
 def wakes(kube: Kube) -> list[int]:
     """The statuses of the gateways' patches in the namespace."""
-    rows = map(json.loads, Path(kube.info["auditLog"]).read_text().splitlines())
     return [
         row["responseStatus"]["code"]
-        for row in rows
+        for row in audited(kube.info)
         if row.get("userAgent", "").startswith("kubeembed-gateway/")
         and row["verb"] == "patch"
         and row["objectRef"].get("namespace") == kube.namespace
@@ -175,8 +174,8 @@ def test_a_model_is_woken_once_by_all_gateways_and_every_request_answered(
     sleeping(kube)
     both = gateways(kube.info["kubeconfig"])
     asking = [Asking(process) for process in both for _ in range(10)]
-    until("awake", lambda: kube.get("deploy", "stub")["spec"]["replicas"] == 1, 10)
-    until("held", lambda: sum(each.metric("kubeembed_gateway_held{") for each in both) == 20, 10)
+    until("awake", lambda: kube.get("deploy", "stub")["spec"]["replicas"] == 1, 60)
+    until("held", lambda: sum(each.metric("kubeembed_gateway_held{") for each in both) == 20, 60)
     kube.apply(slice_at(kube, kube.info["hostAddress"], stub))
     answers = [each.done() for each in asking]
     assert {status for status, _ in answers} == {200}
@@ -185,8 +184,9 @@ def test_a_model_is_woken_once_by_all_gateways_and_every_request_answered(
     assert sum(each.metric("kubeembed_gateway_wakes_total") for each in both) == 1
     kube.ctl("delete", "endpointslice", "stub-abcde")
     kube.ctl("scale", "deploy/stub", "--replicas=0")
+    until("told", lambda: both[1].metric("kubeembed_gateway_pods") == 0, 60)
     again = Asking(both[1])
-    until("awake again", lambda: kube.get("deploy", "stub")["spec"]["replicas"] == 1, 10)
+    until("awake again", lambda: kube.get("deploy", "stub")["spec"]["replicas"] == 1, 60)
     kube.apply(slice_at(kube, kube.info["hostAddress"], stub))
     assert again.done()[0] == 200
 
@@ -205,15 +205,15 @@ def test_requests_are_answered_while_the_api_server_is_away(
     kube.apply(slice_at(kube, kube.info["hostAddress"], stub))
     with Proxy(api_server(kube)) as proxy:
         (process,) = gateways(by_way_of(kube, proxy, tmp_path), HOSTS[:1])
-        until("forwarded", lambda: process.ask()[0] == 200, 10)
+        until("forwarded", lambda: process.ask()[0] == 200, 60)
         proxy.cut()
         kube.ctl("delete", "endpointslice", "stub-abcde")
         for _ in range(10):
             assert process.ask()[0] == 200
         proxy.mend()
-        until("told", lambda: process.metric("kubeembed_gateway_pods") == 0, 20)
+        until("told", lambda: process.metric("kubeembed_gateway_pods") == 0, 60)
         asking = Asking(process)
-        until("awake", lambda: kube.get("deploy", "stub")["spec"]["replicas"] == 1, 20)
+        until("awake", lambda: kube.get("deploy", "stub")["spec"]["replicas"] == 1, 60)
         kube.apply(slice_at(kube, kube.info["hostAddress"], stub))
         assert asking.done()[0] == 200
 
@@ -222,13 +222,13 @@ def test_a_signal_ends_it_after_the_last_answer(kube: Kube, gateways: Any, stub:
     sleeping(kube)
     (process,) = gateways(kube.info["kubeconfig"], HOSTS[:1])
     asking = Asking(process)
-    until("held", lambda: process.metric("kubeembed_gateway_held{") == 1, 10)
+    until("held", lambda: process.metric("kubeembed_gateway_held{") == 1, 60)
     process.popen.send_signal(signal.SIGTERM)
-    until("unready", lambda: not process.ready(), 5)
+    until("unready", lambda: not process.ready(), 60)
     time.sleep(1)
     kube.apply(slice_at(kube, kube.info["hostAddress"], stub))
     assert asking.done()[0] == 200
-    assert process.popen.wait(30) == 0
+    assert process.popen.wait(60) == 0
 
 
 def api_server(kube: Kube) -> tuple[str, int]:

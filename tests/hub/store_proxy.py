@@ -5,7 +5,6 @@ in S3's form of errors, which is Google's and Azure's, too: <Error><Code>..</Cod
 """
 
 import http.client
-import socket
 from urllib.parse import unquote, urlsplit
 
 from faulty import FaultyHandler, FaultyServer, OwnedServer
@@ -83,8 +82,3 @@ class _Handler(FaultyHandler):
         name = code or CODES.get(status, "Error")
         body = f"<Error><Code>{name}</Code><Message>{message}</Message></Error>"
         self._answer(status, body.encode(), {"Content-Type": "application/xml"} | (headers or {}))
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])

@@ -33,7 +33,7 @@ class Browser:
         tab: Tab = await self.program.new_page(
             viewport={"width": size[0], "height": size[1]}, color_scheme=scheme
         )
-        tab.set_default_timeout(10_000)
+        tab.set_default_timeout(30_000)
         tab.on("console", lambda message: self.logged.append(f"{message.type}: {message.text}"))
         tab.on("pageerror", lambda error: self.logged.append(f"error: {error}"))
         tab.on("request", lambda request: self.asked.append(request.url))

@@ -28,7 +28,7 @@ COMPONENTS = ("kubelet", "containerd")
 AWAY, NONE_RUNS = 3.0, 3.0
 
 #: Seconds after a roll-out in which an old pod, which drains, may still get a connection.
-DRAINS = 6.0
+DRAINS = 10.0
 
 #: What a client may get while pods die, beside vectors: no answer, no such adapter, too many wait, not ready.
 NO_VECTOR = (0, 404, 429, 503)

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 #: Before a server's command: the soft bound is low, the hard one is not, as container engines may have it.
 FEW_FILES = ("prlimit", "--nofile=256:4096")
 CLIENTS = 400
-SECONDS = 10.0
+SECONDS = 60.0
 
 
 def ask_at_once(pid: int, host: str, port: int, path: str) -> set[bytes]:

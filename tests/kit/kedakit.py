@@ -40,15 +40,15 @@ def install(kube: Kube, folder: Path) -> None:
     told = yaml.safe_dump_all([namespace, _secret(folder), *others])
     # The annotation of a client-side apply has no room for its definitions.
     _kubectl(kube, "apply", "--server-side", "--force-conflicts", "-f", "-", stdin=told)
-    until("the API of KEDA's figures", lambda: _available(kube), 120)
-    ready = ("rollout", "status", "deployment/keda-operator", "--timeout=60s")
+    until("the API of KEDA's figures", lambda: _available(kube), 240)
+    ready = ("rollout", "status", "deployment/keda-operator", "--timeout=240s")
     _kubectl(kube, *ready, "--namespace", NAMESPACE)
 
 
 def uninstall(kube: Kube) -> None:
     """All of it, with its kinds; nothing of theirs may be left that waits for KEDA."""
     told = yaml.safe_dump_all(_manifests(kube, b""))
-    _kubectl(kube, "delete", "--ignore-not-found", "--timeout=60s", "-f", "-", stdin=told)
+    _kubectl(kube, "delete", "--ignore-not-found", "--timeout=240s", "-f", "-", stdin=told)
 
 
 def _kubectl(kube: Kube, *words: str, stdin: str | None = None) -> None:

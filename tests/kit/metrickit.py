@@ -31,7 +31,7 @@ class Metric:
         self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
         kube.apply(self._service(address), self._registration())
-        until("the API of metrics", self._available, 30)
+        until("the API of metrics", self._available, 90)
 
     def close(self) -> None:
         self._kube.ctl("delete", "apiservice", APISERVICE)

@@ -1,6 +1,7 @@
 """What the tests on a real cluster are written with: kubectl on one namespace, the hub's log and faults."""
 
 import json
+import socket
 import subprocess
 import time
 import urllib.request
@@ -53,6 +54,35 @@ def until(what: str, found: Callable[[], Any], seconds: float) -> Any:
         time.sleep(0.2)
 
 
+def at_rest(written: Callable[[], list[str]], seconds: float, patience: float = 300) -> list[str]:
+    """What was written, once nothing has been for so many seconds: watches and controllers lag."""
+    last, since = written(), time.monotonic()
+
+    def still() -> bool:
+        nonlocal last, since
+        if (now := written()) != last:
+            last, since = now, time.monotonic()
+        return time.monotonic() - since > seconds
+
+    until(f"no writes for {seconds} s", still, patience)
+    return last
+
+
+def audited(info: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of the API server's audit log, but for one that is being written at this moment."""
+    whole = Path(info["auditLog"]).read_bytes().rpartition(b"\n")[0]
+    return [json.loads(row) for row in whole.splitlines()]
+
+
+def is_open(host: str, port: int = 80) -> bool:
+    """Whether somebody takes connections there."""
+    try:
+        socket.create_connection((host, port), timeout=10).close()
+    except OSError:
+        return False
+    return True
+
+
 @dataclass
 class Kube:
     """kubectl on one namespace, and the few questions that the tests ask of it."""
@@ -85,20 +115,46 @@ class Kube:
     def patch(self, what: str, name: str, change: Manifest) -> None:
         self.ctl("patch", what, name, "--type=merge", "-p", json.dumps(change))
 
+    def until_defined(self, kinds: str) -> None:
+        """Until kubectl finds kinds that were just defined, as in scaledobjects.keda.sh."""
+        words = ("get", kinds, "-o", "name")
+        until(kinds, lambda: not self.ctl(*words, check=False).lower().startswith("error"), 60)
+
+    def address(self, service: str) -> str:
+        """URL of a Service, once it is open: the node hears of a pod a moment after the pod is ready."""
+        host = self.get("service", service)["spec"]["clusterIP"]
+        until(f"Service {service} is open", lambda: is_open(host), 60)
+        return f"http://{host}"
+
     def condition(self, name: str, kind: str = "Ready") -> dict[str, str]:
         """The condition of a model; empty where there is none yet."""
         status = (self.get("em", name) or {}).get("status", {})
         return next((c for c in status.get("conditions", ()) if c["type"] == kind), {})
 
     def wait_ready(self, name: str, seconds: float = 240) -> Manifest:
-        def ready() -> bool:
-            return self.condition(name).get("status") == "True"
+        """The model, once it is Ready as its newest document asks."""
+
+        def ready() -> Manifest | None:
+            model = self.get("em", name)
+            status = model["status"]
+            newest = status["observedGeneration"] == model["metadata"]["generation"]
+            found = {each["type"]: each["status"] for each in status["conditions"]}
+            return dict(model) if newest and found["Ready"] == "True" else None
 
         try:
-            until(f"{name} Ready", ready, seconds)
+            return dict(until(f"{name} Ready", ready, seconds))
         except AssertionError as late:
             raise AssertionError(f"{late}\n{self.story(name)}") from late
-        return dict(self.get("em", name))
+
+    def wait_served(self, name: str, seconds: float = 240) -> Manifest:
+        """The model, once its pods have told what they serve as well: they may at a later look."""
+        self.wait_ready(name, seconds)
+
+        def told() -> Manifest | None:
+            model = self.get("em", name)
+            return dict(model) if model["status"]["model"]["dimensions"] else None
+
+        return dict(until(f"what {name} serves", told, 60))
 
     def wait_reason(self, name: str, kind: str, reason: str, seconds: float) -> dict[str, str]:
         def seen() -> dict[str, str] | None:

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -14,7 +13,8 @@ from typing import Any
 from kubeembed_api.document import parse
 from kubeembed_operator.manifests.adapters import adapter_request
 from kubeembed_operator.manifests.weights import fetch_request
-from nodekit import Kube, Manifest, until
+from nodekit import Kube, Manifest, audited, until
+from runtimekit import free_ports
 
 #: Of operators on a real API server, where no image has to run.
 SETTINGS = {
@@ -38,7 +38,7 @@ class Process:
     def metric(self, name: str) -> float:
         """Sum of a metric over its labels; 0 while the process does not answer."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=2) as got:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as got:
                 lines = got.read().decode().splitlines()
         except OSError:
             return 0.0
@@ -46,7 +46,7 @@ class Process:
 
     def live(self) -> bool:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/livez", timeout=2):
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/livez", timeout=10):
                 return True
         except OSError:
             return False
@@ -61,7 +61,7 @@ class Process:
     def stop(self) -> int:
         """The exit code after a polite signal."""
         self.popen.send_signal(signal.SIGTERM)
-        return self.popen.wait(20)
+        return self.popen.wait(60)
 
 
 @dataclass
@@ -77,7 +77,7 @@ class Operators:
         """Returns once it answers, and leads where that is expected."""
         settings = self.folder / "settings.yaml"
         settings.write_text(json.dumps({**self.settings, "namespace": self.kube.namespace}))
-        port, log = _free_port(), self.folder / f"{name}-{len(self.started)}.log"
+        (port,), log = free_ports(1), self.folder / f"{name}-{len(self.started)}.log"
         environment = {
             **os.environ,
             "KUBECONFIG": self.kube.info["kubeconfig"],
@@ -95,9 +95,9 @@ class Operators:
             )
         process = Process(popen, port, log)
         self.started.append(process)
-        until(f"{name} answers", process.live, 30)
+        until(f"{name} answers", process.live, 60)
         if leads:
-            until(f"{name} leads", process.leads, 30)
+            until(f"{name} leads", process.leads, 60)
         return process
 
     def end(self) -> None:
@@ -114,8 +114,7 @@ def writes(kube: Kube) -> list[str]:
     Leases are left out: they are the election's, and so are Events.
     """
     found = []
-    for line in Path(kube.info["auditLog"]).read_text().splitlines():
-        entry: dict[str, Any] = json.loads(line)
+    for entry in audited(kube.info):
         what = entry.get("objectRef") or {}
         ours = entry.get("userAgent", "").startswith("kubeembed-operator/")
         if not ours or what.get("namespace") != kube.namespace or entry["verb"] not in WRITES:
@@ -127,15 +126,19 @@ def writes(kube: Kube) -> list[str]:
 
 
 def scaled(kube: Kube) -> int:
-    """How often operators wrote the number of replicas, by the API server's audit log."""
-    rows = map(json.loads, Path(kube.info["auditLog"]).read_text().splitlines())
-    return sum(_scales(row, kube.namespace) for row in rows)
+    """How often operators wrote the number of replicas, by the API server's audit log.
+
+    What it refused is left out: a number that was decided for an older Deployment is decided anew.
+    """
+    return sum(_scales(row, kube.namespace) for row in audited(kube.info))
 
 
 def _scales(row: dict[str, Any], namespace: str) -> bool:
     ours = "fieldManager=kubeembed-scaler" in row["requestURI"]
     there = (row.get("objectRef") or {}).get("namespace") == namespace
-    return ours and there and row["stage"] == "ResponseComplete"
+    if not ours or not there or row["stage"] != "ResponseComplete":
+        return False
+    return bool(row["responseStatus"]["code"] < 300)
 
 
 def model(name: str, **spec: Any) -> Manifest:
@@ -163,9 +166,3 @@ def make_fetched(kube: Kube, *documents: Manifest) -> None:
         change = json.dumps({"status": status})
         name = document["metadata"]["name"]
         kube.ctl("patch", "em", name, "--type=merge", "--subresource=status", "-p", change)
-
-
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])

@@ -41,7 +41,7 @@ class Prometheus:
     def api(self, path: str, **query: str) -> Any:
         """`data` of the reply. Raises HTTPError for an expression that is none."""
         url = f"{self.url}/api/v1/{path}?{urllib.parse.urlencode(query)}"
-        with urllib.request.urlopen(url, timeout=10) as got:
+        with urllib.request.urlopen(url, timeout=30) as got:
             return json.load(got)["data"]
 
     def ask(self, expression: str) -> list[Any]:
@@ -71,7 +71,7 @@ def scraping(folder: Path, rules: Path, scrapes: list[dict[str, Any]]) -> Iterat
         process = subprocess.Popen(command, stderr=log, stdout=log, cwd=folder)
     try:
         made = Prometheus(f"http://127.0.0.1:{port}")
-        until("Prometheus", made.ready, 30)
+        until("Prometheus", made.ready, 60)
         yield made
     finally:
         process.kill()

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from store_proxy import free_port
+from runtimekit import free_ports
 from storekit import from_go, running
 
 REGISTRY = "github.com/distribution/distribution/v3/cmd/registry@v3.1.2"
@@ -62,7 +62,7 @@ class Registry:
 @contextmanager
 def registry(folder: Path, host: str) -> Iterator[Registry]:
     """distribution's registry over a folder, without TLS."""
-    port = free_port()
+    (port,) = free_ports(1)
     told = {
         "version": 0.1,
         "storage": {"filesystem": {"rootdirectory": str(folder / "blobs")}},

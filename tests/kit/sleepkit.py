@@ -18,7 +18,7 @@ def apply_sleepy(kube: Kube, **scaling: Any) -> Manifest:
 
 
 def address(kube: Kube, service: str = NAME) -> str:
-    return f"http://{kube.get('service', service)['spec']['clusterIP']}"
+    return kube.address(service)
 
 
 def replicas(kube: Kube, name: str = NAME) -> int:

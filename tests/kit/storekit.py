@@ -25,7 +25,8 @@ import pytest
 from obstore.store import AzureStore, GCSStore, S3Store
 
 from cachekit import alone, cached
-from store_proxy import StoreProxy, free_port
+from runtimekit import free_ports
+from store_proxy import StoreProxy
 from weightskit import contents, eventually
 
 VERSITYGW = "github.com/versity/versitygw/cmd/versitygw@v1.8.0"
@@ -61,7 +62,7 @@ def running(argv: list[str], url: str, environ: dict[str, str] | None = None) ->
     quiet = subprocess.DEVNULL
     process = subprocess.Popen(argv, env=os.environ | (environ or {}), stdout=quiet, stderr=quiet)
     try:
-        eventually(lambda: _listens(url), f"{argv[0]} listening", seconds=30)
+        eventually(lambda: _listens(url), f"{argv[0]} listening", seconds=60)
         yield Running(url, process)
     finally:
         process.terminate()
@@ -183,7 +184,7 @@ WRONG: dict[str, dict[str, str]] = {
 def s3_store(folder: Path, *tls: str) -> Iterator[Running]:
     """versitygw over a folder, whose subfolders are the buckets. tls: --cert FILE --key FILE."""
     (folder / BUCKET).mkdir()
-    port = free_port()
+    (port,) = free_ports(1)
     line = [from_go(VERSITYGW), "--port", f"127.0.0.1:{port}", *tls, "posix", str(folder)]
     environ = {"ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET_KEY}
     with running(line, f"{'https' if tls else 'http'}://127.0.0.1:{port}", environ) as store:
@@ -193,7 +194,7 @@ def s3_store(folder: Path, *tls: str) -> Iterator[Running]:
 @contextmanager
 def gs_store(folder: Path) -> Iterator[Running]:
     """fake-gcs-server with everything in memory."""
-    port = free_port()
+    (port,) = free_ports(1)
     url = f"http://127.0.0.1:{port}"
     line = [from_go(FAKE_GCS), "-scheme", "http", "-host", "127.0.0.1", "-port", str(port)]
     line += ["-backend", "memory", "-public-host", f"127.0.0.1:{port}"]
@@ -205,7 +206,7 @@ def gs_store(folder: Path) -> Iterator[Running]:
 @contextmanager
 def az_store(folder: Path) -> Iterator[Running]:
     """Azurite with everything in memory."""
-    port = free_port()
+    (port,) = free_ports(1)
     url = f"http://127.0.0.1:{port}"
     line = from_npm(AZURITE, "azurite/dist/src/blob/main.js")
     line += ["--blobHost", "127.0.0.1", "--blobPort", str(port), "--inMemoryPersistence"]

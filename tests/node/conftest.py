@@ -17,7 +17,18 @@ import pytest
 import yaml
 
 from adapterkit import minilm, noisy, write_adapter
-from nodekit import MINILM, RESTRICTED, ROOT, SYSTEM, Hub, Kube, Manifest, embedding_model, run
+from nodekit import (
+    MINILM,
+    RESTRICTED,
+    ROOT,
+    SYSTEM,
+    Hub,
+    Kube,
+    Manifest,
+    audited,
+    embedding_model,
+    run,
+)
 from storekit import make_certificates
 
 #: For the models of one namespace, which has to be called so: kubelet takes a minute to bring a change.
@@ -118,7 +129,7 @@ def installed(info: dict[str, Any], images: dict[str, str], hub: Hub, certificat
     # other tests may have applied the CRD before, which Helm would not touch without being told
     command = (*helm, "upgrade", "--install", "--take-ownership", "kubeembed", "charts/kubeembed")
     run(
-        *command, "-n", SYSTEM, "--wait", "--timeout", "3m", "-f", "-", stdin=yaml.safe_dump(values)
+        *command, "-n", SYSTEM, "--wait", "--timeout", "6m", "-f", "-", stdin=yaml.safe_dump(values)
     )
     return kube
 
@@ -167,8 +178,7 @@ def requests_of(info: dict[str, Any]) -> Callable[[str], list[dict[str, Any]]]:
 
     def requests(component: str) -> list[dict[str, Any]]:
         user = f"system:serviceaccount:{SYSTEM}:kubeembed-{component}"
-        rows = map(json.loads, Path(info["auditLog"]).read_text().splitlines())
-        return [row for row in rows if row["user"].get("username") == user]
+        return [row for row in audited(info) if row["user"].get("username") == user]
 
     return requests
 

@@ -12,7 +12,7 @@ from kubeembed_api.names import NODE_CLAIM
 from loadkit import load
 from nodekit import MINILM, Hub, Kube, Manifest, until
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 Model = Callable[..., Manifest]
 
@@ -39,7 +39,7 @@ def test_ten_models_of_three_sources_leave_nothing_but_what_an_eleventh_uses(
     names = [f"m{number}" for number in range(10)]
     kube.apply(*(model(name, SOURCES[i % 3], **ASLEEP) for i, name in enumerate(names)))
     for name in names:
-        kube.wait_reason(name, "WeightsReady", "Fetched", 120)
+        kube.wait_reason(name, "WeightsReady", "Fetched", 300)
     keys = sorted({weights(kube, name)["key"] for name in names})
     assert copies(kube) == keys
     assert len(keys) == 3
@@ -49,15 +49,15 @@ def test_ten_models_of_three_sources_leave_nothing_but_what_an_eleventh_uses(
     assert sum(weights(kube, "m1")["key"] in line for line in wide) == 3
 
     kube.apply(model("eleventh", SOURCES[1], **ASLEEP))
-    kube.wait_reason("eleventh", "WeightsReady", "Fetched", 60)
+    kube.wait_reason("eleventh", "WeightsReady", "Fetched", 120)
     kube.ctl("delete", "em", *names)
     kept = weights(kube, "eleventh")["key"]
-    until("the others are gone", lambda: copies(kube) == [kept], 90)
-    note = until("it is noted", lambda: settled(kube, kept), 30)
+    until("the others are gone", lambda: copies(kube) == [kept], 180)
+    note = until("it is noted", lambda: settled(kube, kept), 60)
     assert (note.copies, note.unused, note.due) == (1, 0, None)
 
     kube.ctl("delete", "em", "eleventh")
-    until("none is left", lambda: copies(kube) == [], 90)
+    until("none is left", lambda: copies(kube) == [], 180)
 
 
 def settled(kube: Kube, key: str) -> Any:
@@ -80,11 +80,10 @@ def test_moves_to_another_claim_and_to_the_node_lose_no_request(kube: Kube, mode
     )
     kube.wait_ready("minilm")
     moves = {"mine": {"claim": "mine"}, NODE_CLAIM: {"cache": "Node"}}
-    url = f"http://{kube.get('service', 'minilm')['spec']['clusterIP']}"
-    with load(url, "a text", ["minilm"], rate=5) as asked:
+    with load(kube.address("minilm"), "a text", ["minilm"], rate=5) as asked:
         for claim, cache in moves.items():
             kube.apply(model(weights=cache))
-            until(f"all pods mount {claim}", lambda claim=claim: mounted(kube) == {claim}, 120)
+            until(f"all pods mount {claim}", lambda claim=claim: mounted(kube) == {claim}, 240)
     assert {answer.status for answer in asked.answers} == {200}
     kube.ctl("delete", "pv", f"kubeembed-{kube.namespace}", "--wait=false")
 
@@ -94,9 +93,9 @@ def test_a_node_has_one_copy_which_the_first_pod_takes(kube: Kube, model: Model,
     root = Path(kube.info["volumes"]).parent / "node-weights" / kube.namespace
     names = ("minilm", "second")
     fixed = {"scaling": {"mode": "External", "replicas": 1}}
-    hub.faults({"path": "*model.safetensors", "rate": 20_000_000})
+    hub.faults({"path": "*model.safetensors", "rate": 8_000_000})  # long enough to be seen
     kube.apply(*(model(name, weights={"cache": "Node"}, **fixed) for name in names))
-    fetching = kube.wait_reason("minilm", "WeightsReady", "Fetching", 60)
+    fetching = kube.wait_reason("minilm", "WeightsReady", "Fetching", 120)
     until(
         "it says where",
         lambda: "on node" in kube.condition("minilm", "WeightsReady")["message"],
@@ -105,17 +104,18 @@ def test_a_node_has_one_copy_which_the_first_pod_takes(kube: Kube, model: Model,
     assert fetching["status"] == "False"
     for name in names:
         kube.wait_ready(name)
+    hub.faults()
     assert copies(kube, root) == [weights(kube, "minilm")["key"]]
     assert hub.bytes_sent() == weights(kube, "minilm")["bytes"]
     assert weights(kube, "second")["progress"] == "100%"
     assert [each["metadata"]["name"] for each in kube.list("pvc")] == [NODE_CLAIM]
     kube.ctl("delete", "em", *names)
-    until("none is left", lambda: copies(kube, root) == [], 90)
+    until("none is left", lambda: copies(kube, root) == [], 180)
 
     kube.ctl("delete", "jobs", "--all")  # pods that ended hold on to their claim as well
     kube.ctl("delete", "pvc", NODE_CLAIM)  # as with its namespace, and then made anew
     kube.apply(model(weights={"cache": "Node"}, **ASLEEP))
-    until("it has its volume back", lambda: bound(kube, NODE_CLAIM), 60)
+    until("it has its volume back", lambda: bound(kube, NODE_CLAIM), 120)
     kube.ctl("delete", "pv", f"kubeembed-{kube.namespace}", "--wait=false")
 
 

@@ -14,9 +14,9 @@ import yaml
 
 from kubeembed_api.golden import GOLDEN_KEY, cosine, read_golden
 from kubeembed_api.names import REMOVE_ANNOTATION
-from nodekit import MINILM, Hub, Kube, Manifest
+from nodekit import MINILM, Hub, Kube, Manifest, until
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 TEXTS = ("A man is eating food.", "Somebody has lunch.", "A cheetah chases its prey.")
 
@@ -45,7 +45,7 @@ def kube(shared_kube: Kube) -> Kube:
         changed(example, "lost", model={"source": f"hf://{MINILM}", "revision": "v9"}),
         changed(example, "huge", resources={"profile": "gpu", "count": 64}),
     )
-    shared_kube.wait_ready("minilm")
+    shared_kube.wait_served("minilm")
     return shared_kube
 
 
@@ -211,6 +211,8 @@ def test_an_unused_copy_is_removed_and_one_in_use_is_not(kube: Kube, kubeembed: 
     assert (refused.status, refused.out) == (1, "")
     assert f"{key} is in use by spare: " in refused.messages
 
+    # by which the command knows of it once its model is gone
+    until("it is noted", lambda: key in str(kube.get("pvc", claim)["metadata"]["annotations"]), 60)
     kube.ctl("delete", "em", "spare")
     gone = kubeembed("cache", "rm", key)  # long before its time to live is over
     assert gone.status == 0, gone.messages
@@ -222,15 +224,17 @@ def test_an_unused_copy_is_removed_and_one_in_use_is_not(kube: Kube, kubeembed: 
 
 
 def test_an_operator_that_is_scaled_down_is_the_reason(kube: Kube, kubeembed: Command) -> None:
+    kube.wait_reason("lost", "Ready", "SourceNotFound", 120)
     system = Kube(kube.info, "kubeembed-system")
+    pods = ("get", "pods", "-l", "app.kubernetes.io/component=operator", "-o", "name")
     system.ctl("scale", "deployment/kubeembed-operator", "--replicas=0")
     try:
-        system.ctl("wait", "--for=delete", "pod", "-l", "app.kubernetes.io/component=operator")
+        until("no operator", lambda: not system.ctl(*pods), 120)
         lost = kubeembed("why", "lost", "-o", "json")
         serves = kubeembed("why", "minilm", "-o", "json")
     finally:
         system.ctl("scale", "deployment/kubeembed-operator", "--replicas=2")
-        system.ctl("rollout", "status", "deployment/kubeembed-operator", "--timeout=120s")
+        system.ctl("rollout", "status", "deployment/kubeembed-operator", "--timeout=300s")
     assert (lost.status, lost.json["reason"]) == (1, "OperatorNotRunning")
     assert lost.json["wayOut"] == (
         "`kubectl -n kubeembed-system scale deployment/kubeembed-operator --replicas=2`"

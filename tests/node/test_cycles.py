@@ -16,7 +16,7 @@ from steadykit import Steady
 
 CYCLES = int(os.environ.get("KUBEEMBED_CYCLES", "2"))
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300 + 120 * CYCLES)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600 + 300 * CYCLES)]
 
 BODY = {"model": "sleepy", "input": "A cat sleeps in the sun until somebody calls."}
 #: In turn. The operator in half of the cycles.
@@ -34,7 +34,7 @@ def steady(shared_kube: Kube) -> Iterator[Steady]:
 def answered(steady: Steady, count: int) -> None:
     """So many more."""
     before = len(steady.vectors)
-    until(f"{count} answers", lambda: len(steady.vectors) >= before + count, 60)
+    until(f"{count} answers", lambda: len(steady.vectors) >= before + count, 120)
 
 
 def kill(system: Kube, whom: str) -> None:
@@ -50,12 +50,12 @@ def kill(system: Kube, whom: str) -> None:
 def cycle(kube: Kube, system: Kube, steady: Steady, whom: str, *, asleep: bool) -> None:
     """They pause until it falls asleep, or sleeps, and go on until its pod answers alone."""
     steady.rest()
-    until("the gateway", lambda: leads(kube), 90)
+    until("the gateway", lambda: leads(kube), 180)
     if asleep:
-        until("no replicas", lambda: replicas(kube) == 0, 60)
+        until("no replicas", lambda: replicas(kube) == 0, 120)
     steady.go()
     kill(system, whom)
-    until("the pod alone", lambda: not leads(kube) and replicas(kube) == 1, 180)
+    until("the pod alone", lambda: not leads(kube) and replicas(kube) == 1, 240)
     answered(steady, 20)
 
 

@@ -27,7 +27,7 @@ def test_a_model_in_an_image_is_served_and_nothing_is_fetched(
 ) -> None:
     image = models.push("models/minilm", contents(weights))
     kube.apply(model(source=f"oci://{image}"))
-    status = kube.wait_ready("minilm")["status"]
+    status = kube.wait_served("minilm")["status"]
     assert status["model"]["dimensions"] == 384
     assert status["model"]["revision"] == image.partition("@")[2]
     assert kube.condition("minilm", "WeightsReady")["reason"] == "Mounted"
@@ -40,18 +40,18 @@ def test_a_model_in_a_folder_of_an_image_is_served(
     inside = {f"models/1/{path}": content for path, content in contents(weights).items()}
     image = models.push("models/nested", inside)
     kube.apply(model(source=f"oci://{image}/models/1"))
-    assert kube.wait_ready("minilm")["status"]["model"]["dimensions"] == 384
+    assert kube.wait_served("minilm")["status"]["model"]["dimensions"] == 384
 
 
 def test_an_image_that_is_not_there_is_named(kube: Kube, model: Model, models: Registry) -> None:
     image = f"{models.name}/models/none@sha256:{'0' * 64}"
     kube.apply(model(source=f"oci://{image}"))
-    failed = kube.wait_reason("minilm", "Ready", "ImagePullFailed", 60)
+    failed = kube.wait_reason("minilm", "Ready", "ImagePullFailed", 120)
     assert failed["message"].startswith(f"image {image} cannot be pulled: ")
 
 
 def test_an_image_without_a_model_is_named(kube: Kube, model: Model, models: Registry) -> None:
     image = models.push("models/empty", {"README.md": b"words"})
     kube.apply(model(source=f"oci://{image}"))
-    failed = kube.wait_reason("minilm", "Ready", "NoUsableFiles", 120)
+    failed = kube.wait_reason("minilm", "Ready", "NoUsableFiles", 240)
     assert "has no config.json at its top level" in failed["message"]

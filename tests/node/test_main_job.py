@@ -80,11 +80,11 @@ def served(shared_kube: Kube) -> tuple[Kube, dict[str, Any]]:
     """examples/minilm.yaml applied to a namespace of its own, in the precision that is compared, Ready."""
     example = yaml.safe_load(Path("examples/minilm.yaml").read_text())
     shared_kube.apply(example | {"spec": example["spec"] | {"recipe": {"dtype": "float32"}}})
-    return shared_kube, shared_kube.wait_ready("minilm")
+    return shared_kube, shared_kube.wait_served("minilm")
 
 
 def cluster_ip(kube: Kube) -> str:
-    return f"http://{kube.get('service', 'minilm')['spec']['clusterIP']}"
+    return kube.address("minilm")
 
 
 def test_the_vectors_are_those_of_sentence_transformers(

@@ -14,7 +14,7 @@ from browserkit import browsing, shot, texts_of
 from nodekit import ROOT, SYSTEM, Kube, Manifest, until
 from prometheuskit import Prometheus, scraping
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
 #: What each program exports whatever has been asked of it.
 EXPORTED = {
@@ -27,7 +27,8 @@ EXPORTED = {
 @pytest.fixture(scope="module")
 def minilm(shared_kube: Kube, model: Callable[..., Manifest]) -> Manifest:
     shared_kube.apply(model("lost", source="hf://acme/none"), model())
-    return shared_kube.wait_ready("minilm")
+    shared_kube.wait_reason("lost", "Ready", "SourceUnauthorized", 240)
+    return shared_kube.wait_served("minilm")
 
 
 def monitors(info: dict[str, Any]) -> list[Manifest]:
@@ -53,7 +54,9 @@ def scrape(kube: Kube, monitor: Manifest) -> dict[str, Any]:
         "job_name": monitor["metadata"]["name"],
         "honor_labels": endpoint.get("honorLabels", False),
         "static_configs": [
-            static(pod, endpoint["port"], spec.get("podTargetLabels", ())) for pod in pods
+            static(pod, endpoint["port"], spec.get("podTargetLabels", ()))
+            for pod in pods
+            if "podIP" in pod["status"]
         ],
     }
 
@@ -88,9 +91,9 @@ def test_a_prometheus_finds_all_pods_by_the_monitors_of_the_chart(
         def found() -> bool:
             return bool(made.ask(f'kubeembed_model_info{{namespace="{namespace}"}}'))
 
-        until("the model's pod is scraped", found, 60)
+        until("the model's pod is scraped", found, 120)
         for job, figure in EXPORTED.items():
-            until(figure, lambda job=job, figure=figure: made.ask(f'{figure}{{job="{job}"}}'), 30)
+            until(figure, lambda job=job, figure=figure: made.ask(f'{figure}{{job="{job}"}}'), 60)
         _check(made, namespace)
 
 
@@ -98,18 +101,22 @@ def _check(made: Prometheus, namespace: str) -> None:
     of = f'namespace="{namespace}"'
     (info,) = made.ask(f"kubeembed_model_info{{{of}}}")
     assert info["metric"]["kubeembed_dev_model"] == "minilm"
-    ready = {
-        each["metric"]["model"]: (each["metric"]["reason"], each["value"][1])
-        for each in made.ask(f'kubeembed_model_condition{{condition="Ready",{of}}}')
-    }
-    assert ready == {"minilm": ("Ready", "1"), "lost": ("SourceUnauthorized", "0")}
+    ready = {"minilm": ("Ready", "1"), "lost": ("SourceUnauthorized", "0")}
+    until("both told", lambda: _ready(made, of) == ready, 60)
     assert [
         each["value"][1] for each in made.ask(f'kubeembed_model_replicas{{{of},model="minilm"}}')
     ] == ["1"]
-    until("the alert", lambda: ("KubeEmbedFetchFailing", "lost") in alerts(made, namespace), 60)
+    until("the alert", lambda: ("KubeEmbedFetchFailing", "lost") in alerts(made, namespace), 120)
     # Pending from the first evaluation on, which may come before the first scrape.
     absent = "KubeEmbedOperatorAbsent"
-    until("an operator is seen", lambda: absent not in {name for name, _ in alerts(made)}, 60)
+    until("an operator is seen", lambda: absent not in {name for name, _ in alerts(made)}, 120)
+
+
+def _ready(made: Prometheus, of: str) -> dict[str, tuple[str, str]]:
+    return {
+        each["metric"]["model"]: (each["metric"]["reason"], each["value"][1])
+        for each in made.ask(f'kubeembed_model_condition{{condition="Ready",{of}}}')
+    }
 
 
 def alerts(made: Prometheus, namespace: str | None = None) -> set[tuple[str, str | None]]:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from nodekit import Kube, Manifest, until
+from nodekit import Kube, Manifest, at_rest, until
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]
 
 Model = Callable[..., Manifest]
 ASLEEP = {"scaling": {"mode": "External", "replicas": 0}}
@@ -49,10 +49,10 @@ class Settled:
 @pytest.fixture(scope="module")
 def settled(shared_kube: Kube, model: Model, writes: Callable[[str], list[str]]) -> Settled:
     shared_kube.apply(*(model(f"m{i:02}", **ASLEEP) for i in range(50)))
-    until("fifty fetched", lambda: fetched(shared_kube) == 50, 400)
-    until("fifty Deployments", lambda: len(shared_kube.list("deployments")) == 50, 60)
-    time.sleep(10)
-    return Settled(shared_kube, len(writes(shared_kube.namespace)), time.monotonic())
+    until("fifty fetched", lambda: fetched(shared_kube) == 50, 900)
+    until("fifty Deployments", lambda: len(shared_kube.list("deployments")) == 50, 120)
+    written = at_rest(lambda: writes(shared_kube.namespace), 10)
+    return Settled(shared_kube, len(written), time.monotonic())
 
 
 @pytest.mark.usefixtures("settled")
@@ -63,12 +63,12 @@ def test_killed_while_twenty_models_are_made(kube: Kube, model: Model, installed
     kube.apply(*(model(name, **ASLEEP) for name in names))
     time.sleep(1)
     kill_operators(installed)
-    until("twenty fetched", lambda: fetched(kube) == 20, 240)
+    until("twenty fetched", lambda: fetched(kube) == 20, 480)
     kinds = ("ConfigMap", "Deployment", "Service", "ServiceAccount")
     until(
         "all children",
         lambda: children(kube) == sorted(f"{k}/{n}" for k in kinds for n in names),
-        60,
+        120,
     )
     assert len(kube.fetches()) == 20
 
@@ -77,32 +77,32 @@ def test_a_model_deleted_while_the_operator_is_down_is_gone(
     kube: Kube, model: Model, installed: Kube
 ) -> None:
     kube.apply(model(**ASLEEP))
-    kube.wait_reason("minilm", "WeightsReady", "Fetched", 90)
+    kube.wait_reason("minilm", "WeightsReady", "Fetched", 180)
     installed.ctl("scale", "deployment/kubeembed-operator", "--replicas=0")
     try:
         pods = ("get", "pods", "-l", "app.kubernetes.io/component=operator", "-o", "name")
-        until("no operator", lambda: not installed.ctl(*pods), 60)
-        kube.ctl("delete", "em", "minilm", "--timeout=10s")
-        until("children gone", lambda: children(kube) == [], 30)
+        until("no operator", lambda: not installed.ctl(*pods), 120)
+        kube.ctl("delete", "em", "minilm", "--timeout=60s")
+        until("children gone", lambda: children(kube) == [], 120)
         assert kube.list("em") == []
     finally:
         installed.ctl("scale", "deployment/kubeembed-operator", "--replicas=2")
-        installed.ctl("rollout", "status", "deployment/kubeembed-operator", "--timeout=60s")
+        installed.ctl("rollout", "status", "deployment/kubeembed-operator", "--timeout=300s")
 
 
-def test_another_leads_within_twenty_seconds(kube: Kube, model: Model, installed: Kube) -> None:
+def test_another_leads_after_the_lease(kube: Kube, model: Model, installed: Kube) -> None:
     old = until("a leader", lambda: leader(installed), 30)
     pod = old.split("_")[0]
     installed.ctl("delete", "pod", pod, "--force")
-    end = time.monotonic() + 20
-    until("another leader", lambda: leader(installed) not in ("", old), 20)
+    assert installed.get("lease", "kubeembed-operator")["spec"]["leaseDurationSeconds"] == 13
+    until("another leader", lambda: leader(installed) not in ("", old), 60)
     kube.apply(model(**ASLEEP))
-    until("a condition", lambda: kube.condition("minilm"), end - time.monotonic())
+    until("a condition", lambda: kube.condition("minilm"), 60)
 
 
 def test_no_finalizer_anywhere(kube: Kube, model: Model) -> None:
     kube.apply(model(**ASLEEP))
-    kube.wait_reason("minilm", "WeightsReady", "Fetched", 90)
+    kube.wait_reason("minilm", "WeightsReady", "Fetched", 180)
     for thing in kube.list(f"em,jobs,{KINDS}"):
         ours = [f for f in thing["metadata"].get("finalizers", ()) if "kubernetes" not in f]
         assert ours == [], thing["metadata"]["name"]

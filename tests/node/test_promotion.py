@@ -13,9 +13,9 @@ from kubeembed_api.golden import Golden, GoldenText, golden_config_map
 from loadkit import Answer, Load, load
 from nodekit import Hub, Kube, Manifest, embedding_model, until
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
-TEXT, RATE, PATIENCE = "the quick brown fox", 5, 200
+TEXT, RATE, PATIENCE = "the quick brown fox", 5, 300
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +40,8 @@ def url(shared_kube: Kube, hub: Hub) -> str:
             rollout={"promote": "Manual"},
         )
     )
-    shared_kube.wait_ready("m", PATIENCE)
-    return address(shared_kube, "m")
-
-
-def address(kube: Kube, service: str) -> str:
-    return f"http://{kube.get('service', service)['spec']['clusterIP']}"
+    shared_kube.wait_served("m", PATIENCE)
+    return shared_kube.address("m")
 
 
 def change(kube: Kube, revision: str) -> None:
@@ -97,20 +93,20 @@ def test_old_and_new_are_served_until_the_new_is_promoted(
         assert (following["ready"], following["dimensions"]) == ("1/1", 384)
         assert following["revision"] == waiting["weights"]["revision"] != before["revision"]
         assert told["message"].endswith(f"kubeembed.dev/promote={following['fingerprint']}")
-        with load(address(kube, "m-next"), TEXT, ["m"], RATE) as ahead:
-            until("answers", lambda: len(ahead.answers) > RATE, 60)
+        with load(kube.address("m-next"), TEXT, ["m"], RATE) as ahead:
+            until("answers", lambda: len(ahead.answers) > RATE, 120)
         assert set(whose(vectors, ahead.answers)) == {"far"}
         assert set(whose(vectors, list(free.answers))) == {"main"}
 
         promote(kube, before["fingerprint"])
-        until("a word on it", lambda: "is not theirs" in kube.condition("m")["message"], 20)
+        until("a word on it", lambda: "is not theirs" in kube.condition("m")["message"], 60)
         assert status(kube)["model"] == before
 
         promote(kube, following["fingerprint"])
         kube.wait_ready("m", PATIENCE)
-        until("next is gone", lambda: gone(kube), 30)
+        until("next is gone", lambda: gone(kube), 120)
         done = time.monotonic()
-        until("answers", lambda: len(free.since(done)) > 2 * RATE, 60)
+        until("answers", lambda: len(free.since(done)) > 2 * RATE, 120)
     expected = {**before, **{name: following[name] for name in ("fingerprint", "revision")}}
     assert status(kube)["model"] == expected
     seen = whose(vectors, free.answers)
@@ -129,7 +125,7 @@ def test_a_change_that_is_taken_back_leaves_nothing(
         until("next", lambda: kube.get("deployment", "m-next"), PATIENCE)
         change(kube, "far")
         kube.wait_ready("m", PATIENCE)
-        until("next is gone", lambda: gone(kube), 30)
+        until("next is gone", lambda: gone(kube), 120)
     assert set(whose(vectors, asking.answers)) == {"far"}
     assert status(kube)["model"] == before
 
@@ -151,6 +147,6 @@ def test_next_pods_that_fail_golden_vectors_are_not_promoted(
         assert "fingerprint" not in status(kube)["next"]
         kube.patch("em", "m", {"spec": {"recipe": {"pooling": None}, "rollout": {"golden": None}}})
         kube.wait_ready("m", PATIENCE)
-        until("next is gone", lambda: gone(kube), 30)
+        until("next is gone", lambda: gone(kube), 120)
     assert set(whose(vectors, asking.answers)) == {"far"}
     assert status(kube)["model"] == before

@@ -11,7 +11,7 @@ from clientkit import python, tour
 from nodekit import Kube, Manifest, until
 from sleepkit import address, apply_sleepy, leads, replicas
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 #: Of a start from zero.
 STAGES = ("total", "schedule", "pull", "weights", "import", "load", "warm")
@@ -44,13 +44,13 @@ def others(shared_kube: Kube, model: Callable[..., Manifest]) -> dict[str, list[
 @pytest.fixture(scope="module")
 def vector(url: str) -> np.ndarray:
     """The right one."""
-    return np.array(until("an answer", lambda: embed(url), 30))
+    return np.array(until("an answer", lambda: embed(url), 60))
 
 
 def asleep(kube: Kube) -> None:
     """Until it is, and its last pod is gone."""
-    until("asleep", lambda: leads(kube) and replicas(kube) == 0, 90)
-    until("no pod that still answers", lambda: not serving(kube), 60)
+    until("asleep", lambda: leads(kube) and replicas(kube) == 0, 180)
+    until("no pod that still answers", lambda: not serving(kube), 120)
 
 
 def serving(kube: Kube) -> bool:
@@ -68,7 +68,7 @@ def check(clients: Clients, vector: np.ndarray) -> None:
 def test_it_follows_the_load(shared_kube: Kube, url: str, vector: np.ndarray) -> None:
     assert replicas(shared_kube) == 1
     with Clients(url) as clients:
-        until("another replica", lambda: replicas(shared_kube) == 2, 60)
+        until("another replica", lambda: replicas(shared_kube) == 2, 180)
     check(clients, vector)
 
 
@@ -78,15 +78,15 @@ def test_nobody_is_refused_from_its_sleep_on(
     """They ask until its pods answer alone."""
     kube = shared_kube
     asleep(kube)
-    assert kube.wait_reason("sleepy", "Ready", "Asleep", 20)["status"] == "True"
+    assert kube.wait_reason("sleepy", "Ready", "Asleep", 60)["status"] == "True"
     assert kube.ctl("get", "em", "sleepy").splitlines()[1].split()[1:3] == ["True", "Asleep"]
     with Clients(url) as clients:
-        until("the pods alone", lambda: not leads(kube) and replicas(kube) > 0, 120)
+        until("the pods alone", lambda: not leads(kube) and replicas(kube) > 0, 240)
         before = len(clients.answers)
-        until("their answers", lambda: len(clients.answers) > before + 8, 60)
+        until("their answers", lambda: len(clients.answers) > before + 8, 120)
     check(clients, vector)
-    kube.wait_reason("sleepy", "Asleep", "Awake", 30)
-    told = until("its start", lambda: kube.get("em", "sleepy")["status"].get("lastColdStart"), 30)
+    kube.wait_reason("sleepy", "Asleep", "Awake", 60)
+    told = until("its start", lambda: kube.get("em", "sleepy")["status"].get("lastColdStart"), 60)
     assert told.keys() == {f"{stage}Seconds" for stage in STAGES}
     assert told["totalSeconds"] >= told["importSeconds"] > 0
 
@@ -98,16 +98,16 @@ def test_a_request_wakes_it_while_the_operator_is_down(
     kube, operator = shared_kube, "deployment/kubeembed-operator"
     asleep(kube)
     installed.ctl("scale", operator, "--replicas=0")
-    installed.ctl("rollout", "status", operator, "--timeout=60s")
+    installed.ctl("rollout", "status", operator, "--timeout=180s")
     try:
         assert np.array(embed(url)) @ vector > 0.9999
         assert replicas(kube) == 1
         assert np.array(embed(address(installed, "kubeembed-gateway"))) @ vector > 0.9999
     finally:
         installed.ctl("scale", operator, "--replicas=2")
-        installed.ctl("rollout", "status", operator, "--timeout=120s")
+        installed.ctl("rollout", "status", operator, "--timeout=300s")
     until(
-        "the pods alone", lambda: embed(url) and not leads(kube), 60
+        "the pods alone", lambda: embed(url) and not leads(kube), 120
     )  # idle, it falls asleep again
 
 

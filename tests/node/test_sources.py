@@ -14,7 +14,7 @@ from storekit import RIGHT, WRONG, Bucket, StoreProxy, s3_store
 from web_server import WebServer
 from weightskit import contents
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
 Model = Callable[..., Manifest]
 
@@ -43,13 +43,13 @@ def test_a_bucket_is_read_with_the_keys_of_a_secret_and_rotated_ones_are_taken_u
     fields = {**bucket.fields, "credentialsSecret": "s3-keys"}
     source = fields.pop("source")
     kube.apply(model(source=source, model=fields, **ASLEEP))
-    failed = kube.wait_reason("minilm", "WeightsReady", "SecretMissing", 60)
+    failed = kube.wait_reason("minilm", "WeightsReady", "SecretMissing", 120)
     assert "s3-keys" in failed["message"]
     kube.apply(secret("s3-keys", WRONG["s3"]))
-    failed = kube.wait_reason("minilm", "WeightsReady", "SourceUnauthorized", 60)
+    failed = kube.wait_reason("minilm", "WeightsReady", "SourceUnauthorized", 120)
     assert "AWS_SECRET_ACCESS_KEY" in failed["message"]
     kube.apply(secret("s3-keys", RIGHT["s3"]))
-    kube.wait_reason("minilm", "WeightsReady", "Fetched", 180)
+    kube.wait_reason("minilm", "WeightsReady", "Fetched", 300)
     size = kube.get("em", "minilm")["status"]["weights"]["bytes"]
     assert (bucket.sent(), hub.log()) == (size, [])
     deployment = kube.get("deployment", "minilm")
@@ -60,7 +60,7 @@ def test_a_model_from_a_bucket_is_served(kube: Kube, model: Model, bucket: Bucke
     kube.apply(secret("s3-keys", RIGHT["s3"]))
     fields = {**bucket.fields, "credentialsSecret": "s3-keys"}
     kube.apply(model(source=fields.pop("source"), model=fields))
-    assert kube.wait_ready("minilm")["status"]["model"]["dimensions"] == 384
+    assert kube.wait_served("minilm")["status"]["model"]["dimensions"] == 384
 
 
 def test_an_archive_comes_from_a_web_server_of_a_private_ca(
@@ -78,7 +78,7 @@ def test_an_archive_comes_from_a_web_server_of_a_private_ca(
         web.files["/minilm.tar"] = archive
         source = f"{web.url}/minilm.tar"
         kube.apply(model(source=source, model={"sha256": checksum}, **ASLEEP))
-        kube.wait_reason("minilm", "WeightsReady", "Fetched", 180)
+        kube.wait_reason("minilm", "WeightsReady", "Fetched", 300)
         assert kube.get("em", "minilm")["status"]["weights"]["revision"] == checksum
         assert (web.log.sent(), hub.log()) == (len(archive), [])
 
@@ -89,7 +89,7 @@ def test_the_fetch_runs_as_the_account_of_the_document(
     kube.ctl("create", "serviceaccount", "model-reader")
     fields = {**bucket.fields, "serviceAccountName": "model-reader"}
     kube.apply(model(source=fields.pop("source"), model=fields, **ASLEEP))
-    failed = kube.wait_reason("minilm", "WeightsReady", "SourceUnauthorized", 60)
+    failed = kube.wait_reason("minilm", "WeightsReady", "SourceUnauthorized", 120)
     assert "nobody is named who asks" in failed["message"]  # no webhook of a cloud is here
     [pod] = [p for p in kube.list("pods") if p["metadata"]["name"].startswith("minilm-fetch")]
     assert pod["spec"]["serviceAccountName"] == "model-reader"

@@ -79,7 +79,7 @@ def kube(api: dict[str, Any]) -> Iterator[Kube]:
     made = Kube(api, f"op-{uuid.uuid4().hex[:6]}")
     made.ctl("create", "namespace", made.namespace)
     made.ctl("label", "namespace", made.namespace, RESTRICTED)
-    until("the default account", lambda: made.get("sa", "default"), 30)
+    until("the default account", lambda: made.get("sa", "default"), 60)
     yield made
     made.ctl("delete", "namespace", made.namespace, "--wait=false")
 

@@ -10,10 +10,10 @@ import pytest
 
 from kubeembed_api.names import ACTIVATOR_PORTS
 from loadedkit import NOWHERE, Server, gateway_pod, make_ready
-from nodekit import Kube, Manifest, until
+from nodekit import Kube, Manifest, at_rest, until
 from operatorkit import SETTINGS, Operators, make_fetched, model, writes
 
-pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(600)]
 
 SERVING = "app.kubernetes.io/component=serving"
 #: No claim, which would bind the pods to the real node.
@@ -62,17 +62,17 @@ def test_the_number_follows_the_load_and_survives_a_restart(
     make_fetched(kube, model("m", weights=OWN, scaling={"min": 1, "max": 3}))
     make_fetched(kube, model("other", weights=OWN, scaling={"mode": "External", "replicas": 2}))
     process = operators.start()
-    until("a pod of each", lambda: ready(kube, "m", 1) and ready(kube, "other", 2), 30)
-    kube.wait_ready("m", 30)
+    until("a pod of each", lambda: ready(kube, "m", 1) and ready(kube, "other", 2), 60)
+    kube.wait_ready("m", 60)
     pods.busy = 1.0
-    until("more of them", lambda: ready(kube, "m", 3), 40)
+    until("more of them", lambda: ready(kube, "m", 3), 90)
     pods.busy = 0.0
     kube.ctl("scale", "deploy/other", "--replicas=1")
     process.stop()
     operators.start("two")
-    until("both told", lambda: (told(kube, "m"), told(kube, "other")) == ("3/3", "1/1"), 30)
-    before, asked = writes(kube), pods.asked
-    until("several looks at three pods", lambda: pods.asked > asked + 15, 40)
+    until("both told", lambda: (told(kube, "m"), told(kube, "other")) == ("3/3", "1/1"), 60)
+    before, asked = at_rest(lambda: writes(kube), 5), pods.asked
+    until("several looks at three pods", lambda: pods.asked > asked + 15, 90)
     assert (replicas(kube, "m"), replicas(kube, "other")) == (3, 1)
     assert writes(kube) == before
 
@@ -82,17 +82,18 @@ def test_a_model_falls_asleep_behind_the_gateway_and_is_woken(
 ) -> None:
     make_fetched(kube, model("m", weights=OWN, scaling={"min": 0, "max": 2, "idleAfter": "5s"}))
     process = operators.start()
-    until("a pod", lambda: ready(kube, "m", 1), 30)
-    kube.wait_ready("m", 30)
+    until("a pod", lambda: ready(kube, "m", 1), 60)
+    kube.wait_ready("m", 60)
     pods.idle_seconds = 60.0
     looked = pods.asked
-    until("two looks", lambda: pods.asked > looked + 2, 20)
+    until("two looks", lambda: pods.asked > looked + 2, 60)
     assert activator(kube) is None  # nobody could wake it
     assert replicas(kube, "m") == 1
 
     kube.apply(gateway_pod())
-    until("the gateway is somewhere", lambda: make_ready(kube, GATEWAY_LABEL) == 1, 20)
-    until("no pods", lambda: replicas(kube, "m") == 0, 40)
+    until("the gateway is somewhere", lambda: make_ready(kube, GATEWAY_LABEL) == 1, 60)
+    until("no pods", lambda: replicas(kube, "m") == 0, 90)
+    kube.wait_reason("m", "Ready", "Asleep", 60)
     made = writes(kube)
     scaled = len(made) - 1 - made[::-1].index("patch deployments m")
     assert made.index("patch endpointslices m-activator") < scaled
@@ -103,21 +104,20 @@ def test_a_model_falls_asleep_behind_the_gateway_and_is_woken(
     assert port in ACTIVATOR_PORTS
     assert found["ports"] == [{"name": "http", "port": port, "protocol": "TCP"}]
     assert [each["addresses"] for each in found["endpoints"]] == [[kube.info["hostAddress"]]]
-    kube.wait_reason("m", "Ready", "Asleep", 20)
     assert kube.ctl("get", "em", "m").splitlines()[1].split()[1:3] == ["True", "Asleep"]
 
     kube.ctl("delete", "endpointslice", "m-activator")
-    until("another slice", lambda: activator(kube), 20)
+    until("another slice", lambda: activator(kube), 60)
     process.stop()
     pods.idle_seconds = 0.0
     wake: tuple[str, ...] = ("patch", "deploy", "m", "--subresource=scale", "--type=merge")
     kube.ctl(*wake, "--field-manager=kubeembed-gateway", "-p", '{"spec":{"replicas":1}}')
-    until("a pod", lambda: ready(kube, "m", 1), 30)
+    until("a pod", lambda: ready(kube, "m", 1), 60)
     process = operators.start("two")
-    until("no slice", lambda: activator(kube) is None, 30)
-    kube.wait_reason("m", "Ready", "Ready", 20)
-    before, looked = writes(kube), pods.asked
-    until("three looks", lambda: pods.asked > looked + 3, 30)
+    until("no slice", lambda: activator(kube) is None, 60)
+    kube.wait_reason("m", "Ready", "Ready", 60)
+    before, looked = at_rest(lambda: writes(kube), 5), pods.asked
+    until("three looks", lambda: pods.asked > looked + 3, 60)
     assert writes(kube) == before
     assert replicas(kube, "m") == 1
     assert kube.get("svc", "m")["metadata"]["annotations"] == service["metadata"]["annotations"]
@@ -128,7 +128,7 @@ def test_without_a_gateway_no_model_may_sleep(kube: Kube, tmp_path: Path) -> Non
     try:
         lonely.start()
         kube.apply(model("m", scaling={"min": 0}))
-        told = kube.wait_reason("m", "Ready", "InvalidSpec", 20)
+        told = kube.wait_reason("m", "Ready", "InvalidSpec", 60)
         assert told["message"].startswith("spec.scaling.min: 0 lets the model sleep")
     finally:
         lonely.end()
@@ -143,12 +143,12 @@ def test_a_schedule_in_force_wakes_a_model_and_one_that_is_none_is_told(
 ) -> None:
     make_fetched(kube, model("m", weights=OWN, scaling={"min": 0, "max": 3, "schedules": [ALWAYS]}))
     operators.start()
-    until("as the schedule says", lambda: replicas(kube, "m") == 2, 30)
+    until("as the schedule says", lambda: replicas(kube, "m") == 2, 60)
     kube.ctl("scale", "deploy/m", "--replicas=0")
-    until("woken", lambda: replicas(kube, "m") == 2, 30)
+    until("woken", lambda: replicas(kube, "m") == 2, 60)
     wrong = {"spec": {"scaling": {"schedules": [{**ALWAYS, "timeZone": "Europe/Berln"}]}}}
     kube.patch("em", "m", wrong)
-    told = kube.wait_reason("m", "Ready", "InvalidSpec", 20)
+    told = kube.wait_reason("m", "Ready", "InvalidSpec", 60)
     assert told["message"] == (
         "spec.scaling.schedules[0].timeZone: 'Europe/Berln' is no time zone (did you mean Europe/Berlin?);"
         " write a name of the IANA database, as in Europe/Berlin or Etc/UTC"
