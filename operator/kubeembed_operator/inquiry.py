@@ -53,10 +53,19 @@ class Memory:
     own: Heard = field(default_factory=Heard)
     next: Heard = field(default_factory=Heard)
     golden: Mapping[str, str] | None = None  # as it was read in this pass
-    awoken: Manifest | None = None  # the pod that ended a sleep, until its start is told
+    awoken: Manifest | None = None  # the pod that ended a sleep, until its start is told, by stage
     moved: set[str] = field(
         default_factory=set
     )  # attempts to fetch that were seen to move, by identity
+
+    def start_told(self, pods: Sequence[Manifest]) -> None:
+        """What is known of the start. pods: those that serve: the runtime may tell its stages later."""
+        pod = self.awoken
+        if pod is None:
+            return
+        there = any(identity(each) == identity(pod) for each in pods)
+        if not there or identity(pod) in self.own.infos:
+            self.awoken = None
 
     def progress(self, before: str | None, now: Progress, runs: float) -> str | None:
         """What is told of a fetch that has run for so many seconds, which is what was told before where it

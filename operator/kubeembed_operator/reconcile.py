@@ -203,7 +203,7 @@ class Reconciler:
             cold_start=self._cold_start(memory),
         )
         await self._tell(raw, wanted, found[0])
-        memory.awoken = None
+        memory.start_told(observed.serving_pods)
         looks = (poll, ask, push, look, rollout.look_in)
         return min((each for each in looks if each is not None), default=None)
 

@@ -4,6 +4,7 @@ import pytest
 
 from kubeembed_api.report import RuntimeInfo, Startup
 from kubeembed_operator.coldstart import awoken, cold_start
+from kubeembed_operator.inquiry import Memory
 from kubeembed_operator.kinds import Manifest
 from kubeembed_operator.observed import Observed
 from kubeembed_operator.sleep import Step
@@ -29,7 +30,11 @@ def pod(name: str, made: str, ready: str = "True") -> Manifest:
     ]
     running = {"running": {"startedAt": "2026-11-24T12:00:13Z"}}
     return {
-        "metadata": {"name": name, "creationTimestamp": f"2026-11-24T12:00:{made}Z"},
+        "metadata": {
+            "name": name,
+            "uid": name,
+            "creationTimestamp": f"2026-11-24T12:00:{made}Z",
+        },
         "status": {"conditions": conditions, "containerStatuses": [{"state": running}]},
     }
 
@@ -44,6 +49,25 @@ def test_every_stage_that_is_told() -> None:
         "loadSeconds": 0.5,
         "warmSeconds": 0.25,
     }
+
+
+def test_a_start_is_told_again_once_the_runtime_has_told_its_stages() -> None:
+    mine, other = pod("a", "10"), pod("b", "11")
+    memory = Memory(awoken=mine)
+    memory.start_told([other, mine])
+    assert memory.awoken == mine
+    memory.own.infos["b 0"] = INFO
+    memory.start_told([other, mine])
+    assert memory.awoken == mine
+    memory.own.infos["a 0"] = INFO
+    memory.start_told([other, mine])
+    assert memory.awoken is None
+
+
+def test_a_start_is_not_told_again_once_its_pod_is_gone() -> None:
+    memory = Memory(awoken=pod("a", "10"))
+    memory.start_told([pod("b", "11")])
+    assert memory.awoken is None
 
 
 def test_what_nobody_tells_is_left_out() -> None:
