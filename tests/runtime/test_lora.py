@@ -411,18 +411,20 @@ def short_turns() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("short_turns")
+@pytest.mark.parametrize("name", ["bert", "modernbert", "deberta-v2"])
 def test_a_thousand_loads_beside_a_busy_encoder_change_no_vector_and_leak_nothing(
-    bert: Base, tmp_path: Path
+    name: str, bases: Callable[[str], Base], tmp_path: Path
 ) -> None:
     """The adapters have 150 kB each, so a thousand that stayed would be seen."""
-    large = {"target_modules": EVERY_LAYER, "r": 64}
-    folders = [tuned(bert, tmp_path / str(seed), seed, **large) for seed in (1, 2)]
+    base = bases(name)
+    large = {"target_modules": list(base.family.all), "r": 96}
+    folders = [tuned(base, tmp_path / str(seed), seed, **large) for seed in (1, 2)]
     texts = given(7, (3, 8))
-    wanted: dict[str | None, Vectors] = {None: bert.encode(texts)}
+    wanted: dict[str | None, Vectors] = {None: base.encode(texts)}
     for folder in folders:
-        adapter = bert.put(folder, "changing")
+        adapter = base.put(folder, "changing")
         assert adapter.bytes > 150_000
-        wanted[adapter.fingerprint] = bert.encode(texts, adapter)
+        wanted[adapter.fingerprint] = base.encode(texts, adapter)
     del adapter
     done, begun, wrong, batches = threading.Event(), threading.Event(), [], 0
 
@@ -430,11 +432,11 @@ def test_a_thousand_loads_beside_a_busy_encoder_change_no_vector_and_leak_nothin
         nonlocal batches
         while not done.is_set():
             try:
-                found = bert.adapters.find("changing")
+                found = base.adapters.find("changing")
             except UnknownModel:
                 continue
             adapter = found.result() if isinstance(found, Future) else found
-            vectors = bert.mixed([(ids, by) for by in (None, adapter) for ids in texts])
+            vectors = base.mixed([(ids, by) for by in (None, adapter) for ids in texts])
             both = np.concatenate([wanted[None], wanted[adapter.fingerprint]])
             if np.abs(vectors - both).max() > 2e-5:
                 wrong.append(adapter.fingerprint)
@@ -447,9 +449,9 @@ def test_a_thousand_loads_beside_a_busy_encoder_change_no_vector_and_leak_nothin
         try:
             assert begun.wait(30)
             for turn in range(1000):
-                bert.put(folders[turn % 2], "changing")
+                base.put(folders[turn % 2], "changing")
                 if turn % 3 == 2:
-                    bert.adapters.remove("changing").result()
+                    base.adapters.remove("changing").result()
         finally:
             done.set()  # else the other thread would go on, and hide what failed here
         serving.result()
