@@ -86,8 +86,8 @@ def test_a_token_that_the_model_never_learnt_is_refused(minilm: Path, asked: Any
         made(["a", asked])
 
 
-def test_a_prompt_stands_before_every_text_and_is_not_lowered(minilm: Path) -> None:
-    """Of what it is made of, only a text of the user is; no braces mean anything in either."""
+def test_a_prompt_stands_before_every_text(minilm: Path) -> None:
+    """No braces mean anything in either."""
     prompted = Tokenizer(minilm, max_tokens=32, lower=True)
     found = prompted(["WORLD", "{text} {0} {"], Framing(prompt="Hello "))
     assert bare(found[0]) == [CLS, HELLO, WORLD, SEP]

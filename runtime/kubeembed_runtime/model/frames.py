@@ -60,19 +60,20 @@ class PairFrame:
     kind: int | None
 
     @classmethod
-    def of(cls, fast: Fast) -> "PairFrame":
+    def of(cls, fast: Fast, *, kinds: bool) -> "PairFrame":
+        """kinds: does the model get token types, if the tokenizer tells two?"""
         bare = fast.encode(_PROBE, add_special_tokens=False).ids
         both = fast.encode(_PROBE, _PROBE)
         full: list[int] = both.ids
         first = _place(bare, full)
         end = first + len(bare)
         second = end + _place(bare, full[end:])
-        kinds: list[int] = both.type_ids
+        told: list[int] = both.type_ids if kinds else []
         return cls(
             before=full[:first],
             between=full[end:second],
             after=full[second + len(bare) :],
-            kind=kinds.index(1) - second if 1 in kinds else None,
+            kind=told.index(1) - second if 1 in told else None,
         )
 
     @property

@@ -1,16 +1,13 @@
 """Texts, pairs of them or token ids -> the ids that the encoder reads, framed and cut to the model's length.
 
-It is the model's own tokenizer.json; the padding and truncation stored in it are whatever its author's last
-call was, and are dropped. Framing and cutting are done here: they differ from request to request, and the
-library keeps its settings in the tokenizer, which all threads share.
+It is the model's own tokenizer.json. Framing and cutting are done here: they differ from request to request,
+and the library keeps its settings in the tokenizer, which all threads share.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from tokenizers import Encoding
-from tokenizers import Tokenizer as Fast
 
 from kubeembed_api.reasons import Reason
 from kubeembed_runtime.errors import InvalidInput, StartFailed
@@ -18,6 +15,7 @@ from kubeembed_runtime.model.chunks import Windows, cut_into_windows
 from kubeembed_runtime.model.files import TOKENIZER
 from kubeembed_runtime.model.frames import Frame, PairFrame, longest_first, part
 from kubeembed_runtime.model.recipes import MultivectorRecipe, Recipe
+from kubeembed_runtime.model.tokenizerfiles import gives_kinds, read_tokenizer, told_beside
 from kubeembed_runtime.model.vocabulary import Vocabulary
 from kubeembed_runtime.requests import Chunk, Chunking, Input, Pair, Side, Truncate
 from kubeembed_runtime.tokens import PLAIN, Framing, Tokens
@@ -42,8 +40,8 @@ class Tokenizer:
         multivector: MultivectorRecipe | None = None,
     ) -> None:
         """max_tokens counts special tokens. Raises StartFailed."""
-        self._fast = _read(folder)
-        self._lower, self._truncation, self._max_tokens = lower, truncation, max_tokens
+        self._fast = read_tokenizer(folder, lower=lower)
+        self._truncation, self._max_tokens = truncation, max_tokens
         self._include_prompt, self._dress = (
             include_prompt,
             multivector or MultivectorRecipe(dimensions=0),
@@ -56,8 +54,8 @@ class Tokenizer:
             "document": plain.marked(self._marker(self._dress.document_marker)),
         }
         self._frames[None] = self._frames["document"]
-        self._pair = PairFrame.of(self._fast)
-        self.vocabulary = Vocabulary(self._fast, lower=lower)
+        self._pair = PairFrame.of(self._fast, kinds=gives_kinds(told_beside(folder)))
+        self.vocabulary = Vocabulary(self._fast)
 
     @classmethod
     def of(cls, folder: Path, recipe: Recipe) -> "Tokenizer":
@@ -100,21 +98,18 @@ class Tokenizer:
         found = []
         for given in inputs:
             if isinstance(given, Pair):
-                found += [self._text(given.first, prompt), self._text(given.second, "")]
+                found += [prompt + given.first, given.second]
             elif isinstance(given, str):
-                found.append(self._text(given, prompt))
+                found.append(prompt + given)
         return found
-
-    def _text(self, text: str, prompt: str) -> str:
-        return prompt + (text.lower() if self._lower else text)
 
     def _one(self, given: Input, index: int, read: dict[str, Encoding], framing: Framing) -> Tokens:
         if isinstance(given, Pair):
-            first = read[self._text(given.first, framing.prompt)].ids
-            return self._joined(first, read[self._text(given.second, "")].ids, index, framing)
+            first = read[framing.prompt + given.first].ids
+            return self._joined(first, read[given.second].ids, index, framing)
         if not isinstance(given, str):
             return self._framed(self._checked(given, index), index, framing, 0)
-        ids: list[int] = read[self._text(given, framing.prompt)].ids
+        ids: list[int] = read[framing.prompt + given].ids
         return self._framed(ids, index, framing, len(framing.prompt))
 
     def _framed(self, ids: list[int], index: int, framing: Framing, prompt: int) -> Tokens:
@@ -187,9 +182,8 @@ class Tokenizer:
             if not isinstance(given, str):
                 problem = f"input {index} is no text; only texts are cut into chunks"
                 raise InvalidInput("chunking", problem)
-        lowered = [self._lowered(str(given)) for given in inputs]
         encodings: list[Encoding] = self._fast.encode_batch(
-            [framing.prompt + text for text in lowered], add_special_tokens=False
+            [f"{framing.prompt}{text}" for text in inputs], add_special_tokens=False
         )
         frame, limit = self._frames[framing.side], self._limit(framing.side)
         found = []
@@ -208,15 +202,6 @@ class Tokenizer:
             for window in windows.cuts
         ]
 
-    def _lowered(self, text: str) -> str:
-        """As long as the text, so that places in one are places in the other: few letters grow."""
-        if not self._lower:
-            return text
-        low = text.lower()
-        if len(low) == len(text):
-            return low
-        return "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
-
     def _marker(self, marker: str | None) -> list[int]:
         """One token if it is one, with or without its blanks; else the tokens of its text."""
         if not marker:
@@ -226,12 +211,13 @@ class Tokenizer:
 
     def _special(self, folder: Path, name: str) -> int:
         """The id of a token that tokenizer_config.json names. Raises StartFailed."""
-        file = folder / TOKENIZER
-        told = json.loads(file.read_text()).get(name) if file.exists() else None
+        told = told_beside(folder).get(name)
         token = told["content"] if isinstance(told, dict) else told
         found = self._fast.token_to_id(token) if token else None
         if found is None:
-            problem = f"the recipe needs the tokenizer's {name}, which {file} does not tell"
+            problem = (
+                f"the recipe needs the tokenizer's {name}, which {folder / TOKENIZER} does not tell"
+            )
             raise StartFailed(Reason.INVALID_RECIPE, problem)
         return int(found)
 
@@ -244,14 +230,3 @@ def _room(limit: int, frame: Frame, asked: int | None) -> int:
         problem = f"at most {asked} tokens are asked for, and special tokens alone are {frame.size}"
         raise InvalidInput("truncate", f"{problem}; ask for {frame.size + 1} or more")
     return min(limit, asked) - frame.size
-
-
-def _read(folder: Path) -> Fast:
-    file = folder / "tokenizer.json"
-    if not file.exists():
-        problem = f"{folder} has no tokenizer.json; publish the fast tokenizer with the model"
-        raise StartFailed(Reason.UNSUPPORTED_MODEL, problem)
-    fast: Fast = Fast.from_file(str(file))
-    fast.no_padding()
-    fast.no_truncation()
-    return fast

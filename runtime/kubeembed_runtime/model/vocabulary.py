@@ -10,10 +10,10 @@ from kubeembed_runtime.requests import Token
 
 
 class Vocabulary:
-    """lower: texts are lower-cased before they are cut, as the recipe says. From any thread."""
+    """From any thread."""
 
-    def __init__(self, fast: Tokenizer, *, lower: bool = False) -> None:
-        self._fast, self._lower = fast, lower
+    def __init__(self, fast: Tokenizer) -> None:
+        self._fast = fast
         added = fast.get_added_tokens_decoder()
         self.size: int = max(
             [fast.get_vocab_size(with_added_tokens=False), *(id_ + 1 for id_ in added)]
@@ -34,7 +34,7 @@ class Vocabulary:
 
     def tokens(self, texts: Sequence[str], *, special: bool, prompt: str = "") -> list[list[Token]]:
         """Of each text after its prompt, uncut; places are bytes of prompt and text together."""
-        whole = [prompt + (text.lower() if self._lower else text) for text in texts]
+        whole = [prompt + text for text in texts]
         encodings = self._fast.encode_batch(whole, add_special_tokens=special)
         return [_tokens(*one) for one in zip(whole, encodings, strict=True)]
 
