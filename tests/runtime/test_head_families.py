@@ -51,7 +51,37 @@ CLASSIFIERS: dict[str, Any] = {
         hf.XLMRobertaConfig(**SMALL, num_labels=1)
     ),
     "camembert": lambda: hf.CamembertForSequenceClassification(hf.CamembertConfig(**SMALL)),
+    "roberta-prelayernorm": lambda: hf.RobertaPreLayerNormForSequenceClassification(
+        hf.RobertaPreLayerNormConfig(**SMALL)
+    ),
+    "xlm-roberta-xl": lambda: hf.XLMRobertaXLForSequenceClassification(
+        hf.XLMRobertaXLConfig(**SMALL)
+    ),
+    "xmod": lambda: hf.XmodForSequenceClassification(
+        hf.XmodConfig(**SMALL, default_language="en_XX")
+    ),
+    "data2vec-text": lambda: hf.Data2VecTextForSequenceClassification(
+        hf.Data2VecTextConfig(**SMALL)
+    ),
+    "esm": lambda: hf.EsmForSequenceClassification(hf.EsmConfig(**SMALL, mask_token_id=4)),
+    "ibert": lambda: hf.IBertForSequenceClassification(hf.IBertConfig(**SMALL)),
+    "lilt": lambda: hf.LiltForSequenceClassification(hf.LiltConfig(**{**SMALL, "hidden_size": 48})),
     "electra": lambda: hf.ElectraForSequenceClassification(hf.ElectraConfig(**SMALL)),
+    "convbert": lambda: hf.ConvBertForSequenceClassification(
+        hf.ConvBertConfig(**SMALL, embedding_size=32)
+    ),
+    "convbert by another activation": lambda: hf.ConvBertForSequenceClassification(
+        hf.ConvBertConfig(**SMALL, embedding_size=32, hidden_act="relu")
+    ),
+    "big_bird": lambda: hf.BigBirdForSequenceClassification(
+        hf.BigBirdConfig(**SMALL, attention_type="original_full")
+    ),
+    "roformer": lambda: hf.RoFormerForSequenceClassification(hf.RoFormerConfig(**SMALL)),
+    "nystromformer": lambda: hf.NystromformerForSequenceClassification(
+        hf.NystromformerConfig(**SMALL)
+    ),
+    "mra": lambda: hf.MraForSequenceClassification(hf.MraConfig(**SMALL)),
+    "yoso": lambda: hf.YosoForSequenceClassification(hf.YosoConfig(**SMALL)),
     "albert": lambda: hf.AlbertForSequenceClassification(hf.AlbertConfig(**SMALL)),
     "mpnet": lambda: hf.MPNetForSequenceClassification(hf.MPNetConfig(**SMALL)),
     "distilbert": lambda: hf.DistilBertForSequenceClassification(hf.DistilBertConfig(**DISTILBERT)),
@@ -133,6 +163,29 @@ def test_scores_are_transformers_own(make: Any, tmp_path: Path) -> None:
         assert scores.dtype == np.float32
         wanted = model(**inputs(given[place])).logits[0]
         np.testing.assert_allclose(scores, wanted, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ({"model_type": "longformer"}, "model_type 'longformer', whose classification head is"),
+        ({}, "model_type 'None', whose classification head is unknown; supported: big_bird, "),
+        (
+            {"model_type": "convbert"},
+            "has no hidden_act, which the head of a convbert takes; write",
+        ),
+    ],
+    ids=["another computation", "no type", "no activation"],
+)
+def test_a_head_whose_activation_is_not_told_is_refused(
+    config: dict[str, Any], said: str, tmp_path: Path
+) -> None:
+    """Its parameters have the names of RoBERTa's."""
+    saved(CLASSIFIERS["roberta"](), tmp_path)
+    weights = Checkpoint(tmp_path, torch.float32, CPU)
+    with weights, pytest.raises(StartFailed, match=said) as refused:
+        classifier(weights, config)
+    assert refused.value.reason is Reason.UNSUPPORTED_MODEL
 
 
 @pytest.mark.parametrize("make", MASKED.values(), ids=MASKED.keys())

@@ -23,6 +23,27 @@ from kubeembed_runtime.requests import Item, Vector
 #: late: the layers first, then the mean over the tokens.
 Read = Literal["first", "last", "mean", "late"]
 
+#: The activation in a head like RoBERTa's, by model_type, as transformers' source has it for each.
+#: Longformer is none: its first token sees all others when pairs are scored, and not in the base model alone.
+_FIXED: Mapping[str, str] = {
+    "camembert": "tanh",
+    "data2vec-text": "tanh",
+    "electra": "gelu",
+    "esm": "tanh",
+    "ibert": "tanh",
+    "jina_embeddings_v3": "tanh",
+    "lilt": "tanh",
+    "mpnet": "tanh",
+    "roberta": "tanh",
+    "roberta-prelayernorm": "tanh",
+    "xlm-roberta": "tanh",
+    "xlm-roberta-xl": "tanh",
+    "xmod": "tanh",
+}
+
+#: Those whose head takes the hidden layers' activation.
+_AS_HIDDEN = ("big_bird", "convbert", "mra", "nystromformer", "roformer", "yoso")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Classifier:
@@ -86,8 +107,22 @@ def _first(weights: Checkpoint, hidden: str, activation: str, out: str) -> Class
 
 def _roberta(weights: Checkpoint, config: Mapping[str, Any]) -> Classifier:
     """RoBERTa and its kin, MPNet, ELECTRA."""
-    activation = "gelu" if config.get("model_type") == "electra" else "tanh"
-    return _first(weights, "classifier.dense", activation, "classifier.out_proj")
+    return _first(weights, "classifier.dense", _activation(config), "classifier.out_proj")
+
+
+def _activation(config: Mapping[str, Any]) -> str:
+    """The parameters do not tell it, and another one gives other scores without any error."""
+    model_type = str(config.get("model_type"))
+    if model_type in _FIXED:
+        return _FIXED[model_type]
+    if model_type not in _AS_HIDDEN:
+        problem = f"config.json has model_type {model_type!r}, whose classification head is unknown"
+        known = ", ".join(sorted((*_FIXED, *_AS_HIDDEN)))
+        raise StartFailed(Reason.UNSUPPORTED_MODEL, f"{problem}; supported: {known}")
+    if "hidden_act" not in config:
+        problem = f"config.json has no hidden_act, which the head of a {model_type} takes"
+        raise StartFailed(Reason.UNSUPPORTED_MODEL, f"{problem}; write it there")
+    return str(config["hidden_act"])
 
 
 def _decoder(weights: Checkpoint, config: Mapping[str, Any]) -> Classifier:
