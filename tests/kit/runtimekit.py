@@ -117,7 +117,10 @@ def late_interaction(folder: Path) -> Path:
     """MiniLM's token vectors as they are, compared by MaxSim: nobody trained it for that; it does rank."""
     shutil.copytree(minilm_folder(), folder)
     kinds = {"Transformer": "", "Normalize": "1_Normalize"}
-    modules = [{"type": f"models.{kind}", "path": path} for kind, path in kinds.items()]
+    modules = [
+        {"type": f"sentence_transformers.models.{kind}", "path": path}
+        for kind, path in kinds.items()
+    ]
     (folder / "modules.json").write_text(json.dumps(modules))
     settings = {"model_type": "MultiVectorEncoder"}
     (folder / "config_sentence_transformers.json").write_text(json.dumps(settings))

@@ -1,5 +1,6 @@
 import json
 import random
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 from transformers import (
     BertConfig,
+    BertForPreTraining,
     BertModel,
     CamembertConfig,
     CamembertModel,
@@ -20,10 +23,12 @@ from transformers import (
     XLMRobertaModel,
 )
 
+from kubeembed_api.document import parse
 from kubeembed_api.reasons import Reason
 from kubeembed_runtime.errors import StartFailed
 from kubeembed_runtime.model.bert import Bert, computes, shape
 from kubeembed_runtime.model.checkpoint import Checkpoint
+from kubeembed_runtime.model.encoder import Encoder, load
 from kubeembed_runtime.model.limits import read_config
 from kubeembed_runtime.model.packing import Batch, batch
 from kubeembed_runtime.model.products import Product
@@ -207,3 +212,55 @@ def test_weights_that_cannot_be_read_are_refused(content: bytes | None, tmp_path
     with pytest.raises(StartFailed, match=r"model\.safetensors") as refused:
         Checkpoint(tmp_path, torch.float32, torch.device("cpu"))
     assert refused.value.reason is Reason.NO_USABLE_FILES
+
+
+Document = Callable[..., dict[str, Any]]
+OWN = {"auto_map": {"AutoModel": "modeling.Other"}, "architectures": ["Other"]}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A BERT under the heads that it was trained with, and a buffer of an old release."""
+    saved(BertForPreTraining(BertConfig(**SMALL)), tmp_path)
+    return besides(tmp_path, "bert.embeddings.position_ids")
+
+
+def besides(folder: Path, *names: str, **config: Any) -> Path:
+    """The folder, with parameters of these names and this in config.json."""
+    weights = load_file(folder / "model.safetensors") | {n: torch.ones(1) for n in names}
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    told = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(told | config))
+    return folder
+
+
+def encoder(folder: Path, document: Document) -> Encoder:
+    recipe = {"pooling": "cls", "normalize": True, "maxTokens": 40, "dtype": "float32"}
+    return load(folder, parse(document(folder, **recipe)), 1)
+
+
+@pytest.mark.parametrize(
+    "name", ["linear.weight", "bert.encoder.layer.2.output.dense.bias", "bert.mixer.weight"]
+)
+def test_weights_for_code_of_its_own_are_refused(
+    name: str, folder: Path, document: Document
+) -> None:
+    assert isinstance(encoder(besides(folder, name), document).body, Bert)
+    with pytest.raises(StartFailed) as refused:
+        encoder(besides(folder, **OWN), document)
+    assert f"has {name}, which a bert does not read" in refused.value.message
+    assert "(auto_map.AutoModel: modeling.Other)" in refused.value.message
+    assert refused.value.reason is Reason.UNSUPPORTED_MODEL
+
+
+def test_code_of_its_own_beside_usual_heads_changes_nothing(
+    folder: Path, document: Document
+) -> None:
+    assert isinstance(encoder(besides(folder, **OWN), document).body, Bert)
+
+
+def test_the_projection_of_a_colbert_is_read(folder: Path, document: Document) -> None:
+    besides(folder, "linear.weight", **OWN | {"architectures": ["HF_ColBERT"]})
+    (folder / "artifact.metadata").write_text(json.dumps({"dim": 1}))
+    given = document(folder, outputs=["dense"], pooling="cls", normalize=True, maxTokens=40)
+    assert isinstance(load(folder, parse(given), 1).body, Bert)

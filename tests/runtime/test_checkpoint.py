@@ -1,3 +1,4 @@
+import json
 import pickle
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from safetensors.torch import save_file
 from kubeembed_api.reasons import Reason
 from kubeembed_runtime.errors import StartFailed
 from kubeembed_runtime.model.checkpoint import Checkpoint
+from kubeembed_runtime.model.files import Files
 
 CPU = torch.device("cpu")
 NAME = "embeddings.word_embeddings.weight"
@@ -61,3 +63,43 @@ def test_code_in_a_pickle_is_not_run(
         taken(tmp_path)
     assert refused.value.reason is Reason.NO_USABLE_FILES
     assert capsys.readouterr().out == ""
+
+
+def test_what_is_left_is_what_nobody_took(tmp_path: Path) -> None:
+    """By whole names, and by those of today."""
+    gamma = "roberta.embeddings.LayerNorm.gamma"
+    names = (f"roberta.{NAME}", gamma, "linear.weight")
+    save_file({name: torch.ones(1) for name in names}, tmp_path / "model.safetensors")
+    with Checkpoint(tmp_path, torch.float32, CPU) as weights:
+        weights.take(NAME)
+        assert sorted(weights.left) == ["linear.weight", "roberta.embeddings.LayerNorm.weight"]
+
+
+def modules(folder: Path, *types: str) -> list[str]:
+    told = [{"idx": n, "path": "", "type": path} for n, path in enumerate(types)]
+    (folder / "modules.json").write_text(json.dumps(told))
+    return Files(folder).kinds()
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "sentence_transformers.Transformer",
+        "sentence_transformers.models.Transformer",
+        "sentence_transformers.base.modules.transformer.Transformer",
+        "pylate.models.Transformer.Transformer",
+    ],
+)
+def test_modules_are_known_wherever_a_release_had_them(path: str, tmp_path: Path) -> None:
+    assert modules(tmp_path, path) == ["Transformer"]
+
+
+@pytest.mark.parametrize(
+    "path", ["custom_st.Transformer", "sentence_transformers_more.Transformer", "Transformer"]
+)
+def test_modules_of_the_models_own_are_refused(path: str, tmp_path: Path) -> None:
+    with pytest.raises(StartFailed) as refused:
+        modules(tmp_path, "sentence_transformers.models.Transformer", path)
+    assert f"modules.json has the module {path}, of neither" in refused.value.message
+    assert "code that comes with the model is not run for modules" in refused.value.message
+    assert refused.value.reason is Reason.UNSUPPORTED_MODEL

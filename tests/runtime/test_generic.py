@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import transformers as hf
+from safetensors.torch import load_file, save_file
 
 from kubeembed_api.document import parse
 from kubeembed_api.reasons import Reason
@@ -104,6 +105,84 @@ def test_another_architecture_under_a_known_name_is_refused(tmp_path: Path) -> N
         with pytest.raises(StartFailed, match=said) as refused:
             body(folder)
         assert refused.value.reason is Reason.UNSUPPORTED_MODEL
+
+
+def besides(model: Any, folder: Path, *names: str, **config: Any) -> Path:
+    """The model in the folder, with parameters of these names and this in config.json."""
+    saved(model, folder)
+    weights = load_file(folder / "model.safetensors") | {n: torch.ones(1) for n in names}
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    told = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(told | config))
+    return folder
+
+
+OWN: dict[str, dict[str, Any]] = {
+    "the base model": {"auto_map": {"AutoModel": "org/code--modeling.Other"}},
+    "the architecture": {
+        "auto_map": {"AutoModelForSequenceClassification": "modeling.Other"},
+        "architectures": ["Other"],
+    },
+}
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+@pytest.mark.parametrize("config", OWN.values(), ids=OWN)
+def test_weights_for_code_of_its_own_are_refused_where_the_type_is_known(
+    config: dict[str, Any], trusted: bool, tmp_path: Path
+) -> None:
+    folder = besides(qwen2(), tmp_path, "linear.weight", "linear.bias", **config)
+    ((auto, path),) = config["auto_map"].items()
+    with pytest.raises(StartFailed) as refused:
+        body(folder, trust_remote_code=trusted)
+    said = (
+        "has linear.bias and 1 more, which a qwen2 does not read; config.json names code that may"
+    )
+    assert f"{said} (auto_map.{auto}: {path})" in refused.value.message
+    assert "; give it a model_type of its own" in refused.value.message
+    assert refused.value.reason is Reason.UNSUPPORTED_MODEL
+
+
+HARMLESS: dict[str, tuple[str, dict[str, Any]]] = {
+    "no code": ("linear.weight", {}),
+    "code of a tokenizer": ("linear.weight", {"auto_map": {"AutoTokenizer": ["t.Slow", None]}}),
+    "code of another task": (
+        "linear.weight",
+        {"auto_map": {"AutoModelForCausalLM": "modeling.Other"}, "architectures": ["Qwen2Model"]},
+    ),
+    "a head": ("lm_head.weight", OWN["the base model"]),
+    "a buffer": ("rotary_emb.inv_freq", OWN["the base model"]),
+    "a classifier's hidden layer": (
+        "dense.weight",
+        OWN["the base model"] | {"architectures": ["OtherForSequenceClassification"]},
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "config"), HARMLESS.values(), ids=HARMLESS)
+def test_weights_that_no_code_can_miss_are_left_unread(
+    name: str, config: dict[str, Any], tmp_path: Path
+) -> None:
+    assert isinstance(body(besides(qwen2(), tmp_path, name, **config)), Packed)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: hf.NomicBertForMaskedLM(hf.NomicBertConfig(**SHAPE, pad_token_id=1)),
+        lambda: hf.GteForMaskedLM(hf.GteConfig(**SHAPE, pad_token_id=1)),
+        lambda: hf.JinaEmbeddingsV3ForMaskedLM(hf.JinaEmbeddingsV3Config(**SHAPE)),
+        lambda: hf.EuroBertForMaskedLM(hf.EuroBertConfig(**GROUPED, pad_token_id=1)),
+        lambda: hf.ModernBertForMaskedLM(hf.ModernBertConfig(**SHAPE, pad_token_id=1)),
+    ],
+    ids=["nomic_bert", "gte", "jina_embeddings_v3", "eurobert", "modernbert"],
+)
+def test_types_that_once_were_code_of_their_own_are_served_under_their_heads(
+    make: Callable[[], Any], tmp_path: Path
+) -> None:
+    """Their repositories still name that code."""
+    folder = besides(make(), tmp_path, "inv_freq", **OWN["the base model"])
+    assert isinstance(body(folder), Packed)
 
 
 def test_a_text_may_not_reach_beyond_the_positions(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from kubeembed_runtime.model import bert, devices, generic, limits
 from kubeembed_runtime.model.checkpoint import Checkpoint
 from kubeembed_runtime.model.generic import Packed
 from kubeembed_runtime.model.padded import Padded
+from kubeembed_runtime.model.pretrained import refuse_unread
 from kubeembed_runtime.model.recipes import Recipe
 from kubeembed_runtime.model.resolving import by_architecture
 
@@ -53,8 +54,10 @@ class Plan:
         if bert.computes(self.config):
             self._refuse_unless(causal=False)
             with torch.inference_mode(), Checkpoint(self.folder, dtype, self.device) as weights:
-                return bert.Bert(weights, bert.shape(self.config))
-        body = generic.load(
+                body = bert.Bert(weights, bert.shape(self.config))
+                refuse_unread(self.folder, self.config, weights.left, weights.prefix)
+                return body
+        loaded = generic.load(
             self.folder,
             dtype=dtype,
             device=self.device,
@@ -62,8 +65,8 @@ class Plan:
             max_tokens=self.recipe.max_tokens.value,
             trust_remote_code=self.model.spec.model.trust_remote_code,
         )
-        self._refuse_unless(causal=generic.is_causal(body))
-        return body
+        self._refuse_unless(causal=generic.is_causal(loaded))
+        return loaded
 
     @property
     def _assumed(self) -> bool:

@@ -58,6 +58,7 @@ class Checkpoint:
         self._open = ExitStack()
         self._files: dict[str, Any] = {}
         self._stored: dict[str, str] = {}
+        self._taken: set[str] = set()
         for file in _files(folder):
             self._read(file)
         self.prefix = _prefix(self._files)
@@ -92,11 +93,17 @@ class Checkpoint:
                 f"{self._folder} has no parameter {full!r}; is it an encoder of this model_type?"
             )
             raise StartFailed(Reason.UNSUPPORTED_MODEL, problem)
+        self._taken.add(full)
         tensor: Tensor = self._files[full].get_tensor(self._stored[full])
         return tensor.to(device=self.device, dtype=self.dtype)
 
     def __contains__(self, full: str) -> bool:
         return full in self._files
+
+    @property
+    def left(self) -> list[str]:
+        """The whole names of the parameters that nobody has taken."""
+        return [name for name in self._files if name not in self._taken]
 
 
 def _files(folder: Path) -> list[str]:

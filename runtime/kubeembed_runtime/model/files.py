@@ -18,6 +18,9 @@ SETTINGS = "config_sentence_transformers.json"
 MODULES = "modules.json"
 TOKENIZER = "tokenizer_config.json"
 
+#: Whose modules are known by the names of their classes.
+_PACKAGES = ("sentence_transformers.", "pylate.")
+
 
 class Files:
     """config: config.json. modules: kind -> folder, in modules.json's order; None without that file.
@@ -26,7 +29,7 @@ class Files:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Raises StartFailed for what is no JSON."""
+        """Raises StartFailed for what is no JSON, and for modules that are code of the model's own."""
         self.folder = folder
         self.config = self.read("config.json")
         self.settings = self.read(SETTINGS)
@@ -82,5 +85,14 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def kind(module: Mapping[str, Any]) -> str:
-    """The class name of a module, whatever package its release had it in."""
-    return str(module["type"]).rpartition(".")[2]
+    """The class name of a module, wherever in its package a release had it. Raises StartFailed.
+
+    A class of the model's own may have the name of a known one and compute something else.
+    """
+    path = str(module["type"])
+    if not path.startswith(_PACKAGES):
+        problem = f"{MODULES} has the module {path}, of neither sentence_transformers nor pylate"
+        why = "code that comes with the model is not run for modules"
+        way = "name a module of theirs there, if it computes the same"
+        raise StartFailed(Reason.UNSUPPORTED_MODEL, f"{problem}; {why}; {way}")
+    return path.rpartition(".")[2]

@@ -3,7 +3,7 @@
 transformers is imported here and in `generic`, once a model needs it: that takes seconds that users wait for.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,42 @@ from torch.nn import Embedding, ModuleList
 
 from kubeembed_api.reasons import Reason
 from kubeembed_runtime.errors import StartFailed
+
+#: What the names of the parameters of transformers' own heads begin with, and of T5's other half.
+_HEADS = (
+    "classifier",
+    "cls",
+    "decoder",
+    "discriminator_predictions",
+    "generator_lm_head",
+    "generator_predictions",
+    "head",
+    "lm_head",
+    "lm_predictions",
+    "mask_predictions",
+    "pooler",
+    "pre_classifier",
+    "predictions",
+    "qa_outputs",
+    "score",
+    "vocab_layer_norm",
+    "vocab_projector",
+    "vocab_transform",
+)
+
+#: Heads under names that anything else may have, by how the architecture's name ends.
+_HEADS_OF = {"ForSequenceClassification": "dense", "HF_ColBERT": "linear"}
+
+#: What old releases stored although it follows from config.json.
+_BUFFERS = (
+    "attn.bias",
+    "attn.masked_bias",
+    "cos_cached",
+    "inv_freq",
+    "position_ids",
+    "sin_cached",
+    "token_type_ids",
+)
 
 
 def read_config(folder: Path, trust_remote_code: bool) -> Any:
@@ -84,6 +120,9 @@ def open_model(folder: Path, config: Any, dtype: torch.dtype, trust_remote_code:
         problem = f"transformers cannot load {folder}: {error}"
         raise StartFailed(Reason.NO_USABLE_FILES, problem) from error
     _refuse_strange_weights(folder, model, report)
+    if _native(config):
+        prefix = f"{model.base_model_prefix}."
+        refuse_unread(folder, config.to_dict(), report["unexpected_keys"], prefix)
     model.config.use_cache = False
     return model.eval().requires_grad_(False)
 
@@ -127,6 +166,42 @@ def _within(layers: Sequence[str], name: str) -> bool:
     """Is it a parameter of the layers? Those of heads are not, nor are buffers of old releases."""
     inside = any(f".{part}." in f".{name}" for part in layers)
     return inside and not name.endswith(("inv_freq", "attn.bias", "attn.masked_bias"))
+
+
+def refuse_unread(
+    folder: Path, config: Mapping[str, Any], names: Iterable[str], prefix: str
+) -> None:
+    """Weights that the type has no use for, where code of the model's own may well have one.
+
+    That code is not run where the type is known. Without any, no library reads them. names: of the weights
+    that the body does not read; prefix: what stands before the base model's.
+    """
+    code = _own_code(config)
+    if code is None:
+        return
+    built = next(iter(config.get("architectures") or ()), "")
+    heads = (*_HEADS, *(head for ending, head in _HEADS_OF.items() if built.endswith(ending)))
+    unread = sorted(n for n in names if not _known_beside(n.removeprefix(prefix), heads))
+    if unread:
+        more = f" and {len(unread) - 1} more" if len(unread) > 1 else ""
+        problem = f"{folder} has {unread[0]}{more}, which a {config['model_type']} does not read"
+        why = f"config.json names code that may ({code}), and that is not run for this model_type"
+        way = "give it a model_type of its own, for spec.model.trustRemoteCode to run it"
+        raise StartFailed(Reason.UNSUPPORTED_MODEL, f"{problem}; {why}; {way}")
+
+
+def _known_beside(name: str, heads: Sequence[str]) -> bool:
+    return name.partition(".")[0] in heads or name.endswith(_BUFFERS)
+
+
+def _own_code(config: Mapping[str, Any]) -> str | None:
+    """What auto_map names for the base model, or for the architecture that was saved."""
+    architectures = config.get("architectures") or ()
+    for auto, path in (config.get("auto_map") or {}).items():
+        saved = auto.startswith("AutoModelFor") and str(path).rpartition(".")[2] in architectures
+        if auto == "AutoModel" or saved:
+            return f"auto_map.{auto}: {path}"
+    return None
 
 
 def first_position(model: Any) -> int:
