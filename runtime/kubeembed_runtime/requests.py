@@ -113,7 +113,7 @@ class Item:
 
     second: where the second text of a pair begins, for models that tell the two apart.
     attended: the other tokens see only so many, the rest are expansion (ColBERT's masks); None means all.
-    prompt_tokens: so many of the first are left out of the mean, for models that pool without their prompt.
+    prompt_tokens: so many of the first are left out, for models that pool without their prompt.
     """
 
     ids: Sequence[int]

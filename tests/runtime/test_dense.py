@@ -3,11 +3,13 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from sentence_transformers.sentence_transformer.modules import Pooling as Theirs
 
 from kubeembed_api.reasons import Reason
 from kubeembed_runtime.errors import StartFailed
@@ -42,7 +44,7 @@ def test_the_cut_comes_before_normalising() -> None:
     torch.testing.assert_close(finished(pooled, 2, normalize=True), wanted)
 
 
-def test_the_mean_may_leave_prompts_out() -> None:
+def test_pooling_may_leave_prompts_out() -> None:
     hidden = torch.arange(11.0)[:, None] * torch.tensor([1.0, 1])
     items = [
         Item(ids=[1] * 4),
@@ -51,10 +53,32 @@ def test_the_mean_may_leave_prompts_out() -> None:
         Item(ids=[1], prompt_tokens=5),
     ]
     packed = batch(items, CPU)
-    for pooling, wanted in (("mean", [1.5, 7, 9, 10]), ("cls", [0, 4, 8, 10])):
+    cases: dict[Pooling, list[float]] = {
+        "mean": [1.5, 7, 9, 10],
+        "cls": [0, 7, 9, 10],
+        "lastToken": [3, 7, 9, 10],
+    }
+    for pooling, wanted in cases.items():
         head = Dense(pooling=pooling, normalize=False, dimensions=1)
         found = [float(vector[0]) for vector in head(hidden, packed, items, range(4))]
         assert found == wanted
+
+
+@pytest.mark.parametrize(
+    ("pooling", "named"), [("mean", "mean"), ("cls", "cls"), ("lastToken", "lasttoken")]
+)
+def test_prompts_are_left_out_as_by_sentence_transformers(pooling: Pooling, named: Any) -> None:
+    torch.manual_seed(0)
+    hidden, items = torch.randn(7, 3), [Item(ids=[1] * 7, prompt_tokens=4)]
+    head = Dense(pooling=pooling, normalize=False, dimensions=3)
+    (ours,) = head(hidden, batch(items, CPU), items, [0])
+    features = {
+        "token_embeddings": hidden[None],
+        "attention_mask": torch.ones(1, 7, dtype=torch.long),
+        "prompt_length": 4,
+    }
+    theirs = Theirs(3, pooling_mode=named, include_prompt=False)(features)
+    np.testing.assert_allclose(ours, theirs["sentence_embedding"][0], rtol=1e-6)
 
 
 def run(head: Dense, hidden: torch.Tensor, wanted: Sequence[int | None]) -> list[Vector]:
@@ -115,6 +139,15 @@ def test_an_activation_that_is_not_known_is_refused(activation: str, tmp_path: P
     with pytest.raises(StartFailed, match=f"{activation}'; supported: torch") as refused:
         module(written(tmp_path, activation), torch.float32, CPU)
     assert refused.value.reason is Reason.UNSUPPORTED_MODEL
+
+
+def test_a_module_without_its_weight_is_refused(tmp_path: Path) -> None:
+    folder = written(tmp_path, "torch.nn.modules.linear.Identity")
+    save_file({"0.weight": torch.ones(1, 2)}, folder / "model.safetensors")
+    with pytest.raises(
+        StartFailed, match=r"model\.safetensors has 0\.weight; needed: linear\.weight"
+    ):
+        module(folder, torch.float32, CPU)
 
 
 class Payload:

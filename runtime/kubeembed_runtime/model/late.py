@@ -7,7 +7,7 @@ from typing import Any
 from kubeembed_api.reasons import Reason
 from kubeembed_runtime.errors import StartFailed
 from kubeembed_runtime.model.files import MODULES, SETTINGS, Files
-from kubeembed_runtime.model.modules import Facts, projections, refuse_other_modules
+from kubeembed_runtime.model.modules import Facts, projections, refuse_other_modules, unsupported
 from kubeembed_runtime.model.recipes import MultivectorRecipe, SparseRecipe, Told
 
 _TOKEN_MODULES = ("Transformer", "Dense", "Normalize", "MultiVectorMask")
@@ -19,9 +19,10 @@ def late_interaction(files: Files, *, pylate: bool) -> Facts:
     """PyLate's files, or those of sentence-transformers' MultiVectorEncoder, which took them over."""
     refuse_other_modules(files, _TOKEN_MODULES)
     told = {**files.transformer, **files.settings}
-    found = projections(files)
+    found = projections(files, "token_embeddings")
     width = found["dimensions"].value if found else files.config.get("hidden_size", 0)
     expansion = _expansion(told, pylate)
+    _refuse_other_expansions(files, expansion or {})
     mask = files.module("MultiVectorMask")
     usual = _PUNCTUATION if pylate else ()
     skip = mask[1].get("skiplist_words") if mask else told.get("skiplist_words", usual)
@@ -49,6 +50,21 @@ def _expansion(told: Mapping[str, Any], pylate: bool) -> Mapping[str, Any] | Non
         return told.get("query_expansion")
     attend = bool(told.get("attend_to_expansion_tokens"))
     return {"attend": attend, "length": told.get("query_length") or 32}
+
+
+def _refuse_other_expansions(files: Files, told: Mapping[str, Any]) -> None:
+    """Told of none, it is up to a fixed length with the mask token."""
+    if told.get("strategy", "fixed") != "fixed":
+        problem = f"query_expansion has strategy {told['strategy']!r}"
+        raise unsupported(f"{problem}; supported: 'fixed', which fills queries up to a length")
+    if told and not isinstance(told.get("length"), int):
+        problem = f"query_expansion has length {told.get('length')!r}"
+        raise StartFailed(Reason.INVALID_RECIPE, f"{problem}; write how many tokens queries get")
+    named = {**files.read("special_tokens_map.json"), **files.tokenizer}.get("mask_token")
+    mask = named["content"] if isinstance(named, Mapping) else named
+    if told.get("token") not in (None, mask):
+        problem = f"query_expansion has token {told['token']!r}"
+        raise unsupported(f"{problem}; supported: the tokenizer's mask_token, {mask!r}")
 
 
 def stanford(files: Files) -> Facts:

@@ -4,12 +4,22 @@ sentence-transformers' four kinds of model, PyLate, stanford's ColBERT and FlagE
 apart by what they leave behind. A file that tells something that cannot be served is an error, not silence.
 """
 
+import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from kubeembed_runtime.model.files import MODULES, SETTINGS, TOKENIZER, Files
 from kubeembed_runtime.model.late import bge_m3, late_interaction, stanford
-from kubeembed_runtime.model.modules import Facts, projections, refuse_other_modules, unsupported
+from kubeembed_runtime.model.modules import (
+    Facts,
+    projections,
+    refuse_other_modules,
+    refuse_other_texts,
+    refuse_sides,
+    tokenizer_arguments,
+    unsupported,
+)
 from kubeembed_runtime.model.recipes import (
     Pooling,
     ScoreRecipe,
@@ -42,15 +52,22 @@ _SPARSE_ACTIVATIONS: Mapping[str, SparseActivation] = {
 #: Tokenizers without a limit say 10^30, which is no limit either.
 _NO_LIMIT = 10_000_000
 
+#: The library that writes tokenizer.json begins with these two; the rest may be 30 MB.
+_STORED = "tokenizer.json"
+_STORED_HEAD = re.compile(r'\s*\{\s*"version"\s*:\s*"[^"]*"\s*,\s*"truncation"\s*:\s*')
+
 
 def told_by_files(files: Files) -> Facts:
     """Raises StartFailed: UnsupportedModel."""
+    refuse_other_texts(files)
     return {**_texts(files), **_prompts(files), **_attention(files), **_outputs(files)}
 
 
 def _texts(files: Files) -> Facts:
     facts: dict[str, Told[Any]] = {}
+    arguments = tokenizer_arguments(files)
     lengths = (
+        (arguments.get("model_max_length"), files.transformer_file),
         (files.transformer.get("max_seq_length"), files.transformer_file),
         (files.tokenizer.get("model_max_length"), TOKENIZER),
     )
@@ -63,9 +80,32 @@ def _texts(files: Files) -> Facts:
         facts["lower"] = Told(value=lower, origin=files.transformer_file)
     if files.tokenizer.get("add_eos_token") is True:
         facts["append_eos"] = Told(value=True, origin=TOKENIZER)
-    if files.tokenizer.get("truncation_side") in ("left", "right"):
-        facts["truncation"] = Told(value=files.tokenizer["truncation_side"], origin=TOKENIZER)
-    return facts
+    return {**facts, **_truncation(files, arguments)}
+
+
+def _truncation(files: Files, arguments: Mapping[str, Any]) -> Facts:
+    """Which end of a text is cut; nothing where all take transformers' own way."""
+    for told, origin in ((arguments, files.transformer_file), (files.tokenizer, TOKENIZER)):
+        if told.get("truncation_side") in ("left", "right"):
+            return {"truncation": Told(value=told["truncation_side"], origin=origin)}
+    if (_stored_truncation(files) or {}).get("direction") == "Left":
+        return {"truncation": Told(value="left", origin=f"{_STORED}, truncation")}
+    return {}
+
+
+def _stored_truncation(files: Files) -> Any:
+    """What tokenizer.json has of it, read from its head alone where it is as the library writes it."""
+    if not files.has(_STORED):
+        return None
+    with (files.folder / _STORED).open(encoding="utf-8") as file:
+        head = file.read(4096)
+    found = _STORED_HEAD.match(head)
+    if found is None:
+        return files.read(_STORED).get("truncation")
+    try:
+        return json.JSONDecoder().raw_decode(head, found.end())[0]
+    except ValueError:
+        return files.read(_STORED).get("truncation")
 
 
 def _prompts(files: Files) -> Facts:
@@ -96,9 +136,13 @@ def _outputs(files: Files) -> Facts:
         return stanford(files)
     if model_type in ("ColBERT", "MultiVectorEncoder") or "query_prefix" in files.settings:
         return late_interaction(files, pylate=model_type != "MultiVectorEncoder")
+    refuse_sides(files)
     if model_type == "SparseEncoder" or "SpladePooling" in files.kinds():
         return _sparse(files)
-    if model_type == "CrossEncoder" or architecture.endswith("ForSequenceClassification"):
+    # An architecture may be that of the model that another began with: modules tell more.
+    left_over = model_type is not None or "Pooling" in files.kinds()
+    scores = architecture.endswith("ForSequenceClassification") and not left_over
+    if model_type == "CrossEncoder" or scores:
         return _cross_encoder(files)
     if model_type not in (None, "SentenceTransformer"):
         known = "SentenceTransformer, SparseEncoder, CrossEncoder, MultiVectorEncoder, ColBERT"
@@ -115,6 +159,9 @@ def _dense(files: Files) -> Facts:
         "normalize": Told(value="Normalize" in files.kinds(), origin=MODULES),
         **projections(files),
     }
+    if files.settings.get("truncate_dim") is not None:
+        cut = int(files.settings["truncate_dim"])
+        facts["truncate_dim"] = Told(value=cut, origin=f"{SETTINGS}, truncate_dim")
     module = files.module("Pooling")
     return facts if module is None or not module[1] else {**facts, **_pooling(*module)}
 
@@ -188,11 +235,13 @@ def _cross_encoder(files: Files) -> Facts:
     refuse_other_modules(files, ("Transformer",))
     names = files.config.get("id2label")
     labels = len(names) if names else int(files.config.get("num_labels", 2))
-    stored = (
+    config = (
         ((files.config.get("sentence_transformers") or {}).get("activation_fn"), "config.json"),
         (files.config.get("sbert_ce_default_activation_function"), "config.json"),
-        (files.settings.get("activation_fn"), SETTINGS),
     )
+    settings = ((files.settings.get("activation_fn"), SETTINGS),)
+    # Where there is a modules.json, the library reads its settings first.
+    stored = config + settings if files.modules is None else settings + config
     named = [(str(name), origin) for name, origin in stored if name is not None]
     activation, origin = _activation(*named[0]) if named else _usual_activation(labels)
     recipe = ScoreRecipe(labels=labels, activation=activation)
@@ -204,8 +253,10 @@ def _cross_encoder(files: Files) -> Facts:
 
 def _activation(name: str, origin: str) -> tuple[Any, str]:
     short = name.rpartition(".")[2].lower()
-    if short not in ("sigmoid", "identity"):
-        raise unsupported(f"{origin} activates scores by {name}; supported: Sigmoid, Identity")
+    # The library runs no other code than torch's, and takes its own choice in its stead.
+    if short not in ("sigmoid", "identity") or not name.startswith("torch."):
+        known = "Sigmoid, Identity of torch.nn"
+        raise unsupported(f"{origin} activates scores by {name}; supported: {known}")
     return short, origin
 
 

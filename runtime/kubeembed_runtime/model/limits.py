@@ -15,6 +15,9 @@ from kubeembed_runtime.model.files import read_json
 #: Model types that count positions from their padding index + 1, as fairseq did.
 OFFSET_POSITIONS = ("camembert", "mpnet", "roberta", "xlm-roberta", "xlm-roberta-xl")
 
+#: Model types whose attention knows distances alone, whatever length they tell of their training.
+RELATIVE_POSITIONS = ("longt5", "mt5", "switch_transformers", "t5", "umt5")
+
 #: Model types that are causal as transformers has them. One that lacks here is found out at load.
 DECODERS = (
     "afmoe", "apertus", "arcee", "axk1", "bailing_hybrid", "bamba", "beam", "biogpt", "bitnet",
@@ -54,16 +57,27 @@ def read_config(folder: Path) -> Mapping[str, Any]:
 
 
 def limits(config: Mapping[str, Any]) -> Limits:
-    """Raises StartFailed where config.json tells no width."""
+    """Raises StartFailed where config.json tells no width, or not where positions begin."""
     text = config.get("text_config") or config
     width = next((text[key] for key in _WIDTHS if text.get(key)), None)
     if width is None:
         problem = f"config.json tells no width: none of {', '.join(_WIDTHS)}"
         raise StartFailed(Reason.UNSUPPORTED_MODEL, problem)
-    positions = next((text[key] for key in _POSITIONS if text.get(key)), None)
-    if positions is not None and config.get("model_type") in OFFSET_POSITIONS:
-        positions -= text.get("pad_token_id", 1) + 1
-    return Limits(width=width, positions=positions)
+    return Limits(width=width, positions=_positions(config.get("model_type"), text))
+
+
+def _positions(model_type: str | None, text: Mapping[str, Any]) -> int | None:
+    if model_type in RELATIVE_POSITIONS:
+        return None
+    positions: int | None = next((text[key] for key in _POSITIONS if text.get(key)), None)
+    if positions is None or model_type not in OFFSET_POSITIONS:
+        return positions
+    padding = text.get("pad_token_id", 1)
+    if not isinstance(padding, int) or isinstance(padding, bool) or padding < 0:
+        problem = f"config.json has pad_token_id {padding!r}"
+        known = "the id of a token, after which positions count"
+        raise StartFailed(Reason.UNSUPPORTED_MODEL, f"{problem}; supported: {known}")
+    return positions - (padding + 1)
 
 
 def labels(config: Mapping[str, Any]) -> tuple[str, ...]:

@@ -82,8 +82,8 @@ class Recipe:
     dimensions are of dense vectors; without those pooling is None, normalize False and dimensions 0.
     max_tokens counts special tokens. prompts: what stands before a text, by name, literally; default,
     query and document prompt: what stands there when no name is given. instruction: the template that a
-    caller's instruction fills, with {instruction} in it. include_prompt: whether pooling by mean counts
-    the prompt's tokens. causal: a token does not see later ones. projections: folders of
+    caller's instruction fills, with {instruction} in it. include_prompt: whether pooling by mean or cls
+    counts the prompt's tokens. causal: a token does not see later ones. projections: folders of
     sentence-transformers' Dense modules after pooling, in their order.
     """
 

@@ -28,7 +28,7 @@ from kubeembed_runtime.model import catalogue
 from kubeembed_runtime.model.files import Files
 from kubeembed_runtime.model.layouts import told_by_files
 from kubeembed_runtime.model.limits import Limits, causal, limits, read_config
-from kubeembed_runtime.model.modules import Facts
+from kubeembed_runtime.model.modules import Facts, refuse_other_encoders
 from kubeembed_runtime.model.recipes import Pooling, Recipe, SparseRecipe, Told
 from kubeembed_runtime.requests import Kind
 
@@ -45,8 +45,9 @@ INSTRUCTION = "{instruction}"
 
 def resolve(folder: Path, model: EmbeddingModel) -> Recipe:
     """The recipe of the model in `folder`. Raises StartFailed: InvalidRecipe or UnsupportedModel."""
-    config = read_config(folder)
     files = Files(folder)
+    refuse_other_encoders(files)
+    config = read_config(folder)
     known = catalogue.known(model.spec.model.parsed)
     joined = _joined(told_by_files(files), known, files)
     return _Resolution(model.spec.recipe, {**_attention(config), **joined}, limits(config)).recipe()
@@ -206,11 +207,25 @@ class _Resolution:
         if self.allowed and not self.facts.get("projections") and width is not None:
             found = width
         if self.wanted.dimensions is None:
-            return found
+            return self._cut(found)
         if self.wanted.dimensions > found.value:
             problem = f"spec.recipe.dimensions is {self.wanted.dimensions}"
             raise _invalid(f"{problem}; the model has {found.value}")
         return self._said("dimensions", self.wanted.dimensions)
+
+    def _cut(self, whole: Told[int]) -> Told[int]:
+        """As the model's own settings shorten its vectors where nobody asks for a length."""
+        cut = self.facts.get("truncate_dim")
+        if cut is None or cut.value >= whole.value:
+            return whole
+        told = f"{cut.origin} is {cut.value}"
+        if cut.value < 1:
+            raise _invalid(f"{told}; set spec.recipe.dimensions (at most {whole.value})")
+        if self._normalize().value:
+            problem = f"{told}, and its library cuts after normalising, to vectors of other lengths"
+            way = f"set spec.recipe.dimensions ({cut.value}: cut, then of length 1"
+            raise _invalid(f"{problem} than 1; {way}; {whole.value}: whole)")
+        return cut
 
     def _prompts(self) -> Told[Mapping[str, str]]:
         """A template for instructions is a query's prompt too, filled with the default instruction."""

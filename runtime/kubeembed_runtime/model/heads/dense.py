@@ -35,18 +35,19 @@ def mean(hidden: Tensor, packing: Packing) -> Tensor:
 
 
 def without_prompts(
-    pooled: Tensor, hidden: Tensor, packing: Packing, items: Sequence[Item]
+    pooled: Tensor, hidden: Tensor, packing: Packing, items: Sequence[Item], pooling: Pooling
 ) -> Tensor:
-    """pooled (n, h), with the mean over the tokens after the prompt where an item has one.
+    """pooled (n, h), by mean or cls, of the tokens after the prompt where an item has one.
 
-    A text that was cut within its prompt keeps its last token.
+    The last token comes after any prompt. A text that was cut within its prompt keeps its last token.
     """
     starts = offsets(packing)
     rows = list(pooled)
     for place, item in enumerate(items):
         if item.prompt_tokens:
             first = starts[place] + min(item.prompt_tokens, item.tokens - 1)
-            rows[place] = hidden[first : starts[place + 1]].float().mean(0)
+            rest = hidden[first : starts[place + 1]].float()
+            rows[place] = rest[0] if pooling == "cls" else rest.mean(0)
     return torch.stack(rows)
 
 
@@ -88,8 +89,8 @@ class Dense:
     def _pooled(self, hidden: Tensor, batch: Batch, items: Sequence[Item]) -> Tensor:
         """hidden: (t, h); returns (n, dimensions) float32."""
         pooled = POOLINGS[self.pooling](hidden, batch.packing).float()
-        if self.pooling == "mean" and any(item.prompt_tokens for item in items):
-            pooled = without_prompts(pooled, hidden, batch.packing, items)
+        if self.pooling != "lastToken" and any(item.prompt_tokens for item in items):
+            pooled = without_prompts(pooled, hidden, batch.packing, items, self.pooling)
         return apply(self.projections, pooled)
 
     def _alike(

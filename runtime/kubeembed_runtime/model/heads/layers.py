@@ -113,11 +113,11 @@ def optional(weights: Checkpoint, name: str) -> Tensor | None:
 
 def module(folder: Path, dtype: torch.dtype, device: torch.device) -> Layer:
     """sentence-transformers' Dense module in `folder`. Raises StartFailed."""
-    config = read_json(folder / "config.json")
-    tensors = {
-        name: tensor.to(device=device, dtype=dtype)
-        for name, tensor in stored(weights_file(folder)).items()
-    }
+    config, file = read_json(folder / "config.json"), weights_file(folder)
+    tensors = {name: tensor.to(device=device, dtype=dtype) for name, tensor in stored(file).items()}
+    if "linear.weight" not in tensors:
+        problem = f"{file} has {', '.join(sorted(tensors))}; needed: linear.weight"
+        raise StartFailed(Reason.UNSUPPORTED_MODEL, problem)
     return Layer(
         weight=tensors["linear.weight"],
         bias=tensors.get("linear.bias"),
