@@ -9,6 +9,7 @@ in tokens because time is: 64 short queries cost what one long passage does.
 import logging
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import NamedTuple
@@ -149,15 +150,15 @@ class Batcher:
             self._streams.comes(self._queue.tokens)
             self._queue.add(job)
             self._wake_next()
-        job.future.add_done_callback(
-            lambda future: self._ended(job) if future.cancelled() else None
-        )
+        there = weakref.ref(job)  # the future must not hold it: such a ring outlives the answer
+        job.future.add_done_callback(lambda future: self._ended(there()))
         return job.future
 
-    def _ended(self, job: Job) -> None:
-        """Nobody waits for it: it takes no room from those that come until its turn would have come."""
-        with self._lock:
-            self._queue.drop(job)
+    def _ended(self, job: Job | None) -> None:
+        """Nobody waits for what was cancelled: it takes no room from those that come."""
+        if job is not None and job.future.cancelled():
+            with self._lock:
+                self._queue.drop(job)
 
     def _live(self, stream: int) -> None:
         taken: Taken | None = None
@@ -165,6 +166,7 @@ class Batcher:
             while (taken := self._next(stream)) is not None:
                 self._prepare(stream, taken.alone)
                 self._do(taken)
+                taken = None  # what waits for the next holds nothing of it, adapters above all
                 with self._lock:
                     self._streams.end(stream)
                     if self._queue.tokens:  # that may have been too few beside this one

@@ -26,7 +26,7 @@ from kubeembed_runtime.requests import Item, Output
 TURNS_PER_BATCH = 4
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
+@dataclass(slots=True, kw_only=True, eq=False, weakref_slot=True)
 class Job:
     """A submitted request: how far it has been batched, and what has come back.
 

@@ -291,9 +291,9 @@ def test_a_load_waits_while_requests_hold_as_much_as_may_be_loaded(
 def test_but_not_forever(loads: Loads, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unloaded_adapters, "WAIT_SECONDS", 0.05)
     adapters = LoraAdapters(loads, model="small", max_bytes=10_000, max_loaded=1)
-    held = [adapters.put(name, ONE).result() for name in "abc"]
-    assert loaded(adapters) == ["c"]
-    assert [one.name for one in held] == ["a", "b", "c"]
+    held = [adapters.put(name, ONE).result() for name in "abcd"]
+    assert loaded(adapters) == ["d"]
+    assert [one.name for one in held] == ["a", "b", "c", "d"]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,10 @@
 """Requests for many adapters at once, through the pipeline and the batcher as a pod has them."""
 
 import asyncio
+import gc
 import random
+import weakref
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -99,6 +102,29 @@ async def test_texts_of_many_adapters_asked_at_once_give_what_each_gives_alone(
         for text, found in zip(wanted, answer, strict=True):
             np.testing.assert_allclose(found, alone[text, adapter], atol=1e-5)
     assert max(len(run.tokens) for run in served.runs) > 3  # adapters were mixed in batches
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """Only what nothing refers to is gone."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("uncollected")
+async def test_nothing_holds_an_adapter_once_its_requests_are_answered(served: Served) -> None:
+    """A load would wait for what is held, and memory with it."""
+    registry = served.pipeline.registry
+    living = []
+    for name in served.names:
+        await served.ask(["w5 w6", "w7"], name)
+        living.append(weakref.ref(registry.find(name)))
+        registry.remove(name).result()
+    await asyncio.sleep(0.1)  # the device thread has answered, and then goes on to wait
+    held = [name for name, left in zip(served.names, living, strict=True) if left() is not None]
+    assert held in ([], served.names[-1:])  # a body of transformers keeps what it ran last
 
 
 def all_differ(alone: dict[tuple[str, str | None], Vectors], known: list[str]) -> bool:

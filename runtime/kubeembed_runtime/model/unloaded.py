@@ -16,7 +16,7 @@ _LOOK_SECONDS = 0.002
 
 
 class Unloaded:
-    """From any thread. max_bytes, max_count: of what is held, before another may be loaded."""
+    """From any thread. max_bytes, max_count: of what is held while another may still be loaded."""
 
     def __init__(self, *, max_bytes: int, max_count: int) -> None:
         self._max_bytes, self._max_count = max_bytes, max_count
@@ -42,4 +42,4 @@ class Unloaded:
         with self._lock:
             self._left = [left for left in self._left if left() is not None]
             sizes = [held.bytes for left in self._left if (held := left()) is not None]
-        return len(sizes) >= self._max_count or sum(sizes) >= self._max_bytes
+        return len(sizes) > self._max_count or sum(sizes) > self._max_bytes
