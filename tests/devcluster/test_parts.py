@@ -4,6 +4,7 @@ import io
 import json
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -103,3 +104,20 @@ def oci(folder: Path, index: object) -> Path:
         member.size = len(data)
         tar.addfile(member, io.BytesIO(data))
     return packed
+
+
+def test_a_kept_node_is_ready_once_its_kubelet_has_spoken_again() -> None:
+    from devcluster import node
+
+    def told(ready: str, at: str) -> dict[str, Any]:
+        conditions = [{"type": "Ready", "status": ready, "lastHeartbeatTime": at}]
+        return {"status": {"conditions": conditions}}
+
+    before = told("True", "2026-11-24T12:00:00Z")
+    word = node.heard(before)
+    assert not node.is_ready(before, word)
+    assert not node.is_ready(told("False", "2026-11-24T12:01:00Z"), word)
+    assert node.is_ready(told("True", "2026-11-24T12:01:10Z"), word)
+    assert node.is_ready(before)
+    assert node.heard(None) is None
+    assert not node.is_ready(None)

@@ -65,6 +65,7 @@ def _start(cluster: Cluster, programs: Path) -> None:
     images.load(cluster, programs, programs / "pause.tar")
     with step("wait for the API server"):
         node.wait("kube-apiserver", "get ready", 90, api.ready)
+    told = heard(api.get(f"/api/v1/nodes/{cluster.node}"))
     with step("start controllers, scheduler, kubelet, DNS and volumes"):
         node.start(components.controller_manager(cluster, programs))
         node.start(components.scheduler(cluster, programs))
@@ -73,7 +74,7 @@ def _start(cluster: Cluster, programs: Path) -> None:
             node.wait("kube-apiserver", "accept objects", 30, partial(api.apply, manifest))
         node.start(components.coredns(cluster, programs))
         node.start(components.volumes(cluster, programs))
-    _wait_for_node(node, api, programs)
+    _wait_for_node(node, api, programs, told)
 
 
 def listens(path: Path) -> bool:
@@ -86,7 +87,8 @@ def listens(path: Path) -> bool:
     return True
 
 
-def _wait_for_node(node: Node, api: Api, programs: Path) -> None:
+def _wait_for_node(node: Node, api: Api, programs: Path, told: str | None) -> None:
+    """told: when the kubelet was heard of last, before it started; a kept node is Ready until it speaks."""
     cluster = node.cluster
     path = f"/api/v1/nodes/{cluster.node}"
     with step("wait for the node to register"):
@@ -97,7 +99,7 @@ def _wait_for_node(node: Node, api: Api, programs: Path) -> None:
     if cluster.gpus:
         set_gpus(cluster)
     with step("wait for node, service accounts, DNS and service routing"):
-        node.wait("kubelet", "make the node Ready", 60, lambda: is_ready(api.get(path)))
+        node.wait("kubelet", "make the node Ready", 60, lambda: is_ready(api.get(path), told))
         account = "/api/v1/namespaces/default/serviceaccounts/default"
         node.wait(
             "kube-controller-manager",
@@ -124,9 +126,20 @@ def set_gpus(cluster: Cluster) -> None:
         wait_until(f"{cluster.gpus} allocatable GPUs", 20, allocatable)
 
 
-def is_ready(node: objects.Manifest | None) -> bool:
+def is_ready(node: objects.Manifest | None, told: str | None = None) -> bool:
+    """told: the word that was heard before, which does not count."""
+    condition = _condition(node)
+    return condition.get("status") == "True" and condition.get("lastHeartbeatTime") != told
+
+
+def heard(node: objects.Manifest | None) -> str | None:
+    """When its kubelet last told whether it is Ready."""
+    return _condition(node).get("lastHeartbeatTime")
+
+
+def _condition(node: objects.Manifest | None) -> dict[str, str]:
     conditions = node["status"].get("conditions", ()) if node else ()
-    return any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+    return next((dict(each) for each in conditions if each["type"] == "Ready"), {})
 
 
 def crash(cluster: Cluster, programs: Path, name: str, seconds: float) -> None:
