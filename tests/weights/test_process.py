@@ -16,6 +16,7 @@ import pytest
 from hub_server import Hub
 from kubeembed_api.keys import weights_key
 from kubeembed_api.sources import parse_source
+from runtimekit import free_ports
 from weightskit import (
     MEASURE,
     MEMORY_LIMIT_KIB,
@@ -57,11 +58,6 @@ def half_way(hub: Hub, command: Command, root: Path) -> "subprocess.Popen[str]":
 
 def files_sent(hub: Hub) -> int:
     return hub.log.sent(f"/{REPOSITORY}/*") + hub.log.sent("/_cdn/*")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
 
 
 def test_the_report_is_the_last_word(hub: Hub, commit: str, command: Command, root: Path) -> None:
@@ -136,7 +132,7 @@ def test_the_one_that_waits_goes_on_where_the_other_was_killed(
 
 
 def test_progress_is_told_on_the_admin_port(hub: Hub, command: Command, root: Path) -> None:
-    port = free_port()
+    (port,) = free_ports(1)
     hub.fault(path=f"*{WEIGHTS}", count=1, stall=HALF)
     process = command.start("fetch", "--root", root, "--admin-port", str(port))
 

@@ -17,6 +17,7 @@ from kubeembed_runtime.errors import StartFailed
 from kubeembed_runtime.model.adaptation import Adaptation, adaptation
 from kubeembed_runtime.model.attention import attention
 from kubeembed_runtime.model.checkpoint import Checkpoint
+from kubeembed_runtime.model.limits import padding
 from kubeembed_runtime.model.lora import Part, Site, site
 from kubeembed_runtime.model.norms import Norm
 from kubeembed_runtime.model.packing import Batch, Packing
@@ -55,24 +56,17 @@ def shape(config: Mapping[str, Any]) -> Shape:
     _refuse(config, "is_decoder", False)
     if config["hidden_act"] not in ACTIVATIONS:
         raise _unsupported("hidden_act", config["hidden_act"], ", ".join(ACTIVATIONS))
-    padding = _padding(config) if FAMILY[config["model_type"]] else None
-    first = 0 if padding is None else padding + 1
+    pad = padding(config) if FAMILY[config["model_type"]] else None
+    first = 0 if pad is None else pad + 1
     return Shape(
         hidden=config["hidden_size"],
         heads=config["num_attention_heads"],
         layers=config["num_hidden_layers"],
         epsilon=config.get("layer_norm_eps", 1e-12),
         activation=config["hidden_act"],
-        padding=padding,
+        padding=pad,
         positions=config["max_position_embeddings"] - first,
     )
-
-
-def _padding(config: Mapping[str, Any]) -> int:
-    found = config.get("pad_token_id", 1)
-    if not isinstance(found, int) or isinstance(found, bool) or found < 0:
-        raise _unsupported("pad_token_id", found, "the id of a token, after which positions count")
-    return found
 
 
 def _refuse(config: Mapping[str, Any], key: str, allowed: object) -> None:

@@ -51,14 +51,7 @@ class Files:
         return self.read_any(name) or {}
 
     def read_any(self, name: str) -> Any:
-        path = self.folder / name
-        if not path.exists():
-            return None
-        try:
-            return json.loads(path.read_text())
-        except ValueError as error:
-            problem = f"{path} is not JSON: {error}"
-            raise StartFailed(Reason.NO_USABLE_FILES, problem) from error
+        return read_if_there(self.folder / name)
 
     def kinds(self) -> list[str]:
         return [name for name, _ in self.modules or ()]
@@ -73,6 +66,17 @@ class Files:
             name = f"{path}/config.json" if path else "config.json"
             return name, self.read(name)
         return None
+
+
+def read_if_there(path: Path) -> Any:
+    """What is in it; None where there is no such file. Raises StartFailed for what is no JSON."""
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        problem = f"{path} is not JSON: {error}"
+        raise StartFailed(Reason.NO_USABLE_FILES, problem) from error
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -72,12 +72,17 @@ def _positions(model_type: str | None, text: Mapping[str, Any]) -> int | None:
     positions: int | None = next((text[key] for key in _POSITIONS if text.get(key)), None)
     if positions is None or model_type not in OFFSET_POSITIONS:
         return positions
-    padding = text.get("pad_token_id", 1)
-    if not isinstance(padding, int) or isinstance(padding, bool) or padding < 0:
-        problem = f"config.json has pad_token_id {padding!r}"
+    return positions - (padding(text) + 1)
+
+
+def padding(config: Mapping[str, Any]) -> int:
+    """The id from whose number on positions count, as fairseq did. Raises StartFailed."""
+    found = config.get("pad_token_id", 1)
+    if not isinstance(found, int) or isinstance(found, bool) or found < 0:
+        problem = f"config.json has pad_token_id {found!r}"
         known = "the id of a token, after which positions count"
         raise StartFailed(Reason.UNSUPPORTED_MODEL, f"{problem}; supported: {known}")
-    return positions - (padding + 1)
+    return found
 
 
 def labels(config: Mapping[str, Any]) -> tuple[str, ...]:

@@ -4,18 +4,19 @@ It is the model's own tokenizer.json. Framing and cutting are done here: they di
 and the library keeps its settings in the tokenizer, which all threads share.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tokenizers import Encoding
 
 from kubeembed_api.reasons import Reason
 from kubeembed_runtime.errors import InvalidInput, StartFailed
 from kubeembed_runtime.model.chunks import Windows, cut_into_windows
-from kubeembed_runtime.model.files import TOKENIZER
+from kubeembed_runtime.model.files import TOKENIZER, read_if_there
 from kubeembed_runtime.model.frames import Frame, PairFrame, longest_first, part
 from kubeembed_runtime.model.recipes import MultivectorRecipe, Recipe
-from kubeembed_runtime.model.tokenizerfiles import gives_kinds, read_tokenizer, told_beside
+from kubeembed_runtime.model.tokenizerfiles import gives_kinds, read_tokenizer
 from kubeembed_runtime.model.vocabulary import Vocabulary
 from kubeembed_runtime.requests import Chunk, Chunking, Input, Pair, Side, Truncate
 from kubeembed_runtime.tokens import PLAIN, Framing, Tokens
@@ -40,21 +41,22 @@ class Tokenizer:
         multivector: MultivectorRecipe | None = None,
     ) -> None:
         """max_tokens counts special tokens. Raises StartFailed."""
-        self._fast = read_tokenizer(folder, lower=lower)
+        told: Mapping[str, Any] = read_if_there(folder / TOKENIZER) or {}
+        self._fast = read_tokenizer(folder, told, lower=lower)
         self._truncation, self._max_tokens = truncation, max_tokens
         self._include_prompt, self._dress = (
             include_prompt,
             multivector or MultivectorRecipe(dimensions=0),
         )
-        self._eos = self._special(folder, "eos_token") if append_eos else None
-        self._mask = self._special(folder, "mask_token") if self._dress.expand else None
+        self._eos = self._special(folder, told, "eos_token") if append_eos else None
+        self._mask = self._special(folder, told, "mask_token") if self._dress.expand else None
         plain = Frame.of(self._fast, self._eos)
         self._frames: dict[Side | None, Frame] = {
             "query": plain.marked(self._marker(self._dress.query_marker)),
             "document": plain.marked(self._marker(self._dress.document_marker)),
         }
         self._frames[None] = self._frames["document"]
-        self._pair = PairFrame.of(self._fast, kinds=gives_kinds(told_beside(folder)))
+        self._pair = PairFrame.of(self._fast, kinds=gives_kinds(told))
         self.vocabulary = Vocabulary(self._fast)
 
     @classmethod
@@ -209,10 +211,10 @@ class Tokenizer:
         known = self.ids([marker]) or self.ids([marker.strip()])
         return known or list(self._fast.encode(marker, add_special_tokens=False).ids)
 
-    def _special(self, folder: Path, name: str) -> int:
+    def _special(self, folder: Path, told: Mapping[str, Any], name: str) -> int:
         """The id of a token that tokenizer_config.json names. Raises StartFailed."""
-        told = told_beside(folder).get(name)
-        token = told["content"] if isinstance(told, dict) else told
+        named = told.get(name)
+        token = named["content"] if isinstance(named, dict) else named
         found = self._fast.token_to_id(token) if token else None
         if found is None:
             problem = (

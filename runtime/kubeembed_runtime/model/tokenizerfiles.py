@@ -1,6 +1,5 @@
 """A folder's tokenizer.json, as transformers and sentence-transformers open it with the files beside it."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,25 +9,19 @@ from tokenizers.normalizers import BertNormalizer, Lowercase, Sequence
 
 from kubeembed_api.reasons import Reason
 from kubeembed_runtime.errors import StartFailed
-from kubeembed_runtime.model.files import TOKENIZER
 
-#: Classes whose normalizer transformers makes anew of TOKENIZER, whatever tokenizer.json has.
+#: Classes whose normalizer transformers makes anew of tokenizer_config.json, whatever tokenizer.json has.
 _OF_BERT = ("BertTokenizer", "DistilBertTokenizer", "ConvBertTokenizer", "MPNetTokenizer")
 
-#: Those that give no token types, where TOKENIZER does not say what they give.
+#: Those that give no token types, where tokenizer_config.json does not say what they give.
 _WITHOUT_KINDS = ("DistilBertTokenizer", "MPNetTokenizer")
 
 KINDS = "token_type_ids"
 
 
-def told_beside(folder: Path) -> Mapping[str, Any]:
-    """What TOKENIZER says; nothing where there is none."""
-    file = folder / TOKENIZER
-    return dict(json.loads(file.read_text())) if file.exists() else {}
-
-
-def read_tokenizer(folder: Path, *, lower: bool) -> Fast:
-    """lower: texts are lower-cased as sentence-transformers does it, which leaves special tokens alone.
+def read_tokenizer(folder: Path, told: Mapping[str, Any], *, lower: bool) -> Fast:
+    """told: what tokenizer_config.json has. lower: texts are lower-cased as by sentence-transformers, which
+    leaves special tokens alone.
 
     The padding and truncation stored in it are whatever its author's last call was, and are dropped. Raises
     StartFailed.
@@ -40,7 +33,6 @@ def read_tokenizer(folder: Path, *, lower: bool) -> Fast:
     fast: Fast = Fast.from_file(str(file))
     fast.no_padding()
     fast.no_truncation()
-    told = told_beside(folder)
     if _class(told) in _OF_BERT and isinstance(fast.normalizer, BertNormalizer):
         fast.normalizer = _normalizer_of_bert(told)
     if lower:
@@ -49,7 +41,7 @@ def read_tokenizer(folder: Path, *, lower: bool) -> Fast:
 
 
 def gives_kinds(told: Mapping[str, Any]) -> bool:
-    """Does the model get token types of a pair? told: as `told_beside`."""
+    """Does the model get token types of a pair? told: as for `read_tokenizer`."""
     names = told.get("model_input_names")
     return _class(told) not in _WITHOUT_KINDS if names is None else KINDS in names
 
