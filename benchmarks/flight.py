@@ -88,7 +88,7 @@ def encoder(model: Model) -> Encoder:
     recipe: Any = SimpleNamespace(
         max_tokens=SimpleNamespace(value=model.limit), outputs=SimpleNamespace(value=("dense",))
     )
-    head = Dense(pooling="mean", normalize=True, dimensions=model.hidden)
+    head = Dense(pooling=["mean"], normalize=True, dimensions=model.hidden)
     return Encoder(body(model), {"dense": head}, recipe=recipe, dtype="bfloat16", device=GPU)
 
 

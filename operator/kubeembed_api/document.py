@@ -23,6 +23,7 @@ Origin = Annotated[
     str, StringConstraints(pattern=r"^(\*|https?://[^/ ,]+)$", min_length=1, max_length=253)
 ]
 Output = Literal["dense", "sparse", "multivector", "score"]
+Pooling = Literal["cls", "max", "mean", "meanSqrtLength", "weightedMean", "lastToken"]
 
 
 class ModelSource(Sourced):
@@ -35,7 +36,7 @@ class ModelSource(Sourced):
 class Recipe(Value):
     """What overrides the model's own files. None means: as the model says."""
 
-    pooling: Literal["cls", "mean", "lastToken"] | None = None
+    pooling: Pooling | None = None
     normalize: bool | None = None
     max_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
     dimensions: int | None = Field(default=None, ge=1, le=65_536)

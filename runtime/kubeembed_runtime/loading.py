@@ -232,7 +232,7 @@ def describe(model: EmbeddingModel, made: _Made, revision: str | None, threads: 
         output_dimensions=widths,
         max_tokens=recipe.max_tokens.value,
         prompts=tuple(recipe.prompts.value),
-        pooling=recipe.pooling.value,
+        pooling="+".join(recipe.poolings) or None,
         normalize=recipe.normalize.value,
         dtype=encoder.dtype,
         device=encoder.device.type,

@@ -26,6 +26,9 @@ from sentence_transformers.util import maxsim as their_maxsim
 from sentence_transformers.util.quantization import quantize_embeddings
 from tokenizers import Tokenizer
 
+from kubeembed_api.document import EmbeddingModel, Metadata, ModelSource, Spec
+from kubeembed_api.reasons import Reason
+from kubeembed_runtime.errors import StartFailed
 from kubeembed_runtime.maxsim import maxsim
 from kubeembed_runtime.model.bert import Bert, shape
 from kubeembed_runtime.model.checkpoint import Checkpoint
@@ -38,6 +41,7 @@ from kubeembed_runtime.model.recipes import (
     SparseRecipe,
     Told,
 )
+from kubeembed_runtime.model.resolving import resolve
 from kubeembed_runtime.precision import Precision, quantize
 from kubeembed_runtime.requests import Item, Output, Sparse
 from modelkit import saved
@@ -59,6 +63,7 @@ TEXTS = (
     "naïve café über 語",
 )
 SPLADE = SparseRecipe(kind="mlm", activation="log1p_relu")
+NAMES = tuple(Recipe.__dataclass_fields__)
 
 
 def recipe(**values: Any) -> Recipe:
@@ -71,8 +76,7 @@ def recipe(**values: Any) -> Recipe:
         "multivector": None,
         "score": None,
     }
-    names = Recipe.__dataclass_fields__
-    told = {name: values.get(name, plain.get(name)) for name in names}
+    told = {name: values.get(name, plain.get(name)) for name in NAMES}
     return Recipe(**{name: Told(value=value, origin="test") for name, value in told.items()})
 
 
@@ -120,29 +124,48 @@ def assert_sparse(ours: Sparse, theirs: Any, atol: float = 1e-5) -> None:
     np.testing.assert_allclose(whole, theirs.to_dense().cpu(), atol=atol)
 
 
-@pytest.mark.parametrize("mode", ["cls", "mean", "lasttoken"])
+@pytest.mark.parametrize("mode", ["cls", "mean", "lasttoken", ("weightedmean", "max", "cls")])
 def test_dense_modules_are_sentence_transformers_own(mode: Any, maker: Maker) -> None:
+    """With the recipe that the folder itself tells."""
     base = maker.save(hf.BertModel(hf.BertConfig(**SHAPE)))
     modules = [
         Transformer(str(base)),
         Pooling(32, mode),
-        Dense(32, 48, activation_function=torch.nn.Tanh()),
+        Dense(32 * (1 if isinstance(mode, str) else 3), 48, activation_function=torch.nn.Tanh()),
         Dense(48, 20, bias=False, activation_function=torch.nn.Identity(), use_residual=True),
         Normalize(),
     ]
     theirs = SentenceTransformer(modules=modules, device="cpu")
     theirs.save(str(maker.folder / "whole"))
     wanted = theirs.encode(list(TEXTS))
-    ours = load(
-        maker.folder / "whole",
-        outputs=("dense",),
-        pooling={"lasttoken": "lastToken"}.get(mode, mode),
-        normalize=True,
-        dimensions=20,
-        projections=("2_Dense", "3_Dense"),
-    )
+    source = ModelSource(source=f"file://{maker.folder}/whole")
+    document = EmbeddingModel(metadata=Metadata(name="whole"), spec=Spec(model=source))
+    told = resolve(maker.folder / "whole", document)
+    ours = load(maker.folder / "whole", **{name: getattr(told, name).value for name in NAMES})
     found = ours([Item(ids=ids) for ids in maker.ids(TEXTS)])
     np.testing.assert_allclose(np.stack([one.dense for one in found]), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("wide", "problem"),
+    [
+        (32, r"2_Dense reads 32 numbers, .* gives 64 \(pooling: cls and max, by test\)"),
+        (64, r"3_Dense reads 64 numbers, .* gives 48"),
+    ],
+)
+def test_dense_modules_of_another_width_are_refused(wide: int, problem: str, maker: Maker) -> None:
+    base = maker.save(hf.BertModel(hf.BertConfig(**SHAPE)))
+    for name, width in (("2_Dense", wide), ("3_Dense", 64)):
+        (base / name).mkdir()
+        Dense(width, 48).save(str(base / name))
+    with pytest.raises(StartFailed, match=problem) as refused:
+        load(
+            base,
+            outputs=("dense",),
+            pooling=("cls", "max"),
+            projections=("2_Dense", "3_Dense"),
+        )
+    assert refused.value.reason is Reason.UNSUPPORTED_MODEL
 
 
 @pytest.mark.parametrize("activation", ["relu", "log1p_relu"])

@@ -151,13 +151,35 @@ def test_the_length_is_the_first_that_a_file_tells(
     assert recipe.max_tokens == Told(value=tokens, origin=origin)
 
 
+@pytest.mark.parametrize(
+    ("told", "modes"),
+    [
+        ({"pooling_mode_mean_tokens": True, "pooling_mode_max_tokens": True}, ("max", "mean")),
+        ({"pooling_mode": ["weightedmean", "cls"]}, ("weightedMean", "cls")),
+        ({"pooling_mode": ["mean_sqrt_len_tokens"]}, "meanSqrtLength"),
+        ({"pooling_mode": "max", "pooling_mode_cls_token": True}, "max"),
+    ],
+    ids=["flags", "names", "one name", "a name before flags"],
+)
+def test_several_poolings_make_one_wide_vector(
+    folder: Folder, told: dict[str, Any], modes: Any
+) -> None:
+    where = folder({**USUAL, "1_Pooling/config.json": told})
+    recipe = resolve(where, Wanted())
+    assert recipe.pooling == Told(value=modes, origin="1_Pooling/config.json")
+    several = isinstance(modes, tuple)
+    assert recipe.dimensions.value == 384 * (2 if several else 1)
+    assert recipe.plain()["pooling"] == (list(modes) if several else modes)
+    assert resolve(where, Wanted(pooling="cls")).dimensions.value == 384
+
+
 SETTINGS = "config_sentence_transformers.json"
 REFUSED: dict[str, tuple[dict[str, Any], Wanted, Reason, str]] = {
     "no pooling": (
         {},
         Wanted(normalize=True),
         Reason.INVALID_RECIPE,
-        r"pooling; set spec\.recipe\.pooling \(cls, mean, lastToken\)",
+        r"pooling; set spec\.recipe\.pooling \(cls, max, mean, meanSqrtLength, weightedMean, lastToken\)",
     ),
     "no normalisation": (
         {},
@@ -183,17 +205,17 @@ REFUSED: dict[str, tuple[dict[str, Any], Wanted, Reason, str]] = {
         Reason.UNSUPPORTED_MODEL,
         "has Transformer, Normalize, Pooling; supported: Transformer, Pooling",
     ),
-    "max pooling": (
-        {**USUAL, "1_Pooling/config.json": {"pooling_mode_max_tokens": True}},
+    "pooling by nothing": (
+        {**USUAL, "1_Pooling/config.json": {"pooling_mode_mean_tokens": False}},
         Wanted(),
-        Reason.UNSUPPORTED_MODEL,
-        "pools by max; supported: cls, mean, lasttoken",
+        Reason.INVALID_RECIPE,
+        r"tell its pooling; set spec\.recipe\.pooling",
     ),
-    "two poolings": (
-        {**USUAL, "1_Pooling/config.json": {"pooling_mode": ["cls", "mean"]}},
+    "an unknown pooling": (
+        {**USUAL, "1_Pooling/config.json": {"pooling_mode": ["cls", "median"]}},
         Wanted(),
         Reason.UNSUPPORTED_MODEL,
-        r"pools by cls \+ mean",
+        "1_Pooling/config.json pools by median; supported: cls, max, mean, mean_sqrt_len_tokens",
     ),
     "another kind of model": (
         {**USUAL, SETTINGS: {"model_type": "ImageEncoder"}},

@@ -70,7 +70,11 @@ def info_reply(lifecycle: Lifecycle) -> InfoReply:
 def _type(lifecycle: Lifecycle) -> dict[str, dict[str, object]]:
     info = lifecycle.model.info
     if "score" not in info.outputs:
-        pooling = "splade" if info.outputs[0] == "sparse" else _POOLINGS.get(info.pooling or "")
+        pooling = (
+            "splade"
+            if info.outputs[0] == "sparse"
+            else _POOLINGS.get(info.pooling or "", info.pooling)
+        )
         return {"embedding": {"pooling": pooling}}
     count = info.output_dimensions.get("score", 1)
     names = [*info.labels, *(f"LABEL_{place}" for place in range(len(info.labels), count))]

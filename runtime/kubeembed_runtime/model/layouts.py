@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from kubeembed_api.document import Pooling
 from kubeembed_runtime.model.files import MODULES, SETTINGS, TOKENIZER, Files
 from kubeembed_runtime.model.late import bge_m3, late_interaction, stanford
 from kubeembed_runtime.model.modules import (
@@ -21,7 +22,6 @@ from kubeembed_runtime.model.modules import (
     unsupported,
 )
 from kubeembed_runtime.model.recipes import (
-    Pooling,
     ScoreRecipe,
     SparseActivation,
     SparseRecipe,
@@ -32,16 +32,24 @@ from kubeembed_runtime.model.recipes import (
 _DENSE_MODULES = ("Transformer", "Pooling", "Dense", "Normalize")
 _SPARSE_MODULES = ("Transformer", "MLMTransformer", "SpladePooling")
 
-#: Old pooling configurations have one flag per mode; new ones name the mode.
+#: Old pooling configurations have one flag per mode; new ones name the mode. Vectors of several lie in the
+#: order of this list, or in that of the names.
 _OLD_POOLINGS = {
     "pooling_mode_cls_token": "cls",
-    "pooling_mode_mean_tokens": "mean",
-    "pooling_mode_lasttoken": "lasttoken",
     "pooling_mode_max_tokens": "max",
+    "pooling_mode_mean_tokens": "mean",
     "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
     "pooling_mode_weightedmean_tokens": "weightedmean",
+    "pooling_mode_lasttoken": "lasttoken",
 }
-_POOLINGS: Mapping[str, Pooling] = {"cls": "cls", "mean": "mean", "lasttoken": "lastToken"}
+_POOLINGS: Mapping[str, Pooling] = {
+    "cls": "cls",
+    "max": "max",
+    "mean": "mean",
+    "mean_sqrt_len_tokens": "meanSqrtLength",
+    "weightedmean": "weightedMean",
+    "lasttoken": "lastToken",
+}
 
 #: sentence-transformers' name of an activation before log1p -> ours, which names the whole.
 _SPARSE_ACTIVATIONS: Mapping[str, SparseActivation] = {
@@ -167,15 +175,17 @@ def _dense(files: Files) -> Facts:
 
 
 def _pooling(name: str, config: Mapping[str, Any]) -> Facts:
-    modes = _modes(config)
-    if len(modes) != 1 or modes[0] not in _POOLINGS:
-        found = " + ".join(modes) or "nothing"
-        raise unsupported(f"{name} pools by {found}; supported: {', '.join(_POOLINGS)}")
-    include = bool(config.get("include_prompt", True))
-    return {
-        "pooling": Told(value=_POOLINGS[modes[0]], origin=name),
-        "include_prompt": Told(value=include, origin=name),
-    }
+    named = _modes(config)
+    unknown = [str(mode) for mode in named if mode not in _POOLINGS]
+    if unknown:
+        known = ", ".join(_POOLINGS)
+        raise unsupported(f"{name} pools by {', '.join(unknown)}; supported: {known}")
+    include = Told(value=bool(config.get("include_prompt", True)), origin=name)
+    if not named:
+        return {"include_prompt": include}
+    modes = tuple(_POOLINGS[mode] for mode in named)
+    value = modes[0] if len(modes) == 1 else modes
+    return {"pooling": Told(value=value, origin=name), "include_prompt": include}
 
 
 def _modes(config: Mapping[str, Any]) -> list[str]:

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import Generic, Literal, TypeVar
 
+from kubeembed_api.document import Pooling
 from kubeembed_runtime.requests import Kind, Truncate
 
 T_co = TypeVar("T_co", covariant=True)
 
-Pooling = Literal["cls", "mean", "lastToken"]
 SparseActivation = Literal["relu", "log1p_relu", "log1p_log1p_relu"]
 
 
@@ -79,7 +79,8 @@ class Recipe:
     """Everything between a text and its vector that is not a weight.
 
     outputs: the kinds the model gives, the first where nobody asks for another. pooling, normalize and
-    dimensions are of dense vectors; without those pooling is None, normalize False and dimensions 0.
+    dimensions are of dense vectors; without those pooling is None, normalize False and dimensions 0. Several
+    poolings give one vector, end to end in their order.
     max_tokens counts special tokens. prompts: what stands before a text, by name, literally; default,
     query and document prompt: what stands there when no name is given. instruction: the template that a
     caller's instruction fills, with {instruction} in it. include_prompt: whether pooling by mean or cls
@@ -88,7 +89,7 @@ class Recipe:
     """
 
     outputs: Told[tuple[Kind, ...]]
-    pooling: Told[Pooling | None]
+    pooling: Told[Pooling | tuple[Pooling, ...] | None]
     normalize: Told[bool]
     max_tokens: Told[int]
     dimensions: Told[int]
@@ -107,6 +108,14 @@ class Recipe:
     sparse: Told[SparseRecipe | None]
     multivector: Told[MultivectorRecipe | None]
     score: Told[ScoreRecipe | None]
+
+    @property
+    def poolings(self) -> tuple[Pooling, ...]:
+        """None where there is no dense output."""
+        found = self.pooling.value
+        if found is None:
+            return ()
+        return found if isinstance(found, tuple) else (found,)
 
     def widths(self, vocabulary: int) -> dict[Kind, int]:
         """How many numbers each output has: of a vector, of a token's vector, of labels."""

@@ -20,7 +20,7 @@ from typing import Any, TypeVar, get_args
 
 from pydantic.alias_generators import to_camel
 
-from kubeembed_api.document import EmbeddingModel
+from kubeembed_api.document import EmbeddingModel, Pooling
 from kubeembed_api.document import Recipe as Wanted
 from kubeembed_api.reasons import Reason
 from kubeembed_runtime.errors import StartFailed
@@ -29,7 +29,7 @@ from kubeembed_runtime.model.files import Files
 from kubeembed_runtime.model.layouts import told_by_files
 from kubeembed_runtime.model.limits import Limits, causal, limits, read_config
 from kubeembed_runtime.model.modules import Facts, refuse_other_encoders
-from kubeembed_runtime.model.recipes import Pooling, Recipe, SparseRecipe, Told
+from kubeembed_runtime.model.recipes import Recipe, SparseRecipe, Told
 from kubeembed_runtime.requests import Kind
 
 T = TypeVar("T")
@@ -167,8 +167,8 @@ class _Resolution:
             raise _invalid(f"{problem} {', '.join(found.value)}")
         return self._said("outputs", wanted)
 
-    def _pooling(self) -> Told[Pooling]:
-        found: Told[Pooling | None] = self._told("pooling", None)
+    def _pooling(self) -> Told[Pooling | tuple[Pooling, ...]]:
+        found: Told[Pooling | tuple[Pooling, ...] | None] = self._told("pooling", None)
         if found.value is None:
             raise _missing("pooling", "pooling", ", ".join(get_args(Pooling)))
         return Told(value=found.value, origin=found.origin)
@@ -200,18 +200,24 @@ class _Resolution:
         return Told(value=positions, origin="config.json")
 
     def _dimensions(self) -> Told[int]:
-        width = Told(value=self.allowed.width, origin="config.json") if self.allowed else None
-        found = self.facts.get("dimensions") or width
+        found = self.facts.get("dimensions")
+        if self.allowed and not self.facts.get("projections"):
+            found = self._pooled_width(self.allowed.width)
         if found is None:
             raise _missing("dimensions", "dimensions", "a number")
-        if self.allowed and not self.facts.get("projections") and width is not None:
-            found = width
         if self.wanted.dimensions is None:
             return self._cut(found)
         if self.wanted.dimensions > found.value:
             problem = f"spec.recipe.dimensions is {self.wanted.dimensions}"
             raise _invalid(f"{problem}; the model has {found.value}")
         return self._said("dimensions", self.wanted.dimensions)
+
+    def _pooled_width(self, hidden: int) -> Told[int]:
+        pooling = self._pooling()
+        if not isinstance(pooling.value, tuple):
+            return Told(value=hidden, origin="config.json")
+        width = hidden * len(pooling.value)
+        return Told(value=width, origin=f"config.json, {pooling.origin}")
 
     def _cut(self, whole: Told[int]) -> Told[int]:
         """As the model's own settings shorten its vectors where nobody asks for a length."""

@@ -20,6 +20,7 @@ from kubeembed_runtime.model.heads.queries import query_weights
 from kubeembed_runtime.model.heads.score import Score, classifier
 from kubeembed_runtime.model.heads.sparse import Linear, Mlm, Routed
 from kubeembed_runtime.model.heads.states import token_states
+from kubeembed_runtime.model.limits import limits
 from kubeembed_runtime.model.packing import Batch
 from kubeembed_runtime.model.recipes import Recipe
 from kubeembed_runtime.requests import Item, Kind
@@ -56,16 +57,13 @@ def build(parts: Parts) -> dict[Kind, Head]:
 
 def _dense(parts: Parts) -> Head:
     recipe = parts.recipe
-    if recipe.pooling.value is None:
+    if not recipe.poolings:
         raise _lacks("pooling", "dense")
-    device = parts.weights.device
     return Dense(
-        pooling=recipe.pooling.value,
+        pooling=recipe.poolings,
         normalize=recipe.normalize.value,
         dimensions=recipe.dimensions.value,
-        projections=[
-            module(parts.folder / name, torch.float32, device) for name in recipe.projections.value
-        ],
+        projections=_modules(parts, torch.float32, len(recipe.poolings)),
     )
 
 
@@ -115,9 +113,29 @@ def _projections(parts: Parts, file: str | None) -> list[Layer]:
     """Of tokens: the file that the recipe names, else the Dense modules of a model that pools nothing."""
     if file is not None:
         return [_beside(parts, file)]
-    names = parts.recipe.projections.value if parts.recipe.pooling.value is None else ()
-    weights = parts.weights
-    return [module(parts.folder / name, weights.dtype, weights.device) for name in names]
+    return [] if parts.recipe.poolings else _modules(parts, parts.weights.dtype, 1)
+
+
+def _modules(parts: Parts, dtype: torch.dtype, vectors: int) -> list[Layer]:
+    """The recipe's Dense modules. vectors: how many hidden states end to end the first one reads."""
+    width, layers = vectors * limits(parts.config).width, []
+    for name in parts.recipe.projections.value:
+        layer = module(parts.folder / name, dtype, parts.weights.device)
+        out, into = layer.weight.shape
+        if into != width:
+            problem = (
+                f"{parts.folder / name} reads {into} numbers, and what comes before gives {width}"
+            )
+            raise StartFailed(Reason.UNSUPPORTED_MODEL, f"{problem} ({_shown(parts.recipe)})")
+        layers.append(layer)
+        width = out
+    return layers
+
+
+def _shown(recipe: Recipe) -> str:
+    """How states become what projections read, and who says so."""
+    told = " and ".join(recipe.poolings) or "none"
+    return f"pooling: {told}, by {recipe.pooling.origin}"
 
 
 def _beside(parts: Parts, name: str) -> Layer:

@@ -3,71 +3,29 @@
 The cut comes before normalising, so that a short vector has length 1 too.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
+from kubeembed_api.document import Pooling
 from kubeembed_runtime.model.heads.layers import Layer, apply
-from kubeembed_runtime.model.heads.tokens import offsets
-from kubeembed_runtime.model.packing import Batch, Packing
-from kubeembed_runtime.model.recipes import Pooling
+from kubeembed_runtime.model.heads.pooling import pool
+from kubeembed_runtime.model.packing import Batch
 from kubeembed_runtime.requests import Item, Vector
-
-
-def cls(hidden: Tensor, packing: Packing) -> Tensor:
-    """The first token of each sequence. hidden: (t, h); returns (n, h)."""
-    return hidden[packing.cumulative[:-1]]
-
-
-def last_token(hidden: Tensor, packing: Packing) -> Tensor:
-    """The last token of each sequence, special ones included. hidden: (t, h); returns (n, h)."""
-    return hidden[packing.cumulative[1:] - 1]
-
-
-def mean(hidden: Tensor, packing: Packing) -> Tensor:
-    """The mean over each sequence's tokens, special ones included. hidden: (t, h); returns (n, h)."""
-    means = [
-        hidden[run.start : run.end].view(run.count, run.length, -1).mean(1) for run in packing.runs
-    ]
-    return torch.cat(means)
-
-
-def without_prompts(
-    pooled: Tensor, hidden: Tensor, packing: Packing, items: Sequence[Item], pooling: Pooling
-) -> Tensor:
-    """pooled (n, h), by mean or cls, of the tokens after the prompt where an item has one.
-
-    The last token comes after any prompt. A text that was cut within its prompt keeps its last token.
-    """
-    starts = offsets(packing)
-    rows = list(pooled)
-    for place, item in enumerate(items):
-        if item.prompt_tokens:
-            first = starts[place] + min(item.prompt_tokens, item.tokens - 1)
-            rest = hidden[first : starts[place + 1]].float()
-            rows[place] = rest[0] if pooling == "cls" else rest.mean(0)
-    return torch.stack(rows)
-
-
-POOLINGS: Mapping[Pooling, Callable[[Tensor, Packing], Tensor]] = {
-    "cls": cls,
-    "mean": mean,
-    "lastToken": last_token,
-}
 
 
 class Dense:
     """One vector per sequence, `dimensions` wide unless an item asks for fewer.
 
-    projections: sentence-transformers' Dense modules after the pooling, in float32.
+    pooling: several modes' vectors lie side by side. projections: sentence-transformers' Dense modules after
+    the pooling, in float32.
     """
 
     def __init__(
         self,
         *,
-        pooling: Pooling,
+        pooling: Sequence[Pooling],
         normalize: bool,
         dimensions: int,
         projections: Sequence[Layer] = (),
@@ -88,10 +46,7 @@ class Dense:
 
     def _pooled(self, hidden: Tensor, batch: Batch, items: Sequence[Item]) -> Tensor:
         """hidden: (t, h); returns (n, dimensions) float32."""
-        pooled = POOLINGS[self.pooling](hidden, batch.packing).float()
-        if self.pooling != "lastToken" and any(item.prompt_tokens for item in items):
-            pooled = without_prompts(pooled, hidden, batch.packing, items, self.pooling)
-        return apply(self.projections, pooled)
+        return apply(self.projections, pool(hidden, batch.packing, items, self.pooling))
 
     def _alike(
         self, items: Sequence[Item], places: Sequence[int]

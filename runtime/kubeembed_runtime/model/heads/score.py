@@ -14,8 +14,8 @@ from torch.nn import functional
 from kubeembed_api.reasons import Reason
 from kubeembed_runtime.errors import StartFailed
 from kubeembed_runtime.model.checkpoint import Checkpoint
-from kubeembed_runtime.model.heads.dense import mean
 from kubeembed_runtime.model.heads.layers import Layer, apply, named, norm, taken
+from kubeembed_runtime.model.heads.pooling import mean
 from kubeembed_runtime.model.heads.tokens import offsets
 from kubeembed_runtime.model.packing import Batch
 from kubeembed_runtime.requests import Item, Vector
