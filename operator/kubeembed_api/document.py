@@ -1,102 +1,17 @@
-"""The EmbeddingModel document as frozen values. Defaults are applied here, once.
+"""The EmbeddingModel document as frozen values.
 
-The same document is applied to the cluster, mounted (resolved) into the pod and served on a laptop. The
-CRD's schema says the same in the cluster; tests/api keeps the two equal.
+The same document is applied to the cluster, mounted (resolved) into the pod and served on a laptop.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from kubeembed_api.errors import InvalidSpec
 from kubeembed_api.names import API_VERSION, KIND
-from kubeembed_api.network import Network, check_network
-from kubeembed_api.rollout import Name253, Rollout, check_rollout
-from kubeembed_api.scaling import Scaling, check_scaling
-from kubeembed_api.sourced import Sourced, Value, check_sourced
-from kubeembed_api.sources import MOUNTED, STORES, Source
-
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
-#: Of a page, as browsers send it; or any.
-Origin = Annotated[
-    str, StringConstraints(pattern=r"^(\*|https?://[^/ ,]+)$", min_length=1, max_length=253)
-]
-Output = Literal["dense", "sparse", "multivector", "score"]
-Pooling = Literal["cls", "max", "mean", "meanSqrtLength", "weightedMean", "lastToken"]
-
-
-class ModelSource(Sourced):
-    """Where the weights come from, and as whom the fetch Job asks for them and for the adapters."""
-
-    service_account_name: Name253 | None = None
-    trust_remote_code: bool = False
-
-
-class Recipe(Value):
-    """What overrides the model's own files. None means: as the model says."""
-
-    pooling: Pooling | None = None
-    normalize: bool | None = None
-    max_tokens: int | None = Field(default=None, ge=1, le=1_000_000)
-    dimensions: int | None = Field(default=None, ge=1, le=65_536)
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    outputs: tuple[Output, ...] | None = Field(default=None, min_length=1, max_length=4)
-    prompts: dict[str, str] | None = None
-    default_prompt_name: str | None = None
-    instruction: str | None = None
-    default_instruction: str | None = None
-    truncation: Literal["right", "left", "refuse"] | None = None
-    append_eos: bool | None = None
-    causal: bool | None = None
-
-
-class Adapter(Sourced):
-    """A LoRA adapter of the model, which requests name as `model:adapter`."""
-
-    name: Name
-
-
-class AdapterOptions(Value):
-    """How a pod holds its adapters."""
-
-    max_loaded: int = Field(default=64, ge=1, le=64)
-
-
-class Resources(Value):
-    """How much hardware a replica gets, in the administrator's words."""
-
-    profile: Name | None = None
-    count: int = Field(default=1, ge=1, le=64)
-
-
-class Weights(Value):
-    """Where the fetched copy lives."""
-
-    cache: Literal["Shared", "Node", "Ephemeral"] = "Shared"
-    claim: str | None = None
-
-
-class Serving(Value):
-    """Who may ask. Without either, everybody whom the network lets through, and no page in a browser."""
-
-    api_keys_secret: str | None = Field(default=None, min_length=1, max_length=253)
-    cors_origins: tuple[Origin, ...] = Field(default=(), max_length=32)
-
-
-class Spec(Value):
-    """What the user wants."""
-
-    model: ModelSource
-    recipe: Recipe = Recipe()
-    adapters: tuple[Adapter, ...] = Field(default=(), max_length=64)
-    adapter_options: AdapterOptions = AdapterOptions()
-    resources: Resources = Resources()
-    scaling: Scaling = Scaling()
-    weights: Weights = Weights()
-    rollout: Rollout = Rollout()
-    serving: Serving = Serving()
-    network: Network = Network()
+from kubeembed_api.rules import check_spec
+from kubeembed_api.spec import Spec
 
 
 class Metadata(BaseModel):
@@ -164,7 +79,7 @@ def parse(document: Mapping[str, Any]) -> EmbeddingModel:
         )
     except ValidationError as error:
         raise _invalid(error) from error
-    _check(model.spec)
+    check_spec(model.spec)
     return model
 
 
@@ -214,62 +129,3 @@ def _value_type(value: type[BaseModel], alias: str) -> type[BaseModel]:
     annotation = next(f.annotation for n, f in fields if alias in (n, f.alias))
     inner = get_args(annotation) or (annotation,)
     return next(t for t in inner if isinstance(t, type) and issubclass(t, BaseModel))
-
-
-def _check(spec: Spec) -> None:
-    """The rules across fields, for documents that no API server has seen. The CRD has them as CEL."""
-    check_sourced(spec.model, "spec.model")
-    for index, adapter in enumerate(spec.adapters):
-        check_sourced(adapter, f"spec.adapters[{index}]")
-    names = [adapter.name for adapter in spec.adapters]
-    if len(set(names)) < len(names):
-        raise InvalidSpec("spec.adapters", f"each name once; found {names}")
-    _check_account(spec)
-    _check_recipe(spec.recipe)
-    _check_cache(spec, spec.model.parsed)
-    check_scaling(spec.scaling)
-    check_rollout(spec.rollout, spec.recipe.outputs)
-    check_network(spec.network)
-    _check_reach(spec)
-
-
-def _check_reach(spec: Spec) -> None:
-    """Who reaches the gateway is not asked again where it forwards to."""
-    if spec.scaling.may_sleep and spec.network.allow_from is not None:
-        problem = (
-            "0 has the gateway bring what anybody asked for meanwhile, and spec.network.allowFrom says who"
-            " may ask: write min 1, or leave out spec.network.allowFrom"
-        )
-        raise InvalidSpec("spec.scaling.min", problem)
-
-
-def _check_recipe(recipe: Recipe) -> None:
-    if recipe.instruction is not None and "{instruction}" not in recipe.instruction:
-        problem = "is a template: write {instruction} where the instruction of a request goes"
-        raise InvalidSpec("spec.recipe.instruction", problem)
-
-
-def _check_account(spec: Spec) -> None:
-    if spec.model.service_account_name is None:
-        return
-    field, model = "spec.model.serviceAccountName", spec.model
-    if not any(told.parsed.scheme in STORES for told in (model, *spec.adapters)):
-        raise InvalidSpec(field, "is who s3://, gs:// and az:// are read as; leave it out")
-    if model.credentials_secret is not None and model.parsed.scheme in STORES:
-        raise InvalidSpec(field, "is one way and credentialsSecret another; write one of them")
-
-
-def _check_cache(spec: Spec, source: Source) -> None:
-    if spec.weights.claim and spec.weights.cache != "Shared":
-        raise InvalidSpec("spec.weights.claim", "is that of the Shared cache; write cache Shared")
-    cache = spec.weights.cache
-    if cache == "Shared":
-        return
-    if source.scheme in MOUNTED:
-        where = f"{source.scheme}:// is served where it lies; leave it out"
-        raise InvalidSpec("spec.weights.cache", where)
-    if spec.model.credentials_secret or spec.model.service_account_name:
-        problem = f"{cache} fetches in serving pods, which hold no credentials; write Shared"
-        raise InvalidSpec("spec.weights.cache", problem)
-    if spec.adapters and cache == "Ephemeral":
-        raise InvalidSpec("spec.weights.cache", "adapters are fetched into a claim; write Shared")

@@ -9,8 +9,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
-from kubeembed_api.document import Output
 from kubeembed_api.reasons import Reason
+from kubeembed_api.spec import Output
 
 MESSAGE_LIMIT = 2000
 

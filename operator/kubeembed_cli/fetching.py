@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from kubeembed_api.document import Adapter, EmbeddingModel, parse
+from kubeembed_api.document import EmbeddingModel, parse
 from kubeembed_api.files import read_document
 from kubeembed_api.names import API_VERSION, KIND
 from kubeembed_api.remedies import way_out
+from kubeembed_api.spec import Adapter
 from kubeembed_cli.errors import CommandFailed
 from kubeembed_weights import Copy, FetchError, Meter, fetch, fetch_adapter, local_cache, shown
 from kubeembed_weights.adapter_check import check_adapter

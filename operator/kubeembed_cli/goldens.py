@@ -37,11 +37,16 @@ class Asked(BaseModel):
 
 def golden(options: argparse.Namespace) -> int:
     """The exit status."""
+    if ":" in options.name:
+        model, _, adapter = options.name.partition(":")
+        problem = f"{options.name} is an adapter; write {model} --adapter {adapter}"
+        raise CommandFailed(f"{problem}: a ConfigMap has the vectors of the model, too")
     texts = read_texts(options.texts, options.side)
     cluster, key = connect(options.context, options.namespace), api_key(options)
-    found = ask(serving(cluster, options.name, key), texts)
-    adapters = {
-        adapter: ask(serving(cluster, f"{options.name}:{adapter}", key), texts)
+    server = serving(cluster, options.name, key)
+    found = ask(server, texts)
+    adapters = {  # of the same pod: another one may have another base
+        adapter: ask(server.named(f"{options.name}:{adapter}"), texts)
         for adapter in dict.fromkeys(options.adapter)
     }
     found = with_adapters(found, adapters)
@@ -110,7 +115,7 @@ def ask(server: Server, texts: Sequence[Asked]) -> Golden:
 def read_texts(path: Path, side: Side | None) -> tuple[Asked, ...]:
     """A text per line, or {"text", "side"} in a .jsonl; `side` where none is named. Raises CommandFailed."""
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_text().split("\n")  # at nothing else: texts may have U+2028 in them
     except (OSError, UnicodeDecodeError) as error:
         raise CommandFailed(f"--texts {path}: {error}") from error
     read = _json_lines if path.suffix == ".jsonl" else _lines
@@ -119,9 +124,11 @@ def read_texts(path: Path, side: Side | None) -> tuple[Asked, ...]:
     ]
     if not found:
         raise CommandFailed(f"--texts {path} has no texts; write one per line")
-    twice = next((one for place, one in enumerate(found) if one in found[:place]), None)
-    if twice is not None:
-        raise CommandFailed(f"--texts {path} has {twice.text!r} twice; leave one out")
+    seen = set[Asked]()
+    for one in found:
+        if one in seen:
+            raise CommandFailed(f"--texts {path} has {one.text!r} twice; leave one out")
+        seen.add(one)
     return tuple(found)
 
 

@@ -2,7 +2,7 @@
 
 import http.client
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,8 +21,8 @@ INPUT_TYPES: Mapping[Side | None, str] = {
     "document": "search_document",
     None: "classification",
 }
-#: Texts of a request. A server takes 2,048 and a bounded number of tokens.
-BATCH = 64
+#: Texts of a request, and characters of them, so that they are no more tokens than a server takes at once.
+BATCH, BATCH_CHARACTERS = 64, 250_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +45,10 @@ class Server:
         self._connection = connection
         self._key = key
 
+    def named(self, name: str) -> "Server":
+        """The same pod, asked for another of its names."""
+        return Server(name, self._connection, self._key)
+
     def about(self) -> Served:
         found = self._ask("GET", f"/v1/models/{self.name}")
         return Served(
@@ -57,11 +61,11 @@ class Server:
     def embed(self, texts: Sequence[str], side: Side | None) -> list[Vector]:
         """(dimensions,) float32 for each text, in their order."""
         vectors: list[Vector] = []
-        for start in range(0, len(texts), BATCH):
+        for some in _batches(texts):
             body = {
                 "model": self.name,
                 "input_type": INPUT_TYPES[side],
-                "texts": texts[start : start + BATCH],
+                "texts": some,
                 "embedding_types": ["base64"],
             }
             answer = self._ask("POST", "/v2/embed", body)
@@ -109,6 +113,19 @@ def serving(cluster: Cluster, name: str, key: str | None) -> Server:
         raise NotServing(f"{model} has no pod that is ready; `kubeembed why {model}` says why")
     pod = pods[0]["metadata"]["name"]
     return Server(name, lambda: cluster.tunnel(namespace, pod, HTTP_PORT), key)
+
+
+def _batches(texts: Sequence[str]) -> Iterator[list[str]]:
+    """In order, at least one text in each."""
+    some: list[str] = []
+    for text in texts:
+        full = len(some) == BATCH or sum(map(len, [*some, text])) > BATCH_CHARACTERS
+        if some and full:
+            yield some
+            some = []
+        some.append(text)
+    if some:
+        yield some
 
 
 def _problem(name: str, status: int, text: bytes) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from kubeembed_gateway.table import Key
+from kubeembed_gateway.reading import Key
 
 
 @dataclass(slots=True)

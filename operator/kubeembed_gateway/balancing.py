@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from kubeembed_gateway.table import Pod
+from kubeembed_gateway.reading import Pod
 
 #: Of a request, whatever its body: a query has 40 bytes, and costs a batch of its own at worst.
 REQUEST_COST = 512

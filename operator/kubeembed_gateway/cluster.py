@@ -18,14 +18,9 @@ from kubernetes.aio.client import ApiClient, Configuration
 
 import kubeembed_gateway
 from kubeembed_api.errors import KubeEmbedError
-from kubeembed_api.names import (
-    GATEWAY_MANAGER,
-    GROUP,
-    MANAGED_BY,
-    MANAGED_BY_VALUE,
-    VERSION,
-)
-from kubeembed_gateway.table import MODELS, SERVICES, SLICES, Key, Manifest
+from kubeembed_api.names import GATEWAY_MANAGER, GROUP, MANAGED_BY, MANAGED_BY_VALUE, VERSION
+from kubeembed_gateway.reading import Key, Manifest
+from kubeembed_gateway.table import MODELS, SERVICES, SLICES
 
 TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
 

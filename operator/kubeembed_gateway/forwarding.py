@@ -17,8 +17,8 @@ from kubeembed_api.errors import KubeEmbedError
 from kubeembed_gateway.body import Body
 from kubeembed_gateway.errors import GatewayError
 from kubeembed_gateway.pool import Pool, Unreached
+from kubeembed_gateway.reading import Pod
 from kubeembed_gateway.reply import CODEC, CONTENT_LENGTH, Reply
-from kubeembed_gateway.table import Pod
 from kubeembed_gateway.upstream import Broken, Pieces, Upstream
 
 CONNECTION, FORWARDED_FOR = istr("Connection"), istr("X-Forwarded-For")

@@ -18,9 +18,10 @@ from kubeembed_gateway.keys import Keys
 from kubeembed_gateway.listening import Answer
 from kubeembed_gateway.naming import resolve
 from kubeembed_gateway.page import Page
+from kubeembed_gateway.reading import Key, Model
 from kubeembed_gateway.refusals import reply
 from kubeembed_gateway.serving import Call, Serving
-from kubeembed_gateway.table import Key, Model, Table
+from kubeembed_gateway.table import Table
 
 HEALTH_PATHS = frozenset(("/", "/health", "/healthz", "/livez", "/ping", "/readyz"))
 LIST_PATHS = frozenset(("/models", "/v1/models"))

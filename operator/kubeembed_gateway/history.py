@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from kubeembed_gateway.activity import Activity, Passing
-from kubeembed_gateway.table import Key, Table
+from kubeembed_gateway.reading import Key
+from kubeembed_gateway.table import Table
 
 #: An hour in steps of so many seconds.
 STEP_SECONDS, POINTS = 10.0, 360

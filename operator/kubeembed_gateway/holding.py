@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from kubeembed_gateway.errors import Unavailable
 from kubeembed_gateway.metrics import Metrics
-from kubeembed_gateway.table import Key, Model
+from kubeembed_gateway.reading import Key, Model
 
 #: Asks for a pod of a model. Called for every request that waits, so it has to be cheap.
 Wake = Callable[[Key], None]

@@ -12,7 +12,7 @@ from pathlib import Path
 from kubeembed_api.apikeys import digests, lacks
 from kubeembed_api.errors import KubeEmbedError
 from kubeembed_gateway.errors import Refused
-from kubeembed_gateway.table import Key
+from kubeembed_gateway.reading import Key
 
 logger = logging.getLogger(__name__)
 

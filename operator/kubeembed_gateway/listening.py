@@ -16,8 +16,9 @@ from kubeembed_gateway.connection import Connection, Server
 from kubeembed_gateway.crowd import Crowd
 from kubeembed_gateway.errors import FULL_RETRY_SECONDS, GatewayError, Refused, Unavailable
 from kubeembed_gateway.metrics import Metrics
+from kubeembed_gateway.reading import Key
 from kubeembed_gateway.refusals import reply
-from kubeembed_gateway.table import Key, Table
+from kubeembed_gateway.table import Table
 
 logger = logging.getLogger(__name__)
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from kubeembed_api.names import endpoint
 from kubeembed_gateway.naming import public_name, resolve
-from kubeembed_gateway.table import Model, State, Table
+from kubeembed_gateway.reading import Model
+from kubeembed_gateway.table import State, Table
 
 #: In SIE's words: one that sleeps can be had, one that starts is on its way.
 SIE_STATES = {State.READY: "loaded", State.ASLEEP: "available", State.STARTING: "loading"}

@@ -7,7 +7,8 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from kubeembed_gateway.activity import Activity
-from kubeembed_gateway.table import Key, Table
+from kubeembed_gateway.reading import Key
+from kubeembed_gateway.table import Table
 
 MODEL = ("namespace", "model")
 

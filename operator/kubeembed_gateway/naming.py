@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from kubeembed_gateway.errors import Refused
-from kubeembed_gateway.table import Key, Model, Table
+from kubeembed_gateway.reading import Key, Model
+from kubeembed_gateway.table import Table
 
 #: Names that an error lists at most.
 SHOWN = 10

@@ -14,7 +14,8 @@ from kubeembed_gateway.history import MOST_MODELS, POINTS, STEP_SECONDS, History
 from kubeembed_gateway.holding import Memory
 from kubeembed_gateway.keys import Keys
 from kubeembed_gateway.naming import public_name
-from kubeembed_gateway.table import Model, State, Table
+from kubeembed_gateway.reading import Model
+from kubeembed_gateway.table import State, Table
 from kubeembed_gateway.told import Adapter
 
 #: What needs a person comes first.

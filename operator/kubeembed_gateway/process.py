@@ -31,8 +31,9 @@ from kubeembed_gateway.metrics import Metrics, forget_gone
 from kubeembed_gateway.overview import Overview
 from kubeembed_gateway.page import Page
 from kubeembed_gateway.pool import Pool
+from kubeembed_gateway.reading import Key
 from kubeembed_gateway.serving import Serving
-from kubeembed_gateway.table import Key, Table
+from kubeembed_gateway.table import Table
 from kubeembed_gateway.waking import Waker
 from kubeembed_gateway.watches import Watches
 

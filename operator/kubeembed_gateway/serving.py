@@ -14,7 +14,8 @@ from kubeembed_gateway.forwarding import PodLost, forward
 from kubeembed_gateway.holding import Holds, Memory
 from kubeembed_gateway.metrics import Metrics
 from kubeembed_gateway.pool import Pool
-from kubeembed_gateway.table import Model, Pod, Table
+from kubeembed_gateway.reading import Model, Pod
+from kubeembed_gateway.table import Table
 
 #: A request that pods broke off on may be what breaks them: once sent so often, it is sent no more.
 MOST_SENT = 3

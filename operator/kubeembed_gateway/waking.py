@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from kubeembed_gateway.cluster import ApiError, Cluster
 from kubeembed_gateway.metrics import Metrics
-from kubeembed_gateway.table import Key
+from kubeembed_gateway.reading import Key
 
 logger = logging.getLogger(__name__)
 

@@ -11,7 +11,8 @@ from collections.abc import Callable
 
 from kubeembed_gateway.cluster import WATCHED, ApiError, Cluster, Watched
 from kubeembed_gateway.metrics import Metrics
-from kubeembed_gateway.table import Table, key_of
+from kubeembed_gateway.reading import key_of
+from kubeembed_gateway.table import Table
 
 logger = logging.getLogger(__name__)
 

@@ -9,11 +9,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from kubeembed_api.document import Adapter, EmbeddingModel
+from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.names import adapter_job_name
 from kubeembed_api.podreasons import ready
 from kubeembed_api.reasons import Reason
 from kubeembed_api.report import Report
+from kubeembed_api.spec import Adapter
 from kubeembed_operator.fetches import Fetch, fetch_of
 from kubeembed_operator.kinds import Manifest
 from kubeembed_operator.manifests.adapters import adapter_request

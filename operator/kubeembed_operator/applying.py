@@ -25,9 +25,9 @@ from kubeembed_operator.kinds import (
     key_of,
     kind_of,
 )
+from kubeembed_operator.manifests.deployment import pause
 from kubeembed_operator.manifests.metadata import stamp
 from kubeembed_operator.manifests.scaling import KEDA, asked_before, handed_to_keda, scale
-from kubeembed_operator.manifests.serving import pause
 from kubeembed_operator.observed import controlled_by, terminating
 from kubeembed_operator.plan import Plan
 from kubeembed_operator.store import Store, version_of

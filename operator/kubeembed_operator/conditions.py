@@ -5,46 +5,23 @@ pass (counts, back-offs), because each change of a message is a write and a line
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
-from typing import Literal
 
 from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.names import endpoint
-from kubeembed_api.podreasons import Trouble, shortened, trouble
+from kubeembed_api.podreasons import Trouble, shortened
 from kubeembed_api.reasons import Reason
 from kubeembed_api.report import RuntimeInfo
-from kubeembed_api.sources import MOUNTED
 from kubeembed_operator.adapterstatus import AdapterStatus, first_amiss
-from kubeembed_operator.kinds import Manifest
-from kubeembed_operator.manifests.node_cache import on_node
+from kubeembed_operator.condition import Condition, pod_trouble, ready_replicas
 from kubeembed_operator.manifests.scaling import first_replicas
-from kubeembed_operator.nodefetches import named, node_fetches
-from kubeembed_operator.observed import Observed, age
+from kubeembed_operator.observed import Observed
 from kubeembed_operator.rollout import GOES_ON, Rollout
 from kubeembed_operator.sleep import replicas_of, rolling
 from kubeembed_operator.vectorspaces import mixed
 from kubeembed_operator.weights import Weights
-
-Truth = Literal["True", "False"]
-
-#: How long a claim may take to be bound before its being pending is called the reason.
-CLAIM_SECONDS = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """One condition as it is now; when it became so is for `status` to say."""
-
-    type: str
-    status: Truth
-    reason: Reason
-    message: str
-
-    @property
-    def key(self) -> tuple[str, str, str]:
-        """What makes it another one than before, worth an Event."""
-        return self.type, self.status, self.reason
+from kubeembed_operator.weightsready import weights_ready
 
 
 def conditions(
@@ -67,37 +44,6 @@ def conditions(
     asleep = _asleep(model, observed)
     waits = _held_back(rollout) or _surge_blocked(model, rollout) or _a_pods(observed) or waiting
     return (_ready(model, parts, observed, rollout, infos, waits), *parts, asleep)
-
-
-def weights_ready(
-    model: EmbeddingModel, weights: Weights, observed: Observed, now: datetime
-) -> Condition:
-    source = str(model.spec.model.parsed)
-    if weights.copy is not None:
-        if model.spec.model.parsed.scheme in MOUNTED:
-            return Condition("WeightsReady", "True", Reason.MOUNTED, f"served from {source}")
-        at = f" at {weights.copy.revision}" if weights.copy.revision else ""
-        if on_node(model):
-            return _on_nodes(f"{source}{at}", weights.trouble, observed)
-        return Condition("WeightsReady", "True", Reason.FETCHED, f"{source}{at} is fetched")
-    found = weights.trouble or _claim_pending(weights, observed, now)
-    if found is not None:
-        return Condition("WeightsReady", "False", found.reason, found.message)
-    return Condition("WeightsReady", "False", Reason.FETCHING, f"{source} is being fetched")
-
-
-def _on_nodes(what: str, found: Trouble | None, observed: Observed) -> Condition:
-    """Ready as long as one node has it: others may fetch it meanwhile."""
-    if found is not None:
-        return Condition("WeightsReady", "False", found.reason, found.message)
-    fetches = node_fetches(observed)
-    if not fetches.nodes:
-        kept = f"{what} is fetched by the first pod on each node"
-        return Condition("WeightsReady", "True", Reason.FETCHED, kept)
-    message = f"{what} is being fetched on {named(fetches.nodes)}"
-    if fetches.done:
-        return Condition("WeightsReady", "True", Reason.FETCHED, message)
-    return Condition("WeightsReady", "False", Reason.FETCHING, message)
 
 
 def available(
@@ -149,23 +95,6 @@ def adapters_ready(adapters: Sequence[AdapterStatus], *, asleep: bool = False) -
         return Condition("AdaptersReady", "True", Reason.LOADED, "every pod serves every adapter")
     message = f"adapter {amiss.state.name}: {amiss.message}"
     return Condition("AdaptersReady", "False", amiss.reason, shortened(message))
-
-
-def pod_trouble(pods: Sequence[Manifest], deployment: Manifest | None) -> Trouble | None:
-    """What the youngest pod suffers from, or why there are no pods."""
-    youngest = sorted(pods, key=_created, reverse=True)
-    found = next((t for t in map(trouble, youngest) if t is not None), None)
-    return found or (_refused(deployment) if deployment else None)
-
-
-def unseen(deployment: Manifest) -> bool:
-    """Whether the Deployment's status speaks of an older spec, so that it says nothing about this one."""
-    seen = (deployment.get("status") or {}).get("observedGeneration") or 0
-    return int(seen) < int(deployment["metadata"].get("generation") or 0)
-
-
-def ready_replicas(deployment: Manifest) -> int:
-    return int((deployment.get("status") or {}).get("readyReplicas") or 0)
 
 
 def _ready(
@@ -253,29 +182,3 @@ def desired(model: EmbeddingModel, observed: Observed) -> int:
 
 def _sleeps(model: EmbeddingModel, observed: Observed) -> bool:
     return model.spec.scaling.may_sleep and desired(model, observed) == 0
-
-
-def _refused(deployment: Manifest) -> Trouble | None:
-    for condition in (deployment.get("status") or {}).get("conditions") or ():
-        if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
-            message = condition.get("message") or "the API server refuses the pods"
-            return Trouble(Reason.PODS_FORBIDDEN, shortened(message))
-    return None
-
-
-def _claim_pending(weights: Weights, observed: Observed, now: datetime) -> Trouble | None:
-    """Only where a pod has waited for it: a claim is often bound when its first pod comes."""
-    claim, job = observed.claim, weights.job
-    if claim is None or job is None or (claim.get("status") or {}).get("phase") == "Bound":
-        return None
-    for pod in observed.pods_of(job):
-        waits = not (pod.get("spec") or {}).get("nodeName")
-        if waits and age(pod, now) > CLAIM_SECONDS:
-            name = claim["metadata"]["name"]
-            text = f"claim {name} is not bound; kubectl describe pvc {name} says why"
-            return Trouble(Reason.CLAIM_PENDING, text)
-    return None
-
-
-def _created(manifest: Manifest) -> str:
-    return str(manifest["metadata"].get("creationTimestamp") or "1970-01-01T00:00:00Z")

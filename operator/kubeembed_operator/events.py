@@ -10,7 +10,7 @@ from datetime import datetime
 from kubeembed_api.names import GROUP
 from kubeembed_api.reasons import ON_THE_WAY
 from kubeembed_operator.cluster import Cluster, ClusterError
-from kubeembed_operator.conditions import Condition
+from kubeembed_operator.condition import Condition
 from kubeembed_operator.kinds import EVENT, MODEL, Manifest
 
 logger = logging.getLogger(__name__)

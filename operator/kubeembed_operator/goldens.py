@@ -14,7 +14,7 @@ from kubeembed_api.names import SERVING
 from kubeembed_operator.adapterlists import Lists
 from kubeembed_operator.kinds import Manifest
 from kubeembed_operator.listings import Golden
-from kubeembed_operator.manifests import serving
+from kubeembed_operator.manifests.deployment import deployment
 from kubeembed_operator.observed import Observed
 from kubeembed_operator.rolledout import is_through, rolled_out, template_name
 from kubeembed_operator.settings import Settings
@@ -34,7 +34,7 @@ def serving_deployment(
 ) -> Manifest:
     """The Deployment of that component, held to the vectors of today; or to those that it was rolled out
     with, where nothing else of its pods is another."""
-    make = partial(serving.deployment, resolved, settings, component, replaces=replaces, idle=idle)
+    make = partial(deployment, resolved, settings, component, replaces=replaces, idle=idle)
     data = observed.golden
     for name, told in rolled_out(observed).items():
         if data is not None and told.component == component and told.golden is not None:
@@ -52,7 +52,9 @@ def sent(model: EmbeddingModel, observed: Observed, lists: Lists) -> Golden:
     def of(pod: Manifest, name: str) -> dict[str, Any] | None:
         if golden is None or data is None:
             return None
-        lines = data.get(adapter_key(name), "") if lists.takes(pod) else ""
+        lines = data.get(adapter_key(name)) if lists.takes(pod) else None
+        # of a key that is empty the pod says so: it is not as if there were none
+        lines = "" if lines is None else lines or "\n"
         return {"lines": lines, "minCosine": golden.min_cosine}
 
     return of

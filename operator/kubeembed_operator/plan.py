@@ -4,15 +4,15 @@ While other weights are fetched, what serves is left as it is: the Deployment an
 copy that they run, and change together once the new copy is complete.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.names import CA_FILE, NEXT
 from kubeembed_operator.adapterlists import holds, list_files, lists_of
 from kubeembed_operator.adapters import AdapterState
-from kubeembed_operator.fetches import finished
 from kubeembed_operator.goldens import serving_deployment
+from kubeembed_operator.jobs import jobs_of
 from kubeembed_operator.kinds import (
     DEPLOYMENT,
     DISRUPTION_BUDGET,
@@ -24,14 +24,13 @@ from kubeembed_operator.kinds import (
     Manifest,
 )
 from kubeembed_operator.manifests import pods, serving
-from kubeembed_operator.manifests.adapters import adapter_job
 from kubeembed_operator.manifests.keda import scaled_object
 from kubeembed_operator.manifests.metadata import stamp, stamped
 from kubeembed_operator.manifests.network import network_policy
 from kubeembed_operator.manifests.node_cache import node_objects, on_node
 from kubeembed_operator.manifests.placement import disruption_budget, wants_disruption_budget
 from kubeembed_operator.manifests.promotion import next_serving
-from kubeembed_operator.manifests.weights import claim, claimed, fetch_job, wants_shared_claim
+from kubeembed_operator.manifests.weights import claim, claimed, wants_shared_claim
 from kubeembed_operator.observed import Observed, terminating
 from kubeembed_operator.promotion import NO_PROMOTION, Next, Promotion
 from kubeembed_operator.rolledout import rolled_out_keys
@@ -39,10 +38,6 @@ from kubeembed_operator.rollout import GOES_ON, Rollout
 from kubeembed_operator.settings import Settings
 from kubeembed_operator.sleep import Step, replicas_of
 from kubeembed_operator.weights import Weights
-
-#: Adapters of one model that are fetched side by side, and with them those that wait for their next try after
-#: something went wrong: each is a pod, which holds on to its resources.
-ADAPTERS_AT_ONCE, ADAPTER_JOBS = 4, 16
 
 NO_STEP = Step()
 
@@ -74,12 +69,7 @@ def plan(
 ) -> Plan:
     """keda: whether the cluster has KEDA's kinds."""
     resolved = model.model_copy(update={"resolved": weights.resolved})
-    job = stamped(fetch_job(model, settings))
-    outdated = _outdated_jobs(job, observed, weights)
-    wanted = {
-        state.name: stamped(adapter_job(model, state.adapter, settings)) for state in adapters
-    }
-    stale = _stale_adapter_jobs(wanted, observed, adapters)
+    jobs = jobs_of(model, settings, observed, weights, adapters)
     deployment = stamped(
         serving_deployment(
             resolved, settings, observed, replaces=rollout.replaces, idle=promotion.idle
@@ -89,11 +79,9 @@ def plan(
     waits = promotion.held or holds(adapters, lists_of(model, weights, observed))
     rolls = weights.copy is not None and not still and not waits
     told = _config_map(model, settings, observed, weights, adapters)
-    fetches = weights.copy is None and job["metadata"]["name"] not in _names(outdated)
-    jobs = (*outdated, *stale)
     return Plan(
         delete=(
-            *((JOB, each) for each in jobs),
+            *((JOB, each) for each in jobs.outdated),
             *_unwanted_budget(model, observed),
             *_unwanted_scaled_object(model, observed),
             *_gone(observed, promotion),
@@ -104,8 +92,7 @@ def plan(
             *([stamped(step.lead)] if step.lead else []),
             *([deployment] if rolls else []),
             *map(stamped, _next(resolved, settings, observed, promotion)),
-            *([job] if fetches else []),
-            *_adapter_jobs(wanted, stale, adapters),
+            *jobs.new,
             *(map(stamped, _scaled_object(model, settings, observed)) if keda else ()),
         ),
         replicas=step.replicas,
@@ -213,10 +200,6 @@ def _unwanted_scaled_object(
     return ((SCALED_OBJECT, found),)
 
 
-def _names(manifests: list[Manifest]) -> list[str]:
-    return [manifest["metadata"]["name"] for manifest in manifests]
-
-
 def _request(model: EmbeddingModel, weights: Weights, capacity: int | None) -> dict[str, str]:
     """The document that the Job mounts, as long as there is one."""
     if weights.copy is not None:
@@ -238,45 +221,3 @@ def _certificates(settings: Settings) -> dict[str, str]:
     """What fetches trust beside the public CAs. In the model's namespace, because there they run."""
     told = settings.weights.ca_certificates
     return {CA_FILE: told} if told else {}
-
-
-def _outdated_jobs(wanted: Manifest, observed: Observed, weights: Weights) -> list[Manifest]:
-    """Jobs of other requests; and one of this request that has to begin anew, because it ended without a
-    result or was made with other settings. A Job's template can't be changed."""
-    name = wanted["metadata"]["name"]
-    others = [job for job in observed.jobs if job["metadata"]["name"] != name]
-    job = observed.job(name)
-    if job is None or weights.copy is not None:
-        return others
-    anew = weights.spent or stamp(job) != stamp(wanted)
-    return [*others, job] if anew else others
-
-
-def _stale_adapter_jobs(
-    wanted: Mapping[str, Manifest], observed: Observed, adapters: Sequence[AdapterState]
-) -> list[Manifest]:
-    """Of requests that nobody has any more, and those that have to begin anew. Others go by themselves, some
-    time after their end."""
-    names = _names([*wanted.values()])
-    others = [job for job in observed.adapter_jobs if job["metadata"]["name"] not in names]
-    anew = [
-        state.fetch.job
-        for state in adapters
-        if state.to_fetch and state.fetch is not None
-        if state.fetch.spent or stamp(state.fetch.job) != stamp(wanted[state.name])
-    ]
-    return [*(job for job in others if not finished(job)), *anew]
-
-
-def _adapter_jobs(
-    wanted: Mapping[str, Manifest], stale: list[Manifest], adapters: Sequence[AdapterState]
-) -> list[Manifest]:
-    """New ones, as far as those that run leave room. Those in trouble take none, unless they are many."""
-    stopped = _names(stale)
-    fetches = [state for state in adapters if state.to_fetch]
-    going = sum(state.fetch is not None and state.fetch.going for state in fetches)
-    waiting = [state for state in fetches if state.fetch is None]
-    begun = len(fetches) - len(waiting)
-    room = max(min(ADAPTERS_AT_ONCE - going, ADAPTER_JOBS - begun), 0)
-    jobs = [wanted[state.name] for state in waiting[:room]]
-    return [job for job in jobs if job["metadata"]["name"] not in stopped]

@@ -8,7 +8,7 @@ from kubeembed_api.names import NEXT, PROMOTE_ANNOTATION, endpoint, serving_name
 from kubeembed_api.podreasons import Trouble, shortened
 from kubeembed_api.reasons import Reason
 from kubeembed_api.report import RuntimeInfo
-from kubeembed_operator.conditions import pod_trouble, ready_replicas
+from kubeembed_operator.condition import pod_trouble, ready_replicas
 from kubeembed_operator.observed import Observed
 from kubeembed_operator.promotion import Next, Promotion
 from kubeembed_operator.sleep import replicas_of

@@ -17,9 +17,10 @@ from kubeembed_operator.adapterlists import lists_of, placed
 from kubeembed_operator.adapters import adapters_of, ready_pods
 from kubeembed_operator.adapterstatus import AdapterStatus, adapter_statuses
 from kubeembed_operator.applying import Applier, BeingCollected, NameTaken
-from kubeembed_operator.cluster import Cluster, ClusterError, Conflict, Missing, Refused
+from kubeembed_operator.cluster import Cluster, ClusterError, Refused
 from kubeembed_operator.coldstart import awoken, cold_start
-from kubeembed_operator.conditions import Condition, conditions, unseen
+from kubeembed_operator.condition import unseen
+from kubeembed_operator.conditions import conditions
 from kubeembed_operator.events import Recorder
 from kubeembed_operator.goldens import look_in
 from kubeembed_operator.inquiry import Inquiry, Memory
@@ -39,9 +40,10 @@ from kubeembed_operator.scaledobjects import ScaledObjects
 from kubeembed_operator.schedules import check_schedules
 from kubeembed_operator.settings import Settings
 from kubeembed_operator.sleep import Step, step
-from kubeembed_operator.status import Status, status, status_of_problem
+from kubeembed_operator.status import Status, status
 from kubeembed_operator.store import Store
 from kubeembed_operator.supported import Problem, check_installation, refused, unsupported
+from kubeembed_operator.telling import Teller
 from kubeembed_operator.vectorspaces import told_fingerprint
 from kubeembed_operator.weights import Weights, recorded, weights_of
 from kubeembed_operator.workqueue import TryAgain
@@ -79,7 +81,7 @@ class Reconciler:
         self._loads = loads
         self._scaled_objects = scaled_objects
         self._ports = ActivatorPorts(store)
-        self._recorder = recorder
+        self._teller = Teller(store, cluster, recorder, clock)
         self._metrics = metrics
         self._clock = clock
         self._applier = Applier(store, cluster)
@@ -143,8 +145,7 @@ class Reconciler:
         if self._must_wait(observed, memory) or self._just_made(weights, observed):
             return UNSEEN_POLL
         look = await self._account(model, raw, memory, observed, weights, held)
-        looks = (look, due.look_in, look_in(observed))
-        return min((each for each in looks if each is not None), default=None)
+        return _soonest(look, due.look_in, look_in(observed))
 
     async def _act(
         self, model: EmbeddingModel, raw: Manifest, memory: Memory
@@ -202,10 +203,9 @@ class Reconciler:
             coming=next_status(model, observed, coming),
             cold_start=self._cold_start(memory),
         )
-        await self._tell(raw, wanted, found[0])
+        await self._teller.tell(raw, wanted, found[0])
         memory.start_told(observed.serving_pods)
-        looks = (poll, ask, push, look, rollout.look_in)
-        return min((each for each in looks if each is not None), default=None)
+        return _soonest(poll, ask, push, look, rollout.look_in)
 
     async def _placed(
         self,
@@ -246,7 +246,7 @@ class Reconciler:
         push = await self._inquiry.offer(model, states, lists, observed, memory.next, coming=True)
         without = lacking(model, states, pods, memory.next.adapters.listings, lists)
         made = promotion_of(model, weights, observed, infos, told_fingerprint(raw), without)
-        return made, min((each for each in (ask, push) if each is not None), default=None)
+        return made, _soonest(ask, push)
 
     def _must_wait(self, observed: Observed, memory: Memory) -> bool:
         """Whether the Deployment's status does not speak of its newest spec yet, within reason."""
@@ -265,33 +265,17 @@ class Reconciler:
         )
 
     async def _tell_problem(self, raw: Manifest, problem: Problem) -> None:
-        before, metadata = raw.get("status") or {}, raw["metadata"]
-        now, generation = self._clock(), metadata.get("generation", 0)
-        ready_condition = Condition("Ready", "False", problem.reason, problem.message)
-        wanted = status_of_problem(before, problem, generation, now)
         try:
-            await self._tell(raw, wanted, ready_condition)
+            await self._teller.tell_problem(raw, problem)
         except ClusterError as error:
+            metadata = raw["metadata"]
             raise self._failed((metadata["namespace"], metadata["name"]), error) from error
-
-    async def _tell(self, raw: Manifest, wanted: Status, found: Condition) -> None:
-        """Writes status if it is another one, and an Event if Ready is."""
-        before: Status = raw.get("status") or {}
-        if wanted == before:
-            return
-        try:
-            self._store.put(MODEL, await self._cluster.apply_status(raw, wanted))
-        except (Missing, Conflict):
-            return  # deleted, or deleted and made anew: its event is on the way
-        if found.key not in _keys(before):
-            name = f"{raw['metadata']['namespace']}/{raw['metadata']['name']}"
-            logger.info("%s: Ready is %s, %s", name, found.status, found.reason)
-            self._recorder.record(raw, found, self._clock())
 
     def _failed(self, key: Key, error: Exception) -> TryAgain:
         logger.warning("%s: %s", "/".join(key), error)
         return TryAgain(str(error))
 
 
-def _keys(before: Status) -> set[tuple[str, str, str]]:
-    return {(c["type"], c["status"], c["reason"]) for c in before.get("conditions") or ()}
+def _soonest(*looks: float | None) -> float | None:
+    """Seconds to the next look, where several are wanted or none is."""
+    return min((look for look in looks if look is not None), default=None)

@@ -11,7 +11,8 @@ from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.names import endpoint
 from kubeembed_api.report import Progress, RuntimeInfo
 from kubeembed_operator.adapterstatus import AdapterStatus, summary
-from kubeembed_operator.conditions import Condition, desired, ready_replicas
+from kubeembed_operator.condition import Condition, ready_replicas
+from kubeembed_operator.conditions import desired
 from kubeembed_operator.manifests.metadata import selector
 from kubeembed_operator.observed import Observed
 from kubeembed_operator.supported import Problem

@@ -6,10 +6,11 @@ The document's shape is final; what the rooms can do grows. A check that is no l
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from kubeembed_api.document import EmbeddingModel, Spec
+from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.errors import InvalidSpec
 from kubeembed_api.podreasons import IMAGE_VOLUMES, shortened
 from kubeembed_api.reasons import Reason
+from kubeembed_api.spec import Spec
 from kubeembed_operator.kinds import SCALED_OBJECT
 from kubeembed_operator.settings import Settings
 

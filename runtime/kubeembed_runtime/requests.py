@@ -11,12 +11,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from kubeembed_api import document
+from kubeembed_api import spec
 from kubeembed_runtime.adapters import Adapter
 
 #: What a model gives for a text; "score" is for a pair of texts as well.
 #: "tokens": the hidden state of each token, special ones included, before any pooling or projection.
-Kind = document.Output | Literal["tokens"]
+Kind = spec.Output | Literal["tokens"]
 
 #: Which of the model's prompts stands before a text, where the caller names no other.
 Side = Literal["query", "document"]

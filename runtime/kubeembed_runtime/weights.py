@@ -6,7 +6,8 @@ A document with a key was resolved by the operator: then nothing here touches th
 from dataclasses import dataclass
 from pathlib import Path
 
-from kubeembed_api.document import Adapter, EmbeddingModel
+from kubeembed_api.document import EmbeddingModel
+from kubeembed_api.spec import Adapter
 from kubeembed_runtime.errors import AdapterRefused, StartFailed
 from kubeembed_weights import FetchError, Meter, fetch, fetch_adapter, open_copy, shown
 

@@ -5,7 +5,7 @@ a serving pod, which only opens, does not pay for one.
 """
 
 from kubeembed_weights.adapters import fetch_adapter
-from kubeembed_weights.cache import Copy, local_cache, open_copy
+from kubeembed_weights.copies import Copy, local_cache, open_copy
 from kubeembed_weights.errors import FetchError
 from kubeembed_weights.fetching import fetch
 from kubeembed_weights.progress import Meter, shown

@@ -17,17 +17,19 @@ from typing import NoReturn
 import yaml
 from pydantic import ValidationError
 
-from kubeembed_api.document import Adapter, EmbeddingModel
+from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.errors import InvalidSpec
 from kubeembed_api.files import read_document
 from kubeembed_api.names import ADMIN_PORT, CACHE_ROOT, TERMINATION_LOG
 from kubeembed_api.reasons import Reason
 from kubeembed_api.report import Report
+from kubeembed_api.spec import Adapter
 from kubeembed_weights.adapter_check import check_adapter
 from kubeembed_weights.adapters import fetch_adapter
 from kubeembed_weights.admin import serving
-from kubeembed_weights.cache import KEY, Cache, Copy
+from kubeembed_weights.cache import Cache
 from kubeembed_weights.collecting import Decision, collect
+from kubeembed_weights.copies import KEY, Copy
 from kubeembed_weights.disk import writing
 from kubeembed_weights.errors import FetchError
 from kubeembed_weights.fetching import check, fetch, resolve

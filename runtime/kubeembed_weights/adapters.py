@@ -7,10 +7,11 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from kubeembed_api.document import Adapter
 from kubeembed_api.keys import ADAPTER_FILES, weights_key
 from kubeembed_api.sources import Source
-from kubeembed_weights.cache import Cache, Copy
+from kubeembed_api.spec import Adapter
+from kubeembed_weights.cache import Cache
+from kubeembed_weights.copies import Copy
 from kubeembed_weights.disk import writing
 from kubeembed_weights.fetching import Wanted, filled
 from kubeembed_weights.mounted import Mounted

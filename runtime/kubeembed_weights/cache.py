@@ -9,86 +9,31 @@
 
 import errno
 import fcntl
-import json
 import logging
 import os
-import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from kubeembed_api.reasons import Reason
-from kubeembed_weights.errors import FetchError
-from kubeembed_weights.selection import select
+from kubeembed_weights.copies import (
+    KEY,
+    MANIFEST,
+    Copy,
+    Manifest,
+    problem_of,
+    read_manifest,
+    sync,
+    write_manifest,
+)
 from kubeembed_weights.uses import Uses
 
 logger = logging.getLogger(__name__)
 
-MANIFEST = ".kubeembed.json"
-KEY = re.compile(r"[0-9a-f]{32}")
 
 #: Of a volume that is mounted read-only, or belongs to somebody else.
 UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Copy:
-    """Weights that are here, complete. `bytes` is their size, `fetched_bytes` what of it came just now."""
-
-    path: Path
-    key: str
-    revision: str | None
-    bytes: int
-    fetched_bytes: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
-    """A file of a copy, as the manifest names it."""
-
-    size: int
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
-    """What a copy holds and where it is from."""
-
-    source: str
-    revision: str
-    files: Mapping[str, Stored]
-
-    @property
-    def bytes(self) -> int:
-        return sum(file.size for file in self.files.values())
-
-
-def local_cache() -> Path:
-    """The cache of a laptop, where no other is named: $XDG_CACHE_HOME/kubeembed/weights."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home, "kubeembed", "weights")
-
-
-def open_copy(root: Path, key: str) -> Path:
-    """The folder of a complete copy; touches no network. Raises FetchError WeightsMissing.
-
-    A folder without a manifest is a claim of the user's, mounted in the copy's place (pvc://): nothing
-    incomplete of ours is ever found under a key.
-    """
-    folder = root / key
-    try:
-        if not KEY.fullmatch(key) or not folder.is_dir():
-            raise _missing(folder, "there is none")
-        if not (folder / MANIFEST).exists():
-            select([path.name for path in folder.iterdir() if path.is_file()], str(folder))
-        elif (problem := _problem(folder)) is not None:
-            raise _missing(folder, problem)
-    except OSError as error:
-        raise _missing(folder, str(error)) from error
-    return folder
 
 
 class Cache:
@@ -103,15 +48,15 @@ class Cache:
     def find(self, key: str) -> Copy | None:
         """The complete copy, if there is one."""
         folder = self.root / key
-        if not (folder / MANIFEST).exists() or _problem(folder) is not None:
+        if not (folder / MANIFEST).exists() or problem_of(folder) is not None:
             return None
-        manifest = _read_manifest(folder)
+        manifest = read_manifest(folder)
         return Copy(path=folder, key=key, revision=manifest.revision or None, bytes=manifest.bytes)
 
     def manifest(self, key: str) -> Manifest | None:
         """Of a complete copy; None where there is none that can be read."""
         try:
-            return _read_manifest(self.root / key)
+            return read_manifest(self.root / key)
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -197,7 +142,7 @@ class Cache:
     def commit(self, key: str, manifest: Manifest) -> Copy:
         """Makes the partial folder, whose files are verified and synced, the copy."""
         partial, folder = self.partial(key), self.root / key
-        _write_manifest(partial, manifest)
+        write_manifest(partial, manifest)
         _readable(partial)
         if folder.exists():
             logger.warning("%s is damaged; replacing it", folder)
@@ -205,19 +150,6 @@ class Cache:
         partial.rename(folder)
         sync(self.root)
         return Copy(path=folder, key=key, revision=manifest.revision or None, bytes=manifest.bytes)
-
-
-def sync(path: Path) -> None:
-    """A file's content or a folder's entries are on the disk when this returns."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        # SMB and some FUSE file systems can not sync a folder: then there is nothing to wait for.
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
-            raise
-    finally:
-        os.close(descriptor)
 
 
 def _taken(lock: int) -> bool:
@@ -241,30 +173,6 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def _write_manifest(folder: Path, manifest: Manifest) -> None:
-    path = folder / MANIFEST
-    path.write_text(json.dumps(asdict(manifest), indent=1, sort_keys=True) + "\n")
-    sync(path)
-
-
-def _read_manifest(folder: Path) -> Manifest:
-    told = json.loads((folder / MANIFEST).read_text())
-    files = {path: Stored(**stored) for path, stored in told["files"].items()}
-    return Manifest(source=told["source"], revision=told["revision"], files=files)
-
-
-def _problem(folder: Path) -> str | None:
-    """What is wrong with a copy, by its manifest and the sizes of its files; None if nothing is."""
-    try:
-        manifest = _read_manifest(folder)
-        for path, stored in manifest.files.items():
-            if (found := (folder / path).stat().st_size) != stored.size:
-                return f"{path} has {found} bytes instead of {stored.size}"
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        return f"its manifest does not hold: {error}"
-    return None
-
-
 def _readable(folder: Path) -> None:
     """For every user: the serving pods may run as another one. Then the folders' entries are synced."""
     for inside, _, names in os.walk(folder):
@@ -282,10 +190,3 @@ def _set_mode(path: Path, mode: int) -> None:
         path.chmod(mode)
     except OSError as error:
         logger.warning("%s keeps its mode: %s", path, error)
-
-
-def _missing(folder: Path, problem: str) -> FetchError:
-    return FetchError(
-        Reason.WEIGHTS_MISSING,
-        f"no copy of the weights at {folder}: {problem}. It is fetched by `kubeembed-weights fetch`",
-    )

@@ -13,8 +13,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from kubeembed_api.reasons import Reason
-from kubeembed_weights.cache import Stored
 from kubeembed_weights.checksum import BLOCK, Checksum, sha256_of
+from kubeembed_weights.copies import Stored
 from kubeembed_weights.errors import BrokenOff, FetchError
 from kubeembed_weights.progress import Meter
 from kubeembed_weights.remote import Remote, RemoteFile

@@ -17,8 +17,9 @@ from kubeembed_api.errors import InvalidSpec
 from kubeembed_api.keys import weights_key
 from kubeembed_api.reasons import Reason
 from kubeembed_api.sources import Source
-from kubeembed_weights.cache import Cache, Copy, Manifest, Stored
+from kubeembed_weights.cache import Cache
 from kubeembed_weights.checksum import sha256_of
+from kubeembed_weights.copies import Copy, Manifest, Stored
 from kubeembed_weights.disk import make_room, writing
 from kubeembed_weights.download import download, present
 from kubeembed_weights.errors import FetchError

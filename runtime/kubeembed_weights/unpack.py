@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import IO, Literal
 
 from kubeembed_api.reasons import Reason
-from kubeembed_weights.cache import Stored
 from kubeembed_weights.checksum import BLOCK, sha256_of
+from kubeembed_weights.copies import Stored
 from kubeembed_weights.disk import require_space
 from kubeembed_weights.errors import FetchError
 from kubeembed_weights.selection import Choose

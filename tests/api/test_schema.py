@@ -5,8 +5,8 @@ from typing import Any
 
 import yaml
 
-from kubeembed_api.document import Spec
 from kubeembed_api.sources import SCHEMES
+from kubeembed_api.spec import Spec
 
 CRD = yaml.safe_load(
     (Path(__file__).parents[2] / "crds" / "embeddingmodels.yaml").read_text(encoding="utf-8")

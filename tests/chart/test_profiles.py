@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from kubeembed_api.document import EmbeddingModel, Resolved, parse
-from kubeembed_operator.manifests.serving import deployment
+from kubeembed_operator.manifests.deployment import deployment
 from kubeembed_operator.settings import Settings
 from nodekit import ROOT, Kube, until
 

@@ -3,7 +3,7 @@
 from contextlib import ExitStack
 
 from kubeembed_gateway.balancing import Balancer
-from kubeembed_gateway.table import Pod
+from kubeembed_gateway.reading import Pod
 
 PODS = tuple(Pod(name=f"pod-{n}", host=f"10.0.0.{n}", port=8080) for n in range(4))
 

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from gatewaykit import NAMESPACE, model, service, slice_of
-from kubeembed_gateway.table import MODELS, SERVICES, SLICES, Model, Pod, State, Table, ready_pods
+from kubeembed_gateway.reading import Model, Pod, ready_pods
+from kubeembed_gateway.table import MODELS, SERVICES, SLICES, State, Table
 from kubeembed_gateway.told import Adapter, Told
 
 KEY = (NAMESPACE, "minilm")

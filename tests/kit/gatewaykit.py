@@ -24,8 +24,9 @@ from kubeembed_gateway.metrics import Metrics
 from kubeembed_gateway.overview import Overview
 from kubeembed_gateway.page import Page
 from kubeembed_gateway.pool import Pool
+from kubeembed_gateway.reading import Key
 from kubeembed_gateway.serving import Serving
-from kubeembed_gateway.table import MODELS, SERVICES, SLICES, Key, Table
+from kubeembed_gateway.table import MODELS, SERVICES, SLICES, Table
 
 Manifest = dict[str, Any]
 Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]

@@ -22,7 +22,7 @@ from kubeembed_operator.adapterstatus import adapter_statuses
 from kubeembed_operator.kinds import Manifest
 from kubeembed_operator.listings import Held, identity
 from kubeembed_operator.manifests.adapters import adapter_list
-from kubeembed_operator.manifests.serving import deployment
+from kubeembed_operator.manifests.deployment import deployment
 from kubeembed_operator.observed import Observed, Serving
 from kubeembed_operator.plan import Plan, plan
 from kubeembed_operator.settings import Settings

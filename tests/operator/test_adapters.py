@@ -17,12 +17,13 @@ from kubeembed_operator.adapterlists import Lists, lists_of, offered, placed, ta
 from kubeembed_operator.adapters import AdapterCopy, AdapterState, Refusal, Verdict
 from kubeembed_operator.adapterstatus import adapter_statuses, summary
 from kubeembed_operator.conditions import adapters_ready, conditions
+from kubeembed_operator.jobs import ADAPTER_JOBS, ADAPTERS_AT_ONCE
 from kubeembed_operator.kinds import JOB, Manifest
 from kubeembed_operator.listings import Held, Listing, identity
 from kubeembed_operator.manifests.adapters import adapter_job, adapter_request
 from kubeembed_operator.manifests.metadata import stamped
 from kubeembed_operator.observed import Observed
-from kubeembed_operator.plan import ADAPTER_JOBS, ADAPTERS_AT_ONCE, Plan, plan
+from kubeembed_operator.plan import Plan, plan
 from kubeembed_operator.settings import Settings
 from kubeembed_operator.status import status
 from kubeembed_operator.weights import Recorded, Weights

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from kubeembed_api.document import EmbeddingModel, Resolved, parse
 from kubeembed_operator.drift import difference, differs
 from kubeembed_operator.kinds import Manifest
+from kubeembed_operator.manifests.deployment import deployment
 from kubeembed_operator.manifests.metadata import stamped
-from kubeembed_operator.manifests.serving import deployment, service
+from kubeembed_operator.manifests.serving import service
 from kubeembed_operator.settings import Settings
 
 SETTINGS = Settings.parse(

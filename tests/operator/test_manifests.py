@@ -11,15 +11,10 @@ from kubeembed_api.document import EmbeddingModel, Resolved
 from kubeembed_api.golden import Digests
 from kubeembed_operator.kinds import Manifest
 from kubeembed_operator.manifests.adapters import adapter_list
+from kubeembed_operator.manifests.deployment import deployment
 from kubeembed_operator.manifests.metadata import stamp, stamped
 from kubeembed_operator.manifests.scaling import first_replicas, scale
-from kubeembed_operator.manifests.serving import (
-    deployment,
-    document,
-    fetch_document,
-    service,
-    service_account,
-)
+from kubeembed_operator.manifests.serving import document, fetch_document, service, service_account
 from kubeembed_operator.manifests.weights import claim, fetch_job, fetch_request
 from kubeembed_operator.rolledout import template_name
 from kubeembed_operator.settings import Settings

@@ -15,12 +15,11 @@ from kubeembed_api.reasons import Reason
 from kubeembed_api.report import Progress, Report, UnusedCopy
 from kubeembed_operator.caches import Users, Verdict, judged, nodes_of, users
 from kubeembed_operator.cluster import Cluster
-from kubeembed_operator.conditions import weights_ready
 from kubeembed_operator.inquiry import Inquiry, Memory
 from kubeembed_operator.kinds import MODEL, POD, Manifest
 from kubeembed_operator.manifests.collecting import collect_job
+from kubeembed_operator.manifests.deployment import deployment
 from kubeembed_operator.manifests.node_cache import node_objects
-from kubeembed_operator.manifests.serving import deployment
 from kubeembed_operator.manifests.weights import fetch_job
 from kubeembed_operator.nodefetches import NodeFetches, named, node_fetches, together
 from kubeembed_operator.observed import Observed, Serving
@@ -30,6 +29,7 @@ from kubeembed_operator.settings import NodeCache, Settings
 from kubeembed_operator.store import Store
 from kubeembed_operator.supported import check_cache
 from kubeembed_operator.weights import Recorded, Weights
+from kubeembed_operator.weightsready import weights_ready
 
 Build = Callable[..., EmbeddingModel]
 NODE = {"weights": {"cache": "Node"}}

@@ -16,20 +16,14 @@ from kubeembed_operator.adapters import adapters_of
 from kubeembed_operator.conditions import conditions
 from kubeembed_operator.kinds import DEPLOYMENT, DISRUPTION_BUDGET, SERVICE, Manifest
 from kubeembed_operator.listings import Held, identity
-from kubeembed_operator.manifests import serving
 from kubeembed_operator.manifests.adapters import adapter_request
+from kubeembed_operator.manifests.deployment import deployment
 from kubeembed_operator.manifests.metadata import stamped
 from kubeembed_operator.manifests.placement import RECREATE, SURGE
+from kubeembed_operator.manifests.serving import document
 from kubeembed_operator.observed import Observed, Serving
 from kubeembed_operator.plan import Plan, plan
-from kubeembed_operator.promotion import (
-    NO_PROMOTION,
-    Next,
-    Promotion,
-    lacking,
-    promotion_of,
-    space,
-)
+from kubeembed_operator.promotion import NO_PROMOTION, Next, Promotion, lacking, promotion_of, space
 from kubeembed_operator.promotionstatus import next_status, waits
 from kubeembed_operator.settings import Settings
 from kubeembed_operator.weights import Recorded, Weights
@@ -72,7 +66,7 @@ def deployed(
 ) -> Manifest:
     """As it is in the cluster, with so many pods of the one that are asked for."""
     resolved = model.model_copy(update={"resolved": weights.resolved})
-    made = stamped(serving.deployment(resolved, settings, component))
+    made = stamped(deployment(resolved, settings, component))
     counts = {"replicas": 1, "updatedReplicas": 1, "availableReplicas": ready}
     spec = {**made["spec"], "replicas": 1}
     return {**made, "spec": spec, "status": {**counts, "readyReplicas": ready}}
@@ -239,7 +233,7 @@ def test_a_pause_stops_a_promotion_where_it_is(
 def test_only_what_makes_vectors_is_another_space(manual: Build) -> None:
     def of(weights: Weights = OLD, **spec: Any) -> str:
         resolved = manual(**spec).model_copy(update={"resolved": weights.resolved})
-        return space(serving.document(resolved))
+        return space(document(resolved))
 
     assert of() == of(adapterOptions={"maxLoaded": 3}) == of(rollout={})
     others = [

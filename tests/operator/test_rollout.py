@@ -10,8 +10,8 @@ from kubeembed_api.document import EmbeddingModel, parse
 from kubeembed_api.errors import InvalidSpec
 from kubeembed_operator.conditions import conditions
 from kubeembed_operator.kinds import Manifest
+from kubeembed_operator.manifests.deployment import deployment, pause
 from kubeembed_operator.manifests.metadata import stamped
-from kubeembed_operator.manifests.serving import deployment, pause
 from kubeembed_operator.observed import Observed
 from kubeembed_operator.plan import plan
 from kubeembed_operator.rollout import Rollout, blocked, complete, rollout_of

@@ -9,15 +9,16 @@ import pytest
 from kubeembed_api.document import EmbeddingModel, Resolved
 from kubeembed_api.keys import weights_key
 from kubeembed_api.reasons import Reason
-from kubeembed_operator.conditions import weights_ready
 from kubeembed_operator.kinds import Manifest
-from kubeembed_operator.manifests.serving import deployment, service_account
+from kubeembed_operator.manifests.deployment import deployment
+from kubeembed_operator.manifests.serving import service_account
 from kubeembed_operator.manifests.weights import fetch_job, fetch_request
 from kubeembed_operator.observed import Observed
 from kubeembed_operator.plan import plan
 from kubeembed_operator.settings import Settings
 from kubeembed_operator.supported import refused
 from kubeembed_operator.weights import Recorded, Weights, weights_of
+from kubeembed_operator.weightsready import weights_ready
 
 Build = Callable[..., EmbeddingModel]
 

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from drainkit import Tally, load
-from kubeembed_operator.manifests.serving import DRAIN_SECONDS
+from kubeembed_operator.manifests.deployment import DRAIN_SECONDS
 from kubeembed_runtime.api import server
 from kubeembed_runtime.command import LINGER_SECONDS
 from runtimekit import Process, document, free_ports

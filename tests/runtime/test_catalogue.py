@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from kubeembed_api.document import EmbeddingModel, Metadata, ModelSource, Spec
+from kubeembed_api.document import EmbeddingModel, Metadata
 from kubeembed_api.reasons import Reason
+from kubeembed_api.spec import ModelSource, Spec
 from kubeembed_runtime.errors import StartFailed
 from kubeembed_runtime.model import catalogue
 from kubeembed_runtime.model.recipes import MultivectorRecipe, Recipe, SparseRecipe, Told

@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from sentence_transformers.sentence_transformer.modules import Pooling as Theirs
 from torch.nn.utils.rnn import pad_sequence
 
-from kubeembed_api.document import Pooling
 from kubeembed_api.reasons import Reason
+from kubeembed_api.spec import Pooling
 from kubeembed_runtime.errors import StartFailed
 from kubeembed_runtime.model.heads.dense import Dense, finished
 from kubeembed_runtime.model.heads.layers import Layer, module

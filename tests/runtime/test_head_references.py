@@ -26,8 +26,9 @@ from sentence_transformers.util import maxsim as their_maxsim
 from sentence_transformers.util.quantization import quantize_embeddings
 from tokenizers import Tokenizer
 
-from kubeembed_api.document import EmbeddingModel, Metadata, ModelSource, Spec
+from kubeembed_api.document import EmbeddingModel, Metadata
 from kubeembed_api.reasons import Reason
+from kubeembed_api.spec import ModelSource, Spec
 from kubeembed_runtime.errors import StartFailed
 from kubeembed_runtime.maxsim import maxsim
 from kubeembed_runtime.model.bert import Bert, shape

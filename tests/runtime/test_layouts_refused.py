@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from kubeembed_api.document import EmbeddingModel, Metadata, ModelSource, Spec
-from kubeembed_api.document import Recipe as Wanted
+from kubeembed_api.document import EmbeddingModel, Metadata
 from kubeembed_api.reasons import Reason
+from kubeembed_api.spec import ModelSource, Spec
+from kubeembed_api.spec import Recipe as Wanted
 from kubeembed_runtime.errors import StartFailed
 from kubeembed_runtime.model.limits import limits
 from kubeembed_runtime.model.recipes import Recipe, Told

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from hub_server import Hub
-from kubeembed_api.document import Adapter
 from kubeembed_api.keys import ADAPTER_FILES, weights_key
 from kubeembed_api.reasons import Reason
 from kubeembed_api.sources import parse_source
+from kubeembed_api.spec import Adapter
 from kubeembed_weights import FetchError, Meter, fetch_adapter
 from kubeembed_weights.cache import Cache
 from kubeembed_weights.fetching import Wanted, filled

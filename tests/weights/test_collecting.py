@@ -18,8 +18,9 @@ from kubeembed_api.document import EmbeddingModel, parse
 from kubeembed_api.reasons import Reason
 from kubeembed_api.report import CacheReport, Report, UnusedCopy
 from kubeembed_weights import fetch, open_copy
-from kubeembed_weights.cache import Cache, Manifest, Stored
+from kubeembed_weights.cache import Cache
 from kubeembed_weights.collecting import REMOVED, SKEW, Decision, collect
+from kubeembed_weights.copies import Manifest, Stored
 from weightskit import (
     SOURCE,
     TOTAL,

@@ -10,22 +10,14 @@ from typing import Any
 
 import pytest
 
-from kubeembed_api.document import Adapter, EmbeddingModel
+from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.keys import weights_key
 from kubeembed_api.reasons import Reason
+from kubeembed_api.spec import Adapter
 from kubeembed_weights import Copy, fetch, fetch_adapter
 from kubeembed_weights.fetching import resolve
 from storekit import WRONG, Bucket
-from weightskit import (
-    TOTAL,
-    WANTED,
-    WEIGHTS,
-    WEIGHTS_BYTES,
-    contents,
-    model,
-    refused,
-    write_model,
-)
+from weightskit import TOTAL, WANTED, WEIGHTS, WEIGHTS_BYTES, contents, model, refused, write_model
 
 pytestmark = pytest.mark.stores
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from kubeembed_api.document import Adapter, EmbeddingModel
+from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.keys import ADAPTER_FILES, weights_key
 from kubeembed_api.reasons import Reason
+from kubeembed_api.spec import Adapter
 from kubeembed_weights import Copy, fetch, fetch_adapter
 from kubeembed_weights.fetching import resolve
 from web_server import WebServer

@@ -11,7 +11,7 @@ import hashlib
 import json
 
 from kubeembed_api.caches import shared_claim
-from kubeembed_api.document import Adapter, EmbeddingModel
+from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.keys import LAYOUT
 from kubeembed_api.names import (
     ADAPTER,
@@ -22,6 +22,7 @@ from kubeembed_api.names import (
     adapter_job_name,
 )
 from kubeembed_api.sources import MOUNTED
+from kubeembed_api.spec import Adapter
 from kubeembed_operator.kinds import JOB, Manifest
 from kubeembed_operator.manifests import pods
 from kubeembed_operator.manifests.metadata import child, digest, labels

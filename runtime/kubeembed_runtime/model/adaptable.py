@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from kubeembed_api.document import AdapterOptions
+from kubeembed_api.spec import AdapterOptions
 from kubeembed_runtime.errors import AdapterRefused
 from kubeembed_runtime.model import peft
 from kubeembed_runtime.model.adapters import LoraAdapters

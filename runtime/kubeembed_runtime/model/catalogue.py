@@ -14,8 +14,8 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from kubeembed_api.document import Output, Pooling
 from kubeembed_api.sources import Source
+from kubeembed_api.spec import Output, Pooling
 from kubeembed_runtime.model.modules import Facts
 from kubeembed_runtime.model.recipes import (
     MultivectorRecipe,

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from kubeembed_api.document import Pooling
+from kubeembed_api.spec import Pooling
 from kubeembed_runtime.model.files import MODULES, SETTINGS, TOKENIZER, Files
 from kubeembed_runtime.model.late import bge_m3, late_interaction, stanford
 from kubeembed_runtime.model.modules import (
@@ -21,12 +21,7 @@ from kubeembed_runtime.model.modules import (
     tokenizer_arguments,
     unsupported,
 )
-from kubeembed_runtime.model.recipes import (
-    ScoreRecipe,
-    SparseActivation,
-    SparseRecipe,
-    Told,
-)
+from kubeembed_runtime.model.recipes import ScoreRecipe, SparseActivation, SparseRecipe, Told
 
 #: In the order that a text goes through them.
 _DENSE_MODULES = ("Transformer", "Pooling", "Dense", "Normalize")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import Generic, Literal, TypeVar
 
-from kubeembed_api.document import Pooling
+from kubeembed_api.spec import Pooling
 from kubeembed_runtime.requests import Kind, Truncate
 
 T_co = TypeVar("T_co", covariant=True)

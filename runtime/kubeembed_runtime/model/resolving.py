@@ -20,9 +20,10 @@ from typing import Any, TypeVar, get_args
 
 from pydantic.alias_generators import to_camel
 
-from kubeembed_api.document import EmbeddingModel, Pooling
-from kubeembed_api.document import Recipe as Wanted
+from kubeembed_api.document import EmbeddingModel
 from kubeembed_api.reasons import Reason
+from kubeembed_api.spec import Pooling
+from kubeembed_api.spec import Recipe as Wanted
 from kubeembed_runtime.errors import StartFailed
 from kubeembed_runtime.model import catalogue
 from kubeembed_runtime.model.files import Files

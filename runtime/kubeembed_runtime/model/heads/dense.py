@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor
 from torch.nn import functional
 
-from kubeembed_api.document import Pooling
+from kubeembed_api.spec import Pooling
 from kubeembed_runtime.model.heads.layers import Layer, apply
 from kubeembed_runtime.model.heads.pooling import pool
 from kubeembed_runtime.model.packing import Batch

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from kubeembed_api.document import Pooling
+from kubeembed_api.spec import Pooling
 from kubeembed_runtime.model.heads.tokens import offsets
 from kubeembed_runtime.model.packing import Packing
 from kubeembed_runtime.requests import Item
