@@ -43,14 +43,15 @@ def golden(options: argparse.Namespace) -> int:
         raise CommandFailed(f"{problem}: a ConfigMap has the vectors of the model, too")
     texts = read_texts(options.texts, options.side)
     cluster, key = connect(options.context, options.namespace), api_key(options)
+    name = options.config_map or f"{options.name}-golden"
     server = serving(cluster, options.name, key)
+    names = [*dict.fromkeys(options.adapter)]
+    check_room(server, texts, names, name)
     found = ask(server, texts)
     adapters = {  # of the same pod: another one may have another base
-        adapter: ask(server.named(f"{options.name}:{adapter}"), texts)
-        for adapter in dict.fromkeys(options.adapter)
+        adapter: ask(server.named(f"{options.name}:{adapter}"), texts) for adapter in names
     }
     found = with_adapters(found, adapters)
-    name = options.config_map or f"{options.name}-golden"
     config_map = golden_config_map(found, name, cluster.namespace)
     size = sum(len(each.encode()) for each in config_map["data"].values())
     also = f", also of {', '.join(found.adapters)}" if found.adapters else ""
@@ -84,6 +85,19 @@ def with_adapters(base: Golden, adapters: Mapping[str, Golden]) -> Golden:
         for name, one in adapters.items()
     }
     return replace(base, adapters=told)
+
+
+def check_room(
+    server: Server, texts: Sequence[Asked], adapters: Sequence[str], config_map: str
+) -> None:
+    """Whether the vectors of all have room there, before they are asked for: that may take an hour. Raises
+    InvalidSpec, NotServing."""
+    if "dense" not in server.about().outputs:
+        return  # which `ask` tells
+    [vector] = server.embed([texts[0].text], texts[0].side)
+    made = tuple(GoldenText(text=one.text, side=one.side, vector=vector) for one in texts)
+    like = Golden(model=server.name, dimensions=len(vector), fingerprint="", texts=made)
+    golden_config_map(with_adapters(like, dict.fromkeys(adapters, like)), config_map, "")
 
 
 def ask(server: Server, texts: Sequence[Asked]) -> Golden:

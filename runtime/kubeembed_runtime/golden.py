@@ -8,7 +8,8 @@ of an adapter come with it from the operator, or lie beside the base's where the
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import math
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 
 from kubeembed_api.golden import GoldenText, cosine
@@ -17,6 +18,7 @@ from kubeembed_runtime.adapters import Adapter, AdapterState, ToldGolden
 from kubeembed_runtime.errors import (
     AdapterDiffers,
     DeviceFailed,
+    Loading,
     NotFinite,
     OutOfMemory,
     QueueFull,
@@ -30,11 +32,18 @@ from kubeembed_runtime.requests import Encoded, EncodeRequest, Prompting
 
 logger = logging.getLogger(__name__)
 
-#: Texts that are on their way at a time: the batcher makes batches of them, and its queue never fills.
-AT_ONCE = 64
+#: Texts that are on their way at a time, and characters of them: the batcher makes batches of these, and its
+#: queue never fills by them alone, however slow the device is.
+AT_ONCE, CHARACTERS_AT_ONCE = 64, 65_536
 
 #: How often a text is asked for again of a pod that is full, and seconds between two times at most.
 TRIES, MOST_SECONDS = 20, 1.0
+
+#: Cosines are rounded: that of a vector with itself is 1 - 1e-16 at times, and minCosine may be 1.
+ROUNDING = 1e-9
+
+#: Seconds between two looks whether there still is a loop that a thread can wait for.
+LOOK_SECONDS = 1.0
 
 Encode = Callable[[EncodeRequest], Awaitable[Encoded]]
 
@@ -56,7 +65,8 @@ class Found:
         side = f" ({self.text.side})" if self.text.side else ""
         shown = self.text.text[:SHOWN_CHARACTERS]
         cut = "…" if len(self.text.text) > SHOWN_CHARACTERS else ""
-        said = self.problem or f"has cosine {self.cosine:.4f}"
+        # down, not to the nearest: what is below minCosine never reads as if it were not
+        said = self.problem or f"has cosine {math.floor(self.cosine * 1e6) / 1e6:.6f}"
         return f"line {self.place}{side}, {shown + cut!r}, {said}"
 
 
@@ -111,11 +121,25 @@ def prover(
             texts, least = _texts_of(adapter.name, told, golden)
             if texts:
                 checking = _check_adapter(pipeline, adapter, texts, least)
-                asyncio.run_coroutine_threadsafe(checking, loop).result()
+                _wait(checking, loop)
 
         return prove
 
     return of
+
+
+def _wait(checking: Coroutine[None, None, None], loop: asyncio.AbstractEventLoop) -> None:
+    """Until the loop has run it. Raises what it does; DeviceFailed where the loop ended before it began."""
+    future = asyncio.run_coroutine_threadsafe(checking, loop)
+    while True:
+        try:
+            return future.result(LOOK_SECONDS)
+        except TimeoutError:
+            if future.done():
+                raise
+            if loop.is_closed():
+                checking.close()
+                raise DeviceFailed("the runtime has stopped") from None
 
 
 def _texts_of(
@@ -130,8 +154,12 @@ def _texts_of(
 async def _check_adapter(
     pipeline: Pipeline, adapter: Adapter, texts: Sequence[GoldenText], min_cosine: float
 ) -> None:
-    """Raises AdapterDiffers."""
-    found = [one async for one in _found(lambda r: pipeline.encode_with(r, adapter), texts)]
+    """Raises AdapterDiffers; Loading where the pod has too much to do to say, so that it is asked again."""
+    found = []
+    async for one in _found(lambda r: pipeline.encode_with(r, adapter), texts):
+        if isinstance(one.error, QueueFull):
+            raise Loading(f"{pipeline.info.name}:{adapter.name}", one.error.retry_after)
+        found.append(one)
     problem = _problem(found, min_cosine)
     if problem is not None:
         raise AdapterDiffers(f"{problem} (fingerprint {adapter.fingerprint})")
@@ -139,19 +167,32 @@ async def _check_adapter(
 
 def _problem(found: Sequence[Found], min_cosine: float) -> str | None:
     worst = min(found, key=lambda one: one.cosine)
-    amiss = sum(one.cosine < min_cosine for one in found)
+    amiss = sum(one.cosine < min_cosine - ROUNDING for one in found)
     if amiss:
-        few = f"{amiss} of {len(found)} golden texts are below minCosine {min_cosine:g}"
+        few = f"{amiss} of {len(found)} golden texts are below minCosine {min_cosine}"
         return f"{few}; the worst: {worst}"
     logger.info("%d golden vectors agree; the worst cosine is %.6f", len(found), worst.cosine)
     return None
 
 
 async def _found(encode: Encode, texts: Sequence[GoldenText]) -> AsyncIterator[Found]:
-    for start in range(0, len(texts), AT_ONCE):
-        some = enumerate(texts[start : start + AT_ONCE], start + 1)
+    for some in _groups(texts):
         for one in await asyncio.gather(*(_one(encode, place, text) for place, text in some)):
             yield one
+
+
+def _groups(texts: Sequence[GoldenText]) -> Iterator[list[tuple[int, GoldenText]]]:
+    """What is asked for at a time, with the lines' numbers: at least one text."""
+    some: list[tuple[int, GoldenText]] = []
+    characters = 0
+    for place, text in enumerate(texts, 1):
+        characters += len(text.text)
+        if some and (len(some) == AT_ONCE or characters > CHARACTERS_AT_ONCE):
+            yield some
+            some, characters = [], len(text.text)
+        some.append((place, text))
+    if some:
+        yield some
 
 
 async def _one(encode: Encode, place: int, text: GoldenText) -> Found:

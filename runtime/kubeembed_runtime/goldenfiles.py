@@ -8,7 +8,8 @@ to come back as it was.
 
 import logging
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -38,13 +39,14 @@ class Golden:
     """The texts of a file, and how near their vectors have to be; without texts the model is not compared.
 
     Those of adapters lie beside `path`. rolled_out: the file that is there once the roll-out that this
-    process is of was through; None outside of a cluster.
+    process is of was through; None outside of a cluster. seen: the lines of each key as they are meant.
     """
 
     path: Path
     texts: tuple[GoldenText, ...]
     min_cosine: float
     rolled_out: Path | None = None
+    seen: Mapping[str, str] | None = None
 
     @property
     def rolls_out(self) -> bool:
@@ -53,7 +55,19 @@ class Golden:
 
     def holds(self, adapter: str) -> bool:
         """Whether there are golden vectors of that adapter."""
+        if self.rolls_out and self.seen is not None:
+            return adapter_key(adapter) in self.seen
         return self.path.with_name(adapter_key(adapter)).exists()
+
+    def lines(self, adapter: str) -> str | None:
+        """Those of an adapter, if there are any: in a roll-out those that it is meant to be held to, and
+        otherwise what lies there now. Raises OSError, UnicodeDecodeError."""
+        if self.rolls_out and self.seen is not None:
+            return self.seen.get(adapter_key(adapter))
+        try:
+            return self.path.with_name(adapter_key(adapter)).read_text()
+        except FileNotFoundError:
+            return None
 
 
 def read(
@@ -67,41 +81,57 @@ def read(
     """meant: of the ConfigMap as the operator read it; None: whatever is there.
 
     Raises StartFailed for a file that is not there, holds nothing, has a line that cannot be read, or is
-    another after so many seconds.
+    another after so many seconds; and for a cosine that cannot be.
     """
+    if not 0 < min_cosine <= 1:  # NaN as well: no cosine is below it
+        problem = f"--min-cosine is {min_cosine}; write a number above 0 and up to 1"
+        raise StartFailed(Reason.INVALID_SPEC, problem)
     made = Golden(path=path, texts=(), min_cosine=min_cosine, rolled_out=rolled_out)
-    if meant is not None and _seen(made, meant, wait).base != meant.base:
+    if meant is None:
+        return replace(made, texts=_base_texts(path, _text_of(path)))
+    seen = _seen(made, meant, wait)
+    if digests(seen).base != meant.base:
         logger.warning("vectors are not compared: %s is not of this roll-out any more", path)
         return made
-    return Golden(path=path, texts=_base_texts(path), min_cosine=min_cosine, rolled_out=rolled_out)
+    return replace(made, texts=_base_texts(path, seen.get(GOLDEN_KEY)), seen=seen)
 
 
 def adapter_texts(golden: Golden, name: str) -> tuple[GoldenText, ...]:
-    """Of the file beside the base's, as it is now; none where there is none. Raises AdapterUnproven."""
+    """None where there are none. Raises AdapterUnproven."""
     path = golden.path.with_name(adapter_key(name))
     try:
-        return read_texts(path.read_text(), str(path))
-    except FileNotFoundError:
-        return ()
-    except (OSError, UnicodeDecodeError, InvalidSpec) as error:
-        said = str(error) if isinstance(error, InvalidSpec) else f"{path}: {error}"
-        raise AdapterUnproven(f"golden vectors: {said}; {WRITES}") from error
+        lines = golden.lines(name)
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unproven(f"{path}: {error}") from error
+    return () if lines is None else _adapter_texts(lines, str(path))
 
 
 def told_texts(lines: str, name: str) -> tuple[GoldenText, ...]:
     """Of lines that came with an adapter. Raises AdapterUnproven."""
-    if not lines:
-        return ()
+    return _adapter_texts(lines, adapter_key(name)) if lines else ()
+
+
+def _adapter_texts(lines: str, where: str) -> tuple[GoldenText, ...]:
+    """Raises AdapterUnproven."""
+    if not lines.strip():
+        raise _unproven(f"{where} holds no texts")
     try:
-        return read_texts(lines, adapter_key(name))
+        return read_texts(lines, where)
     except InvalidSpec as error:
-        raise AdapterUnproven(f"golden vectors: {error}; {WRITES}") from error
+        raise _unproven(str(error)) from error
 
 
-def _seen(golden: Golden, meant: Digests, wait: float) -> Digests:
-    """What lies there once it is what is meant, or once nobody has to wait for that. Raises StartFailed."""
+def _unproven(message: str) -> AdapterUnproven:
+    return AdapterUnproven(f"golden vectors: {message}; {WRITES}")
+
+
+def _seen(golden: Golden, meant: Digests, wait: float) -> dict[str, str]:
+    """The lines of each key that lies there, once they are what is meant, or once nobody has to wait for it.
+
+    Raises StartFailed.
+    """
     folder, ends = golden.path.parent, time.monotonic() + wait
-    while (found := digests(_files(folder))) != meant and golden.rolls_out:
+    while digests(found := _files(folder)) != meant and golden.rolls_out:
         if time.monotonic() > ends:
             _unreadable(
                 f"{folder} holds others than the operator read for this roll-out: they were written anew,"
@@ -112,22 +142,36 @@ def _seen(golden: Golden, meant: Digests, wait: float) -> Digests:
 
 
 def _files(folder: Path) -> dict[str, str]:
-    """As the keys of the ConfigMap were, byte by byte."""
+    """As the keys of the ConfigMap were, byte by byte. Raises StartFailed."""
     if not folder.is_dir():
         return {}
     names = [one.name for one in folder.iterdir()]
-    keys = [name for name in names if name == GOLDEN_KEY or ADAPTER_KEY.fullmatch(name)]
-    return {key: (folder / key).read_bytes().decode(errors="replace") for key in keys}
+    found = {}
+    for key in names:
+        if key == GOLDEN_KEY or ADAPTER_KEY.fullmatch(key):
+            try:
+                found[key] = (folder / key).read_bytes().decode(errors="replace")
+            except FileNotFoundError:  # kubelet put other files there meanwhile
+                continue
+            except OSError as error:
+                _unreadable(f"{folder / key}: {error}")
+    return found
 
 
-def _base_texts(path: Path) -> tuple[GoldenText, ...]:
-    """Raises StartFailed."""
+def _text_of(path: Path) -> str | None:
+    """None where there is no such file. Raises StartFailed."""
     try:
-        text = path.read_text()
+        return path.read_text()
     except FileNotFoundError:
-        _unreadable(f"{path} is not there: the ConfigMap, or its key {GOLDEN_KEY}, does not exist")
+        return None
     except (OSError, UnicodeDecodeError) as error:
         _unreadable(f"{path}: {error}")
+
+
+def _base_texts(path: Path, text: str | None) -> tuple[GoldenText, ...]:
+    """Raises StartFailed."""
+    if text is None:
+        _unreadable(f"{path} is not there: the ConfigMap, or its key {GOLDEN_KEY}, does not exist")
     if not text.strip():
         _unreadable(f"{path} holds no texts")
     try:

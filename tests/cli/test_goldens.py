@@ -1,15 +1,25 @@
 """A file of texts -> what is asked for, and what cannot be asked for."""
 
+import argparse
+import base64
+import json
+import struct
 from collections.abc import Sequence
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
+from kubeembed_api import golden as golden_vectors
+from kubeembed_api.errors import InvalidSpec
 from kubeembed_api.golden import Golden, GoldenAdapter, GoldenText, Side, Vector
+from kubeembed_cli import goldens
 from kubeembed_cli.errors import CommandFailed
 from kubeembed_cli.goldens import Asked, ask, read_texts, with_adapters
-from kubeembed_cli.server import Served, Server
+from kubeembed_cli.server import BATCH, BATCH_CHARACTERS, Served, Server
 
 
 def test_a_text_is_a_line(tmp_path: Path) -> None:
@@ -51,6 +61,30 @@ def test_a_file_that_cannot_be_is_refused(
     assert refused.value.status == 2
 
 
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl"])
+def test_only_the_end_of_a_line_ends_a_text(tmp_path: Path, name: str) -> None:
+    texts = ["one\u2028two", "three\x85four", "five\x0csix" if name == "a.txt" else "five six"]
+    file = tmp_path / name
+    told = [json.dumps({"text": one}, ensure_ascii=False) for one in texts]
+    file.write_text("\n".join(texts if name == "a.txt" else told))
+    assert [one.text for one in read_texts(file, None)] == texts
+
+
+def test_many_texts_are_not_held_against_each_other_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, compared = tmp_path / "a.txt", list[object]()
+    file.write_text("\n".join(map(str, range(500))))
+
+    def equal(one: Asked, other: object) -> bool:
+        compared.append(other)
+        return isinstance(other, Asked) and one.text == other.text
+
+    monkeypatch.setattr(Asked, "__eq__", equal)
+    assert len(read_texts(file, None)) == 500
+    assert len(compared) < 500
+
+
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(CommandFailed, match=r"--texts .*none\.txt"):
         read_texts(tmp_path / "none.txt", None)
@@ -84,3 +118,109 @@ class Resting(Server):
 def test_one_that_rests_is_woken_so_that_its_fingerprint_is_known() -> None:
     found = ask(Resting(), [Asked(text="a"), Asked(text="b", side="query")])
     assert (found.fingerprint, len(found.texts)) == ("f", 2)
+
+
+class Answer(BytesIO):
+    status = 200
+
+
+class Pod:
+    """A connection to one. Its vector of every text is its number; `bodies` is what it was sent."""
+
+    def __init__(self, number: int) -> None:
+        self.number, self.bodies = number, list[Any]()
+
+    def __call__(self) -> Any:
+        return self
+
+    def request(self, method: str, path: str, data: bytes | None, headers: Any) -> None:
+        body = json.loads(data or b"null")
+        told: Any = {"id": path.rpartition("/")[2], "outputs": ["dense"], "fingerprint": "f"}
+        told["kubeembed"] = {"prompts": []}
+        if body is not None:
+            self.bodies.append(body)
+            one = base64.b64encode(struct.pack("<2f", self.number, 1.0)).decode()
+            told = {"embeddings": {"base64": [one] * len(body["texts"])}}
+        self.answer = Answer(json.dumps(told).encode())
+
+    def getresponse(self) -> Answer:
+        return self.answer
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_request_has_so_many_texts_and_so_many_characters_of_them() -> None:
+    pod = Pod(1)
+    sizes = [*[1] * (BATCH + 1), *[BATCH_CHARACTERS // 2] * 3, 2 * BATCH_CHARACTERS, 1]
+    found = Server("m", pod, None).embed(["x" * size for size in sizes], None)
+    sent = [[len(text) for text in body["texts"]] for body in pod.bodies]
+    half = BATCH_CHARACTERS // 2
+    assert sent == [[1] * BATCH, [1, half], [half, half], [2 * BATCH_CHARACTERS], [1]]
+    assert len(found) == len(sizes)
+
+
+class Cluster:
+    """Another pod is the first one each time it is asked."""
+
+    namespace = "search"
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.pods = {"one": Pod(1), "two": Pod(2)}
+
+    def list(self, plural: str, **query: str) -> list[Any]:
+        if plural != "pods":
+            return [{"metadata": {"name": "m"}}]
+        self.asked += 1
+        names = ["one", "two"] if self.asked % 2 else ["two", "one"]
+        conditions = [{"type": "Ready", "status": "True"}]
+        return [{"metadata": {"name": n}, "status": {"conditions": conditions}} for n in names]
+
+    def tunnel(self, namespace: str, pod: str, port: int) -> Any:
+        return self.pods[pod]
+
+
+def options(tmp_path: Path, name: str) -> argparse.Namespace:
+    file = tmp_path / "texts.txt"
+    file.write_text("a")
+    told = {"texts": file, "side": None, "context": None, "namespace": None, "api_key_file": None}
+    more = {"adapter": ["legal", "tax"], "config_map": None, "apply": False}
+    return argparse.Namespace(name=name, **told, **more)
+
+
+def test_a_model_and_its_adapters_are_asked_of_one_pod(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a roll-out the pods have different bases."""
+    cluster = Cluster()
+    monkeypatch.setattr(goldens, "connect", lambda context, namespace: cluster)
+    assert goldens.golden(options(tmp_path, "m")) == 0
+    data = yaml.safe_load(capsys.readouterr().out)["data"]
+    vectors = {json.loads(lines)["vector"] for lines in data.values()}
+    assert (sorted(data), len(vectors)) == (
+        ["golden.jsonl", "golden.legal.jsonl", "golden.tax.jsonl"],
+        1,
+    )
+
+
+def test_more_than_there_is_room_for_is_refused_before_it_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = Cluster()
+    monkeypatch.setattr(goldens, "connect", lambda context, namespace: cluster)
+    monkeypatch.setattr(golden_vectors, "LIMIT_BYTES", 1000)
+    asked = options(tmp_path, "m")
+    asked.texts.write_text("\n".join(map(str, range(10))))  # 39 bytes each
+    said = (
+        "ConfigMap m-golden: holds 1000 bytes, which is 25 of the model's and 2 adapters' 30 texts"
+    )
+    with pytest.raises(InvalidSpec, match=said):
+        goldens.golden(asked)
+    assert [body["texts"] for body in cluster.pods["one"].bodies] == [["0"]]
+
+
+def test_an_adapter_alone_has_no_config_map(tmp_path: Path) -> None:
+    said = "m:legal is an adapter; write m --adapter legal"
+    with pytest.raises(CommandFailed, match=said):
+        goldens.golden(options(tmp_path, "m:legal"))

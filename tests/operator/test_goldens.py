@@ -179,6 +179,11 @@ def test_an_adapter_is_sent_with_its_vectors_to_pods_of_the_base_that_these_are_
     assert sent(model(), Observed(), Lists(wanted="new"))(pod("new"), "legal") is None
 
 
+def test_a_key_that_is_empty_is_not_sent_as_if_there_were_none(held: EmbeddingModel) -> None:
+    golden = sent(held, Observed(golden={**MIXED, "golden.legal.jsonl": ""}), Lists(wanted="new"))
+    assert golden(pod("new"), "legal") == {"lines": "\n", "minCosine": 0.99}
+
+
 def test_a_model_without_golden_vectors_is_not_looked_at_for_them(
     model: Build, settings: Settings
 ) -> None:

@@ -144,6 +144,38 @@ def test_what_has_other_vectors_than_it_should_never_gets_the_name(adapters: Lor
     assert proofs.asked == ["/one", "/two"]
 
 
+def test_who_puts_the_same_again_waits_for_the_same_answer(
+    adapters: LoraAdapters, loads: Loads
+) -> None:
+    """The operator gives up after some seconds, and asks again: a check may take minutes."""
+    adapters.prove = proofs = Proofs()
+    golden, other = (ToldGolden(lines=lines, min_cosine=0.9) for lines in ("one", "two"))
+    loads.gate.clear()
+    first = adapters.put("legal", TWO, golden)
+    assert loads.begun.wait(10)
+    again = [adapters.put("legal", TWO, golden) for _ in range(5)]
+    changed = [adapters.put("legal", TWO, other), adapters.put("tax", TWO, other)]
+    loads.gate.set()
+    for one in (first, *again, *changed):
+        with pytest.raises(AdapterDiffers):
+            one.result(10)
+    assert proofs.asked == ["/two"] * 3
+    proofs.bad = set()  # what is over is no answer to who asks now
+    assert adapters.put("tax", TWO, other).result(10).fingerprint == "/two"
+
+
+def test_what_is_put_after_it_was_removed_is_there(adapters: LoraAdapters, loads: Loads) -> None:
+    loads.gate.clear()
+    adapters.put("legal", ONE)
+    assert loads.begun.wait(10)
+    removed = adapters.remove("legal")
+    last = adapters.put("legal", ONE)
+    loads.gate.set()
+    removed.result(10)
+    there = last.result(10)
+    assert adapters.find("legal") is there
+
+
 def test_what_was_declared_with_other_vectors_is_not_looked_at_for_each_request(
     adapters: LoraAdapters, loads: Loads
 ) -> None:

@@ -79,6 +79,17 @@ def test_coheres_contract_is_told_the_side() -> None:
     assert endpoint.fingerprint == "f00d"
 
 
+def test_vectors_of_two_models_are_not_measured_together() -> None:
+    marks = ("f00d", "f00d", "beef")
+    server = Server(*(cohere(**{"X-KubeEmbed-Fingerprint": mark}) for mark in marks))
+    endpoint = server.endpoint()
+    for _ in range(2):
+        endpoint.embed(TEXTS, "document")
+    said = r"/v2/embed answers by fingerprints f00d and beef: measure when its roll-out is over"
+    with pytest.raises(EndpointFailed, match=said):
+        endpoint.embed(TEXTS, "query")
+
+
 @pytest.mark.parametrize("sent", [packed(VECTORS), VECTORS.tolist()], ids=["base64", "numbers"])
 def test_openais_contract_has_no_side_and_an_order_of_its_own(sent: Any) -> None:
     data = [{"object": "embedding", "index": i, "embedding": sent[i]} for i in (1, 0)]

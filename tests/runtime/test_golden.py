@@ -1,30 +1,37 @@
 """A model is ready only if its vectors are the golden ones; otherwise its last word says which are not."""
 
+import asyncio
 import json
 import logging
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 import runtimekit
 from adapterkit import write_adapter
 from fakekit import FakeModel
-from kubeembed_api.golden import GoldenText, packed
+from kubeembed_api.golden import GoldenText, cosine, packed
 from kubeembed_api.reasons import Reason
 from kubeembed_api.report import parse_report
+from kubeembed_runtime import golden as room
+from kubeembed_runtime.adapters import ToldGolden
 from kubeembed_runtime.errors import (
     DeviceFailed,
     InvalidInput,
+    Loading,
     NotFinite,
     OutOfMemory,
     QueueFull,
     StartFailed,
 )
-from kubeembed_runtime.golden import AT_ONCE, _found, check
+from kubeembed_runtime.golden import AT_ONCE, CHARACTERS_AT_ONCE, _found, check, prover
 from kubeembed_runtime.goldenfiles import Golden, read
-from kubeembed_runtime.requests import Encoded, EncodeRequest, Prompting
+from kubeembed_runtime.requests import Encoded, EncodeRequest, Output, Prompting
 
 SAME, NEAR, OTHER = (2.0, 2.0, 2.0), (1.0, 1.0, 1.05), (1.0, 1.0, 0.0)
 
@@ -57,13 +64,13 @@ async def test_vectors_that_are_near_enough_let_it_begin(
         (
             [text("a", SAME), text("near", NEAR), text("far", OTHER, "query")],
             "2 of 3 golden texts are below minCosine 0.9999; the worst: line 3 (query), 'far', has"
-            " cosine 0.8165. This pod (fingerprint f00d) takes no requests",
+            " cosine 0.816496. This pod (fingerprint f00d) takes no requests",
         ),
         (
             [text("word " * 40, OTHER)],
             "1 of 1 golden texts are below minCosine 0.9999; the worst: line 1, '"
             + "word " * 12
-            + "…', has cosine 0.8165.",
+            + "…', has cosine 0.816496.",
         ),
         ([text("a", (1.0,))], "line 1, 'a', has 3 dimensions, its golden vector 1."),
         ([text("a", OTHER), text("b", (1.0,))], "2 of 2 golden texts"),
@@ -97,6 +104,94 @@ async def test_a_text_that_gets_no_vector_is_a_reason_not_to_begin(
         await check(fake_model, golden(text("a", SAME)))
     assert failed.value.reason is reason
     assert str(failure) in failed.value.message
+
+
+class Model:
+    """Gives one vector whatever it is asked; counts the characters that are on their way at a time."""
+
+    def __init__(self, *vector: float) -> None:
+        self.vector = np.array(vector, np.float32)
+        self.characters = self.most = self.asked = 0
+
+    async def encode(self, request: EncodeRequest) -> Encoded:
+        size = sum(map(len, request.inputs))
+        self.asked, self.characters = self.asked + 1, self.characters + size
+        self.most = max(self.most, self.characters)
+        await asyncio.sleep(0)
+        self.characters -= size
+        return Encoded(outputs=[Output(dense=self.vector)], tokens=1)
+
+
+async def test_equal_vectors_are_near_enough_for_a_least_cosine_of_one(
+    fake_model: FakeModel,
+) -> None:
+    """Rounding makes the cosine of some vectors with themselves a little less."""
+    rows = np.random.default_rng(0).standard_normal((100, 384), dtype=np.float32).tolist()
+    vector = next(tuple(row) for row in rows if cosine(tuple(row), tuple(row)) < 1)
+    model: Any = SimpleNamespace(encode=Model(*vector).encode, info=fake_model.info)
+    await check(model, golden(text("a", vector), min_cosine=1.0))
+    other = (*vector[:-1], vector[-1] + 0.01)
+    with pytest.raises(StartFailed, match=r"below minCosine 1\.0; .* has cosine 0\.999999"):
+        await check(model, golden(text("a", other), min_cosine=1.0))
+
+
+async def test_a_cosine_below_the_least_is_never_shown_as_if_it_were_not(
+    fake_model: FakeModel,
+) -> None:
+    near = (1.0, 1.0, 1.121014577933109)
+    assert 0.9984999 < cosine(SAME, near) < 0.9985  # to six digits it would be that
+    with pytest.raises(StartFailed, match=r"below minCosine 0\.9985; .* has cosine 0\.998499"):
+        await check(fake_model, golden(text("a", near), min_cosine=0.9985))
+
+
+async def test_long_texts_are_not_asked_for_all_at_once() -> None:
+    """Too many of them would fill the queue, and a slow device not empty it in any number of tries."""
+    model = Model(1.0)
+    sizes = [*[CHARACTERS_AT_ONCE // 4] * 9, 3 * CHARACTERS_AT_ONCE, 1, 1]
+    texts = [text("x" * size, (1.0,)) for size in sizes]
+    found = [one async for one in _found(model.encode, texts)]
+    assert [(one.place, one.text) for one in found] == [*enumerate(texts, 1)]
+    assert (model.asked, model.most) == (len(texts), 3 * CHARACTERS_AT_ONCE)
+    model = Model(1.0)
+    [one async for one in _found(model.encode, texts[:9])]
+    assert model.most == CHARACTERS_AT_ONCE
+
+
+def proved(encode: Any, loop: asyncio.AbstractEventLoop) -> Any:
+    """What holds an adapter to golden vectors, on a model that answers so."""
+    model: Any = SimpleNamespace(info=SimpleNamespace(name="minilm"), encode_with=encode)
+    prove = prover(None, loop)(model)
+    adapter: Any = SimpleNamespace(name="legal", fingerprint="beef")
+    told = ToldGolden(lines=lines(("a", [2.0, 2.0, 2.0])), min_cosine=0.9)
+    return lambda: prove(adapter, told)
+
+
+async def test_a_pod_that_is_too_full_to_say_calls_no_adapter_a_wrong_one() -> None:
+    async def full(request: EncodeRequest, adapter: Any) -> Encoded:
+        raise QueueFull(9, 9, 0.0)
+
+    with pytest.raises(Loading, match="model 'minilm:legal' is still loading"):
+        await asyncio.to_thread(proved(full, asyncio.get_running_loop()))
+
+
+def test_a_loop_that_ends_before_it_says_keeps_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "LOOK_SECONDS", 0.01)
+    loop, ended = asyncio.new_event_loop(), threading.Event()
+    prove = proved(None, loop)
+
+    def wait() -> None:
+        with pytest.raises(DeviceFailed, match="the runtime has stopped"):
+            prove()
+        ended.set()
+
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    while not loop._ready:  # type: ignore[attr-defined]  # it was told, and never runs it
+        assert thread.is_alive()
+    for handle in loop._ready:  # type: ignore[attr-defined]
+        handle.cancel()
+    loop.close()
+    assert ended.wait(10)
 
 
 async def test_a_model_without_dense_vectors_has_no_golden_ones(fake_model: FakeModel) -> None:

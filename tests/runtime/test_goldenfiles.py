@@ -9,6 +9,7 @@ import pytest
 from fakekit import FakeModel
 from kubeembed_api.golden import Digests, digests, packed
 from kubeembed_api.reasons import Reason
+from kubeembed_runtime import goldenfiles
 from kubeembed_runtime.adapters import AdapterState
 from kubeembed_runtime.errors import AdapterUnproven, StartFailed
 from kubeembed_runtime.golden import check
@@ -73,6 +74,68 @@ def test_a_pod_of_what_was_rolled_out_starts_also_when_its_vectors_are_gone(
     assert "vectors are not compared: " in caplog.text
     (tmp_path / BASE).unlink()
     assert read(tmp_path / BASE, 0.9, meant=meant, rolled_out=through).texts == ()
+
+
+@pytest.mark.parametrize("least", [float("nan"), 0.0, -1.0, 1.001, float("inf")])
+def test_a_least_cosine_that_refuses_nothing_or_all_is_refused(
+    tmp_path: Path, least: float
+) -> None:
+    write_base(tmp_path)
+    with pytest.raises(StartFailed, match=r"--min-cosine is .*; write a number above 0"):
+        read(tmp_path / BASE, least)
+    assert read(tmp_path / BASE, 1.0).min_cosine == 1.0
+
+
+def write_base(folder: Path) -> None:
+    (folder / BASE).write_text(line("a"))
+
+
+def test_what_is_read_is_what_was_seen_whatever_kubelet_brings_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meant = write(tmp_path, base=line("a"), legal=line("a"))
+
+    def seen(data: dict[str, str]) -> Digests:
+        found = digests(data)
+        write(tmp_path, base=line("b"), legal=line("b"))
+        return found
+
+    monkeypatch.setattr(goldenfiles, "digests", seen)
+    through = tmp_path / "through"
+    found = read(tmp_path / BASE, 0.9, meant=meant, rolled_out=through)
+    assert [one.text for one in found.texts] == ["a"]
+    assert [one.text for one in adapter_texts(found, "legal")] == ["a"]
+    assert (found.holds("legal"), found.holds("tax")) == (True, False)
+    through.touch()  # from now on what there is counts
+    assert [one.text for one in adapter_texts(found, "legal")] == ["b"]
+    (tmp_path / LEGAL).unlink()
+    assert (adapter_texts(found, "legal"), found.holds("legal")) == ((), False)
+
+
+def test_a_file_that_goes_while_it_is_looked_at_is_none(tmp_path: Path) -> None:
+    write_base(tmp_path)
+    meant = digests({BASE: line("a")})
+    (tmp_path / LEGAL).symlink_to(tmp_path / "gone")
+    found = read(tmp_path / BASE, 0.9, meant=meant, rolled_out=tmp_path / "absent")
+    assert len(found.texts) == 1
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    write_base(tmp_path)
+    (tmp_path / LEGAL).mkdir()
+    with pytest.raises(StartFailed, match=f"{LEGAL}: ") as failed:
+        read(tmp_path / BASE, 0.9, meant=digests({}), rolled_out=tmp_path / "absent", wait=0)
+    assert failed.value.reason is Reason.GOLDEN_UNREADABLE
+
+
+def test_an_adapter_s_key_without_texts_is_not_as_if_there_were_none(tmp_path: Path) -> None:
+    golden = Golden(path=tmp_path / BASE, texts=(), min_cosine=0.9)
+    (tmp_path / LEGAL).write_text("")
+    for read_them in (lambda: told_texts("\n", "legal"), lambda: adapter_texts(golden, "legal")):
+        with pytest.raises(
+            AdapterUnproven, match=r"golden\.legal\.jsonl holds no texts; `kubeembed"
+        ):
+            read_them()
 
 
 def test_lines_that_come_with_an_adapter_are_read_or_named(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ class Endpoint:
         wait: Callable[[float], object] = time.sleep,
     ) -> None:
         self.url, self.model = url.rstrip("/"), model
-        self.fingerprint: str | None = None
+        self._marks: dict[str, None] = {}  # fingerprints, in the order in which they came
         self._contract: Contract = CONTRACTS[contract]
         self._wait = wait
         headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -61,6 +61,11 @@ class Endpoint:
 
     def __exit__(self, *error: object) -> None:
         self._client.close()
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Of what has answered; None where it has not, or tells none."""
+        return next(iter(self._marks), None)
 
     def embed(self, texts: Sequence[str], side: Side) -> Floats:
         """(texts, d) float32. Raises EndpointFailed."""
@@ -75,7 +80,6 @@ class Endpoint:
             raise EndpointFailed(url, f"gave {len(found)} vectors for {len(texts)} texts")
         if not np.isfinite(found).all():
             raise EndpointFailed(url, "gave a vector that has a number which is not finite")
-        self.fingerprint = response.headers.get(FINGERPRINT, self.fingerprint)
         return found
 
     def rerank(self, query: str, documents: Sequence[str]) -> list[float]:
@@ -102,12 +106,24 @@ class Endpoint:
                 self._pause(pause, f"{url} broke off: {error!r}")
                 continue
             if response.status_code == 200:
+                self._check_mark(url, response)
                 return response
             pause = _retry_after(response)
             if pause is None or waited > PATIENCE_SECONDS:
                 raise EndpointFailed(url, _problem(response), response.status_code)
             waited += pause
             self._pause(pause, f"{url} is busy: {_problem(response)}")
+
+    def _check_mark(self, url: str, response: httpx2.Response) -> None:
+        """Figures of two models' vectors would be nobody's. Raises EndpointFailed."""
+        mark = response.headers.get(FINGERPRINT)
+        if mark:
+            self._marks.setdefault(mark)
+        if len(self._marks) > 1:
+            told = " and ".join([*self._marks])
+            raise EndpointFailed(
+                url, f"answers by fingerprints {told}: measure when its roll-out is over"
+            )
 
     def _pause(self, seconds: float, why: str) -> None:
         logger.warning("%s; asking again in %s s", why, seconds)

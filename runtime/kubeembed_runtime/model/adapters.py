@@ -14,6 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -71,6 +72,18 @@ class _Declared:
     proven: bool = False
 
 
+class _Putting(NamedTuple):
+    """A change that was asked for and is not over."""
+
+    folder: Path
+    golden: ToldGolden | None
+    future: "Future[Adapter]"
+
+    def is_for(self, folder: Path, golden: ToldGolden | None) -> bool:
+        """Whether it answers that as well. One that is over does not: files may be others by now."""
+        return (self.folder, self.golden) == (folder, golden) and not self.future.done()
+
+
 class LoraAdapters:
     """As kubeembed_runtime.requests.Adapters.
 
@@ -94,6 +107,7 @@ class LoraAdapters:
         self._declared: dict[str, _Declared] = {}
         self._loaded: OrderedDict[str, LoraAdapter] = OrderedDict()  # longest unused first
         self._unloaded = Unloaded(max_bytes=max_bytes, max_count=max_loaded)
+        self._putting: dict[str, _Putting] = {}  # the last of each name that is not over
         # Threads of its own would make too many for those of the device to spin while they wait.
         self._changes = ThreadPoolExecutor(
             1, "adapters", initializer=torch.set_num_threads, initargs=(1,)
@@ -139,18 +153,38 @@ class LoraAdapters:
             return declared.loading
 
     def put(self, name: str, folder: Path, golden: ToldGolden | None = None) -> "Future[Adapter]":
-        """Loads it, then declares it in the place of one of its name. One that is refused changes nothing."""
-        return self._changes.submit(self._put, name, folder, golden)
+        """Loads it, then declares it in the place of one of its name. One that is refused changes nothing.
+
+        Who puts the same again while that goes on waits for the same answer: to load it and to hold it to its
+        golden vectors takes minutes on a slow device, and who asked first may have given up.
+        """
+        with self._lock:
+            putting = self._putting.get(name)
+            if putting is not None and putting.is_for(folder, golden):
+                return putting.future
+            future = self._changes.submit(self._put, name, folder, golden)
+            self._putting[name] = _Putting(folder, golden, future)
+        future.add_done_callback(lambda done: self._put_over(name, done))
+        return future
 
     def declare(self, name: str, folder: Path) -> None:
         """As `put`, but it is loaded when it is first asked for, and refused then."""
         with self._lock:
+            self._putting.pop(name, None)
             self._declared[name] = _Declared(folder)
             self._unloaded.add(self._loaded.pop(name, None))
 
     def remove(self, name: str) -> "Future[None]":
         """The future raises UnknownModel."""
-        return self._changes.submit(self._remove, name)
+        with self._lock:
+            self._putting.pop(name, None)  # who puts it from now on wants it after that
+            return self._changes.submit(self._remove, name)
+
+    def _put_over(self, name: str, done: "Future[Adapter]") -> None:
+        with self._lock:
+            putting = self._putting.get(name)
+            if putting is not None and putting.future is done:
+                del self._putting[name]
 
     def _put(self, name: str, folder: Path, golden: ToldGolden | None) -> Adapter:
         adapter = self._read(name, folder, proven=False, golden=golden)
