@@ -15,13 +15,7 @@ from concurrent.futures import Future
 from typing import NamedTuple
 
 from kubeembed_runtime.budget import Budget
-from kubeembed_runtime.errors import (
-    DeadlineExceeded,
-    DeviceFailed,
-    NotFinite,
-    OutOfMemory,
-    QueueFull,
-)
+from kubeembed_runtime.errors import DeviceFailed, NotFinite, OutOfMemory, QueueFull
 from kubeembed_runtime.finite import not_finite
 from kubeembed_runtime.occupancy import Occupancy
 from kubeembed_runtime.queueing import Job, Queue, Slot, parts, tokens_by_adapter
@@ -133,16 +127,15 @@ class Batcher:
     def submit(
         self,
         items: Sequence[Item],
-        deadline: float | None = None,
         observe: Callable[[float], None] = lambda seconds: None,
     ) -> "Future[list[Output]]":
-        """The outputs, in order. Cancel the future and what has not run yet is dropped, at once.
+        """The outputs, in order. Cancel the future and what has not run yet is dropped, at once; so it is
+        when a part of it fails.
 
         The items have one adapter. `observe` is told, in the device thread, the seconds before the first
-        batch. Raises QueueFull and DeviceFailed; the future raises DeadlineExceeded,
-        OutOfMemory, NotFinite and DeviceFailed.
+        batch. Raises QueueFull and DeviceFailed; the future raises OutOfMemory, NotFinite and DeviceFailed.
         """
-        job = Job(items=items, deadline=deadline, submitted=self._clock(), observe=observe)
+        job = Job(items=items, submitted=self._clock(), observe=observe)
         with self._lock:
             if self._closing:
                 raise DeviceFailed("the runtime is stopping")
@@ -155,8 +148,8 @@ class Batcher:
         return job.future
 
     def _ended(self, job: Job | None) -> None:
-        """Nobody waits for what was cancelled: it takes no room from those that come."""
-        if job is not None and job.future.cancelled():
+        """Nobody waits for the rest of it, which takes no room from those that come, nor a turn."""
+        if job is not None:
             with self._lock:
                 self._queue.drop(job)
 
@@ -198,7 +191,7 @@ class Batcher:
 
     def _take(self, stream: int) -> Taken | None:
         due = self._streams.due(stream, self._queue.tokens, closing=self._closing)
-        batch = self._queue.take(self.budget, self._wanted) if due else []
+        batch = self._queue.take(self.budget) if due else []
         if not batch:
             return None
         tokens = sum(slot.item.tokens for slot in batch)
@@ -216,19 +209,15 @@ class Batcher:
         if free is not None:
             self._work[free].notify()
 
-    def _wanted(self, job: Job) -> bool:
-        if job.deadline is not None and self._clock() > job.deadline:
-            job.fail(DeadlineExceeded("the deadline passed before the device was free"))
-        return not job.future.done()
-
     def _do(self, taken: Taken) -> None:
         error = self._try(taken.batch)
         if isinstance(error, OutOfMemory):
             with self._lock:
                 self._budget.shrink(error, taken.budget)
             for part in parts(taken.batch, self.budget):
-                if failure := self._try(part):
-                    self._fail(part, failure)
+                left = [slot for slot in part if not slot.job.future.done()]
+                if left and (failure := self._try(left)):
+                    self._fail(left, failure)
         elif error is not None:
             self._fail(taken.batch, error)
         if error is not None and self._failures >= FAILURES_TO_DIE:

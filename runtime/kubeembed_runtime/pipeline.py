@@ -190,12 +190,14 @@ class Pipeline:
     async def _run(
         self, asked: Sequence[Item], deadline: float | None, watch: Watch
     ) -> list[Output]:
-        """Raises RequestFailed. What is late is answered when it is, however long the device goes on."""
-        running = asyncio.wrap_future(self._batcher.submit(asked, deadline, watch.started))
-        if deadline is None:
-            return await running
+        """Raises RequestFailed. What is late is answered when it is, however long the device goes on, and
+        what of it has not run is dropped: its future is cancelled."""
+        left = None if deadline is None else deadline - time.monotonic()
+        if left is not None and left <= 0:  # an idle device would begin at once
+            raise DeadlineExceeded("the deadline passed before the device was asked")
+        running = asyncio.wrap_future(self._batcher.submit(asked, watch.started))
         try:
-            async with asyncio.timeout(deadline - time.monotonic()):
+            async with asyncio.timeout(left):
                 return await running
         except TimeoutError:
             raise DeadlineExceeded("the deadline passed before the device was done") from None

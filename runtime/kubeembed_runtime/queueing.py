@@ -13,7 +13,7 @@ one, goes on at least with every other batch.
 """
 
 import threading
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -34,7 +34,6 @@ class Job:
     """
 
     items: Sequence[Item]
-    deadline: float | None
     submitted: float
     future: "Future[list[Output]]" = field(default_factory=Future)
     taken: int = 0
@@ -109,13 +108,13 @@ class Slot(NamedTuple):
 
 
 class Queue:
-    """Requests by adapter; the front of each deque has the next turn."""
+    """Requests by adapter. What it costs to add, take or drop one does not depend on how many wait."""
 
     def __init__(self) -> None:
         self.tokens = 0
         self._arrived: OrderedDict[Job, None] = OrderedDict()
-        self._turns: deque[deque[Job]] = deque()
-        self._by_adapter: dict[str | None, deque[Job]] = {}
+        #: By the adapter's name; the first of each has the next turn.
+        self._turns: OrderedDict[str | None, OrderedDict[Job, None]] = OrderedDict()
         self._crowded_out = False  # the next in turn did not fit beside the oldest
 
     def add(self, job: Job) -> None:
@@ -125,33 +124,32 @@ class Queue:
             return
         self.tokens += job.tokens
         self._arrived[job] = None
-        jobs = self._by_adapter.get(job.adapter)
-        if jobs is None:
-            jobs = self._by_adapter[job.adapter] = deque()
-            self._turns.append(jobs)
-        jobs.append(job)
+        self._turns.setdefault(job.adapter, OrderedDict())[job] = None
 
     def clear(self) -> list[Job]:
         """Empties it; returns what was in it."""
         jobs = list(self._arrived)
         for job in jobs:
-            self._leave(job)
+            self.drop(job)
         return jobs
 
     def drop(self, job: Job) -> None:
-        """What of it still waits, if any does."""
-        if job in self._arrived:
-            self._leave(job)
+        """What of it still waits, if any does; its adapter too if it was its last."""
+        if job not in self._arrived:
+            return
+        self.tokens -= job.tokens
+        del self._arrived[job]
+        jobs = self._turns[job.adapter]
+        del jobs[job]
+        if not jobs:
+            del self._turns[job.adapter]
 
-    def take(self, budget: int, wanted: Callable[[Job], bool]) -> list[Slot]:
-        """The next batch. Requests that are not `wanted` any more are dropped when their turn comes."""
+    def take(self, budget: int) -> list[Slot]:
+        """The next batch."""
         batch: list[Slot] = []
         room, turns = budget, 0
         by_age, self._crowded_out = not self._crowded_out, False
         while (job := self._next(by_age=by_age and not batch)) is not None:
-            if not wanted(job):
-                self._leave(job)
-                continue
             taken = self._turn(job, room, budget, opens=not batch)
             if not taken:
                 # Only after a batch that the oldest opened: it opens every other one at least.
@@ -164,9 +162,9 @@ class Queue:
 
     def _next(self, *, by_age: bool) -> Job | None:
         """Whose turn it is."""
-        if by_age:
+        if by_age or not self._turns:
             return next(iter(self._arrived), None)
-        return self._turns[0][0] if self._turns else None
+        return next(iter(next(iter(self._turns.values()))))
 
     def _turn(self, job: Job, room: int, budget: int, *, opens: bool) -> list[Slot]:
         """The job's next items; none if the first does not fit, which that of a new batch always does."""
@@ -186,24 +184,12 @@ class Queue:
         Unless the oldest opened the batch and goes on: were that its adapter's turn each time, the others of
         the adapter would wait until it ends.
         """
-        jobs = self._by_adapter[job.adapter]
-        jobs.remove(job)
-        jobs.append(job)
+        jobs = self._turns[job.adapter]
+        jobs.move_to_end(job)
         if not by_age or job.next is None or len(jobs) == 1:
-            self._turns.remove(jobs)
-            self._turns.append(jobs)
+            self._turns.move_to_end(job.adapter)
         if job.next is None:
-            self._leave(job)
-
-    def _leave(self, job: Job) -> None:
-        """The job leaves the queue; its adapter too if it was its last."""
-        self.tokens -= job.tokens
-        del self._arrived[job]
-        jobs = self._by_adapter[job.adapter]
-        jobs.remove(job)
-        if not jobs:
-            self._turns.remove(jobs)
-            del self._by_adapter[job.adapter]
+            self.drop(job)
 
 
 def tokens_by_adapter(batch: Sequence[Slot]) -> dict[str, int]:

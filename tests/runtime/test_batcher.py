@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from batchkit import items, values, vectors
 from kubeembed_runtime.batcher import FAILURES_TO_DIE, Batcher
 from kubeembed_runtime.budget import BATCHES_TO_GROW
-from kubeembed_runtime.errors import DeadlineExceeded, DeviceFailed, OutOfMemory, QueueFull
+from kubeembed_runtime.errors import DeviceFailed, OutOfMemory, QueueFull
 from kubeembed_runtime.requests import BatchRun, Item, Output
 
 SECONDS = 10
@@ -158,18 +158,6 @@ def test_what_is_left_of_a_request_is_dropped_when_it_is_cancelled_half_way(rig:
     assert rig.device.batches == [[1], [9]]
 
 
-def test_a_request_past_its_deadline_is_dropped_unrun(rig: Rig) -> None:
-    occupy(rig)
-    late = rig.batcher.submit(items(3, first=1), deadline=rig.clock.now + 1)
-    kept = rig.batcher.submit(items(3, first=2), deadline=rig.clock.now + 3)
-    rig.clock.now += 2
-    rig.device.let_all()
-    assert values(kept.result(SECONDS)) == [2]
-    with pytest.raises(DeadlineExceeded):
-        late.result(SECONDS)
-    assert rig.device.batches == [[900], [2]]
-
-
 def test_a_full_queue_refuses_and_says_when_to_come_back(rig: Rig) -> None:
     occupy(rig)
     rig.clock.now += 0.5  # 1 token in 0.5 s: 2 tokens a second
@@ -212,6 +200,29 @@ def test_a_failed_half_fails_the_request_and_drops_its_rest(rig: Rig) -> None:
         rig.batcher.submit(items(9, 9, first=1)).result(SECONDS)
     assert values(rig.batcher.submit(items(1, first=5)).result(SECONDS)) == [5]
     assert rig.device.batches == [[1], [5]]
+
+
+def test_what_is_left_of_a_failed_request_takes_no_room_once_it_is_told(rig: Rig) -> None:
+    waiting: list[int] = []
+    failed = rig.batcher.submit(items(9, 9, 9, first=1))
+    failed.add_done_callback(lambda future: waiting.append(rig.batcher.waiting_tokens))
+    rig.device.wait_begun()
+    rig.device.failures.append(ValueError("NaN"))
+    rig.device.let_all()
+    assert isinstance(failed.exception(SECONDS), DeviceFailed)
+    rig.batcher.close()
+    assert (waiting, rig.device.batches) == ([0], [[1]])
+
+
+def test_a_part_without_memory_fails_the_request_and_its_other_parts_are_not_run(
+    rig: Rig,
+) -> None:
+    rig.device.failures += [OutOfMemory("8 tokens"), OutOfMemory("4 tokens")]
+    rig.device.let_all()
+    with pytest.raises(OutOfMemory, match="4 tokens"):
+        rig.batcher.submit(items(4, 4, first=1)).result(SECONDS)
+    assert values(rig.batcher.submit(items(1, first=5)).result(SECONDS)) == [5]
+    assert rig.device.batches == [[1, 2], [1], [5]]
 
 
 @pytest.mark.parametrize(

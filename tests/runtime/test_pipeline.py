@@ -380,6 +380,37 @@ async def test_a_deadline_is_kept_while_the_device_goes_on(ran: Any) -> None:
     assert (await made.pipeline.encode(EncodeRequest(inputs=["ab"]))).tokens == 2
 
 
+async def test_a_request_that_is_late_when_it_is_tokenised_is_not_run(ran: Any) -> None:
+    made = ran()
+    with pytest.raises(DeadlineExceeded, match="before the device was asked"):
+        await made.pipeline.encode(EncodeRequest(inputs=["a"], deadline=time.monotonic() - 1))
+    await made.pipeline.encode(EncodeRequest(inputs=["ab"]))
+    assert [item.tokens for item in made.items] == [2]
+
+
+async def test_a_request_that_is_late_in_the_queue_leaves_it_unrun(ran: Any) -> None:
+    gate, begun = threading.Event(), threading.Event()
+
+    def slow(items: Sequence[Item]) -> list[Output]:
+        begun.set()
+        assert gate.wait(20)
+        return run(items)
+
+    made = ran({"device": slow})
+    first = asyncio.create_task(made.pipeline.encode(EncodeRequest(inputs=["a"])))
+    try:
+        assert await asyncio.to_thread(begun.wait, 20)
+        late = EncodeRequest(inputs=["late"], deadline=time.monotonic() + 0.05)
+        with pytest.raises(DeadlineExceeded):
+            await made.pipeline.encode(late)
+        assert made.batcher.waiting_tokens == 0
+    finally:
+        gate.set()
+    await first
+    await made.pipeline.encode(EncodeRequest(inputs=["ab"]))
+    assert [item.tokens for item in made.items] == [1, 2]
+
+
 async def test_the_time_of_a_request_is_told(ran: Any) -> None:
     seen: list[tuple[str, float]] = []
     observed = {"observe": lambda adapter, seconds: seen.append((adapter, seconds))}

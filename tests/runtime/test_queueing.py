@@ -20,7 +20,7 @@ def job(*sizes: int, adapter: str | None = None) -> Job:
     """A request of items of so many tokens."""
     loaded = None if adapter is None else Named(adapter)
     items = [Item(ids=[0] * size, adapter=loaded) for size in sizes]
-    return Job(items=items, deadline=None, submitted=0.0)
+    return Job(items=items, submitted=0.0)
 
 
 def queue(*jobs: Job) -> Queue:
@@ -39,7 +39,7 @@ def names(batch: Sequence[Slot], **jobs: Job) -> str:
 def drained(waiting: Queue, **jobs: Job) -> list[str]:
     """The batches until nothing waits."""
     found = []
-    while batch := waiting.take(BUDGET, lambda job: True):
+    while batch := waiting.take(BUDGET):
         found.append(names(batch, **jobs))
     return found
 
@@ -50,7 +50,7 @@ def before(small: Job, waiting: Queue, later: Sequence[tuple[str | None, int]]) 
     while small.next is not None:
         for adapter, size in later:
             waiting.add(job(size, adapter=adapter))
-        found.append(sum(slot.item.tokens for slot in waiting.take(BUDGET, lambda job: True)))
+        found.append(sum(slot.item.tokens for slot in waiting.take(BUDGET)))
     return found[:-1]
 
 
@@ -67,9 +67,9 @@ def test_a_request_alone_has_the_whole_budget() -> None:
 def test_a_small_request_is_in_the_next_batch_behind_a_huge_one() -> None:
     huge, small = job(*[4] * 500), job(3)
     waiting = queue(huge)
-    waiting.take(BUDGET, lambda job: True)
+    waiting.take(BUDGET)
     waiting.add(small)
-    assert names(waiting.take(BUDGET, lambda job: True), h=huge, s=small) == "hshh"
+    assert names(waiting.take(BUDGET), h=huge, s=small) == "hshh"
 
 
 def test_a_huge_request_goes_on_with_every_batch_among_ever_more_small_ones() -> None:
@@ -78,7 +78,7 @@ def test_a_huge_request_goes_on_with_every_batch_among_ever_more_small_ones() ->
     for batch in range(1, 11):
         for _ in range(20):
             waiting.add(job(2))
-        waiting.take(BUDGET, lambda job: True)
+        waiting.take(BUDGET)
         assert huge.taken == batch
 
 
@@ -88,14 +88,14 @@ def test_a_huge_request_goes_on_with_every_other_batch_among_ones_too_large_besi
     for batch in range(1, 21):
         waiting.add(job(9))
         waiting.add(job(9))
-        waiting.take(BUDGET, lambda job: True)
+        waiting.take(BUDGET)
         assert huge.taken == (batch + 1) // 2
 
 
 def test_a_huge_request_does_not_take_its_adapters_turns_from_a_small_one() -> None:
     huge, small = job(*[4] * 100), job(1)
     waiting = queue(huge)
-    waiting.take(BUDGET, lambda job: True)
+    waiting.take(BUDGET)
     waiting.add(small)
     assert before(small, waiting, later=[("x", 4), ("y", 4), ("z", 4)]) == []
 
@@ -113,7 +113,7 @@ def test_a_request_of_items_over_the_budget_leaves_every_other_batch_to_the_rest
 def test_an_adapter_with_one_request_does_not_wait_for_all_those_of_another() -> None:
     busy, rare, plain = [job(4, adapter="busy") for _ in range(50)], job(4, adapter="rare"), job(4)
     waiting = queue(*busy, rare, plain)
-    batch = waiting.take(BUDGET, lambda job: True)
+    batch = waiting.take(BUDGET)
     assert [slot.job for slot in batch] == [busy[0], rare, plain, busy[1]]
 
 
@@ -125,14 +125,49 @@ def test_what_does_not_fit_opens_the_next_batch() -> None:
 def test_a_request_that_nobody_wants_any_more_costs_its_adapter_no_turn() -> None:
     gone, kept, other = job(4, adapter="x"), job(4, adapter="x"), job(4, adapter="y")
     waiting = queue(gone, kept, other)
-    batch = waiting.take(BUDGET, lambda job: job is not gone)
-    assert [slot.job for slot in batch] == [kept, other]
+    waiting.drop(gone)
+    assert [slot.job for slot in waiting.take(BUDGET)] == [kept, other]
     assert waiting.tokens == 0
+
+
+def test_one_that_has_left_already_is_dropped_without_a_word() -> None:
+    taken, cleared = job(4), job(4)
+    waiting = queue(taken)
+    waiting.take(BUDGET)
+    waiting.drop(taken)
+    waiting.add(cleared)
+    assert waiting.clear() == [cleared]
+    waiting.drop(cleared)
+    assert (waiting.tokens, waiting.take(BUDGET)) == (0, [])
+
+
+class Compared(Job):
+    """Counts how often it is held against another: what a search does."""
+
+    times = 0
+
+    def __eq__(self, other: object) -> bool:
+        Compared.times += 1
+        return self is other
+
+    __hash__ = Job.__hash__
+
+
+def test_what_a_request_costs_does_not_grow_with_those_that_wait() -> None:
+    jobs = [Compared(items=[Item(ids=[0])], submitted=0.0) for _ in range(300)]
+    waiting = queue(*jobs)
+    Compared.times = 0
+    for one in reversed(jobs[200:]):  # the latest leaves first, as from a search that gives up
+        waiting.drop(one)
+    while waiting.take(BUDGET):
+        pass
+    assert waiting.tokens == 0
+    assert Compared.times < len(jobs)
 
 
 def test_a_request_without_items_is_finished_at_once() -> None:
     empty = job()
-    assert queue(empty).take(BUDGET, lambda job: True) == []
+    assert queue(empty).take(BUDGET) == []
     assert empty.future.result(0) == []
 
 
@@ -168,7 +203,7 @@ def test_every_item_runs_once_in_its_requests_order_and_no_batch_is_over_the_bud
             if arrival.batch == number:
                 waiting.add(arrival.job)
         expected = waiting.tokens
-        batch = waiting.take(BUDGET, lambda job: True)
+        batch = waiting.take(BUDGET)
         tokens = sum(slot.item.tokens for slot in batch)
         assert waiting.tokens == expected - tokens
         assert tokens <= BUDGET or len(batch) == 1
