@@ -26,6 +26,7 @@ from sentence_transformers.util import maxsim as their_maxsim
 from sentence_transformers.util.quantization import quantize_embeddings
 from tokenizers import Tokenizer
 
+from headkit import colbert
 from kubeembed_api.document import EmbeddingModel, Metadata
 from kubeembed_api.reasons import Reason
 from kubeembed_api.spec import ModelSource, Spec
@@ -282,7 +283,7 @@ def test_a_projection_may_lie_among_the_weights(maker: Maker) -> None:
     with torch.inference_mode():
         for one, row in zip(found, ids, strict=True):
             hidden = model.bert(torch.tensor([row])).last_hidden_state[0]
-            wanted = torch.nn.functional.normalize(model.linear(hidden), dim=-1)
+            wanted = colbert(hidden, model.linear.weight)
             np.testing.assert_allclose(one.multivector, wanted, atol=1e-5)
 
 

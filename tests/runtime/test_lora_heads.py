@@ -13,6 +13,7 @@ from peft import PeftModel
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from headkit import colbert, lexical, splade
 from kubeembed_api.document import parse
 from kubeembed_runtime.errors import AdapterRefused
 from kubeembed_runtime.model.adaptable import adapters_of
@@ -92,9 +93,8 @@ def inputs(item: Item) -> dict[str, Tensor]:
     return read
 
 
-def splade(model: Any, item: Item) -> Tensor:
-    logits: Tensor = model(**inputs(item)).logits[0]
-    return logits.max(0).values.relu().log1p()
+def sparse(model: Any, item: Item) -> Tensor:
+    return splade(model(**inputs(item)).logits[0])
 
 
 def score(model: Any, item: Item) -> Tensor:
@@ -126,7 +126,7 @@ def test_splade_weights_are_of_the_merged_model(
     adapter = tuned(base.folder, tmp_path / "adapter", auto=MASKED, target_modules=targets)
     adapted = merged(base.folder, adapter, MASKED)
     plain = MASKED.from_pretrained(base.folder)
-    assert_served_as_merged(base, adapter, items("sparse"), adapted, plain, splade)
+    assert_served_as_merged(base, adapter, items("sparse"), adapted, plain, sparse)
 
 
 SCORING_MODELS: dict[str, tuple[Callable[[], Any], list[str]]] = {
@@ -178,17 +178,16 @@ def test_scores_are_of_the_merged_model(name: str, tmp_path: Path) -> None:
 
 def with_heads(folder: Path) -> Reference:
     """FlagEmbedding's formulas for the three outputs of BGE-M3 on the heads of the folder."""
-    sparse, colbert = (torch.load(folder / f"{name}_linear.pt") for name in ("sparse", "colbert"))
+    linear, late = (torch.load(folder / f"{name}_linear.pt") for name in ("sparse", "colbert"))
 
     def wanted(model: Any, item: Item) -> Tensor:
         hidden = model(**inputs(item)).last_hidden_state[0]
-        vectors = hidden[1:] @ colbert["weight"].T + colbert["bias"]
-        weights = (hidden @ sparse["weight"].T + sparse["bias"]).relu()[:, 0]
-        lexical = torch.zeros(SMALL["vocab_size"])
-        lexical.scatter_reduce_(0, torch.tensor(list(item.ids)), weights, "amax")
-        lexical[list(SPECIAL)] = 0
-        dense = normalize(hidden[0], dim=-1)
-        return torch.cat([dense, normalize(vectors, dim=-1).ravel(), lexical])
+        weights = (hidden @ linear["weight"].T + linear["bias"]).relu()[:, 0]
+        whole = torch.zeros(SMALL["vocab_size"])
+        for token, weight in lexical(item.ids, weights.tolist(), SPECIAL).items():
+            whole[token] = weight
+        vectors = colbert(hidden[1:], late["weight"], late["bias"])
+        return torch.cat([normalize(hidden[0], dim=-1), vectors.ravel(), whole])
 
     return wanted
 
@@ -216,7 +215,7 @@ def test_an_adapter_that_was_trained_without_the_head_serves_under_it(tmp_path: 
     )
     adapted, plain = (MASKED.from_pretrained(base.folder) for _ in range(2))
     adapted.bert = PeftModel.from_pretrained(adapted.bert, adapter).merge_and_unload()
-    assert_served_as_merged(base, adapter, items("sparse"), adapted, plain, splade)
+    assert_served_as_merged(base, adapter, items("sparse"), adapted, plain, sparse)
 
 
 REFUSED: dict[str, tuple[Callable[[], Any], Any, dict[str, Any], str]] = {

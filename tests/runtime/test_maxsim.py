@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -41,3 +43,15 @@ def test_a_document_without_tokens_comes_last() -> None:
     scores = maxsim(query, documents, mean=True)
     assert scores.argmin() == 1
     assert np.isfinite(scores).all()
+
+
+def test_two_long_texts_hold_no_more_products_than_they_may() -> None:
+    query, document = vectors(1000, 1000)
+    tracemalloc.start()
+    try:
+        found = maxsim(query, [document], products=10_000)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert found == pytest.approx([(query @ document.T).max(axis=1).sum()], rel=1e-5)
+    assert most < 200_000  # bytes; all products at once are 4,000,000

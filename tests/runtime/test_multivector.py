@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.functional import normalize
 
+from headkit import colbert
 from kubeembed_runtime.model.heads.layers import Layer
 from kubeembed_runtime.model.heads.multivector import Multivector
 from kubeembed_runtime.model.packing import batch
@@ -26,11 +26,9 @@ def states(given: list[Item]) -> torch.Tensor:
 
 
 def pylate(hidden: Any, weight: Any, ids: list[int], *, is_query: bool, skiplist: list[int]) -> Any:
-    """PyLate's ColBERT.encode for one text: project, mask, normalise."""
-    vectors = hidden @ weight.T
-    if not is_query:
-        vectors = vectors[[token not in skiplist for token in ids]]
-    return normalize(vectors, p=2, dim=1)
+    """PyLate's ColBERT.encode for one text: project, normalise, mask."""
+    vectors = colbert(hidden, weight)
+    return vectors if is_query else vectors[[token not in skiplist for token in ids]]
 
 
 def test_colbert_keeps_a_query_s_masks_and_drops_a_document_s_punctuation() -> None:
@@ -50,12 +48,8 @@ def test_colbert_keeps_a_query_s_masks_and_drops_a_document_s_punctuation() -> N
         np.testing.assert_allclose(ours, wanted, atol=1e-6)
 
 
-def bge_m3(hidden: Any, weight: Any, bias: Any) -> Any:
-    """FlagEmbedding: colbert_linear(last_hidden_state[:, 1:]), normalised; EOS keeps its vector."""
-    return normalize(hidden[1:] @ weight.T + bias, dim=-1)
-
-
 def test_bge_m3_leaves_the_first_token_out_on_both_sides() -> None:
+    """FlagEmbedding: colbert_linear(last_hidden_state[:, 1:]), normalised; EOS keeps its vector."""
     given = [item([CLS, 30, COMMA, SEP], "query"), item([CLS, SEP]), item([CLS, COMMA, 8, 9, SEP])]
     hidden, weight, bias = states(given), torch.randn(WIDTH, WIDTH), torch.randn(WIDTH)
     layer = Layer(weight=weight, bias=bias)
@@ -63,7 +57,7 @@ def test_bge_m3_leaves_the_first_token_out_on_both_sides() -> None:
     found = head(hidden, batch(given, CPU), given, [2, 0])
     parts = hidden.split([4, 2, 5])
     for ours, part in zip(found, [parts[2], parts[0]], strict=True):
-        np.testing.assert_allclose(ours, bge_m3(part, weight, bias), atol=1e-6)
+        np.testing.assert_allclose(ours, colbert(part[1:], weight, bias), atol=1e-6)
 
 
 def test_projections_follow_each_other_and_norms_may_stay() -> None:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.overrides import TorchFunctionMode
 
+from headkit import lexical
 from kubeembed_runtime.model.heads.layers import Layer
 from kubeembed_runtime.model.heads.sparse import Linear, Mlm, Share, windows
 from kubeembed_runtime.model.packing import batch
@@ -150,15 +151,6 @@ def test_tokens_times_vocabulary_is_never_held(lengths: list[int]) -> None:
     assert sum(lengths) * VOCABULARY >= 15 * largest.numbers
 
 
-def bge_m3(ids: Sequence[int], weights: Sequence[float], unused: set[int]) -> dict[int, float]:
-    """FlagEmbedding's _process_token_weights, as BGE-M3's authors define lexical weights."""
-    result: dict[int, float] = {}
-    for weight, token in zip(weights, ids, strict=True):
-        if token not in unused and weight > 0 and weight > result.get(token, 0):
-            result[token] = weight
-    return result
-
-
 def test_linear_is_bge_m3_s_formula() -> None:
     given = items([1, 7, 7, 20])
     hidden = states(given)
@@ -169,7 +161,7 @@ def test_linear_is_bge_m3_s_formula() -> None:
     parts = torch.relu(layer(hidden)).squeeze(1).split([1, 7, 7, 20])
     for sparse, place in zip(found, [3, 0, 1], strict=True):
         dense(sparse)
-        wanted = bge_m3(given[place].ids, parts[place].tolist(), {0, 2})
+        wanted = lexical(given[place].ids, parts[place].tolist(), {0, 2})
         ours = dict(zip(sparse.indices.tolist(), sparse.values.tolist(), strict=True))
         assert ours.keys() == wanted.keys()
         assert ours == pytest.approx(wanted, rel=1e-6)
