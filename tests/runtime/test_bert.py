@@ -5,12 +5,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from transformers import (
+    AutoModel,
     BertConfig,
     BertForPreTraining,
     BertModel,
@@ -257,6 +259,21 @@ def test_code_of_its_own_beside_usual_heads_changes_nothing(
     folder: Path, document: Document
 ) -> None:
     assert isinstance(encoder(besides(folder, **OWN), document).body, Bert)
+
+
+def test_code_of_its_own_is_not_what_transformers_runs_without_trust(
+    folder: Path, document: Document
+) -> None:
+    """sentence-transformers does not trust it unless told to; then it takes its own class, as we do."""
+    besides(folder, **OWN)
+    (folder / "modeling.py").write_text("raise SystemExit('trusted')")
+    theirs = AutoModel.from_pretrained(folder, trust_remote_code=False).eval()
+    ids = [2, 5, 9, 3]
+    with torch.inference_mode():
+        states = theirs(input_ids=torch.tensor([ids])).last_hidden_state[0, 0]
+    [output] = encoder(folder, document)([Item(ids=ids)])
+    wanted = torch.nn.functional.normalize(states, dim=0).numpy()
+    np.testing.assert_allclose(output.dense, wanted, atol=1e-6)
 
 
 def test_the_projection_of_a_colbert_is_read(folder: Path, document: Document) -> None:

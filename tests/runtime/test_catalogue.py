@@ -211,6 +211,17 @@ def test_the_catalogue_fills_what_the_files_leave_open(folder: Folder) -> None:
     assert recipe.plain() == PLAIN | E5
 
 
+def test_a_card_that_wants_an_end_of_texts_is_heard_whatever_the_tokenizer_says(
+    folder: Folder,
+) -> None:
+    where = folder(files(**{"tokenizer_config.json": {"add_eos_token": True}}))
+    recipe = resolve(
+        where,
+        model("intfloat/e5-mistral-7b-instruct"),
+    )
+    assert recipe.append_eos == Told(value=True, origin="catalogue")
+
+
 def test_the_files_win_over_the_catalogue(folder: Folder) -> None:
     recipe = resolve(folder(files(pooling="cls")), model("intfloat/e5-large-v2"))
     assert recipe.pooling == Told(value="cls", origin="1_Pooling/config.json")
@@ -279,12 +290,57 @@ def test_a_bare_splade_is_known_by_the_catalogue(folder: Folder) -> None:
     assert recipe.sparse.value == SparseRecipe(kind="mlm", activation="log1p_relu")
 
 
+@pytest.mark.parametrize("page", ["README.md", "CHANGELOG.md"])
+def test_pages_say_how_many_cards_there_are(page: str) -> None:
+    text = (Path(__file__).parents[2] / page).read_text(encoding="utf-8")
+    assert f"a catalogue of {len(catalogue.entries())} " in text
+
+
 def test_late_interaction_is_dressed_as_the_card_says() -> None:
-    found = resolve_from_catalogue(model("jinaai/jina-colbert-v2")).multivector.value
+    found = resolve_from_catalogue(model("answerdotai/answerai-colbert-small-v1")).multivector.value
     assert isinstance(found, MultivectorRecipe)
-    assert (found.expand, found.attend_expansion, found.query_tokens) == (True, True, 32)
-    assert (found.query_marker, found.document_marker) == ("[QueryMarker]", "[DocumentMarker]")
+    assert (found.expand, found.attend_expansion, found.query_tokens) == (True, False, 32)
     assert len(found.skip) == 32
+
+
+@pytest.mark.parametrize("name", [*catalogue.unsupported(), "jinaai/Jina-ColBERT-v2"])
+def test_a_card_that_nobody_here_can_follow_is_refused_and_says_why(
+    name: str, folder: Folder
+) -> None:
+    assert catalogue.find(name) is None
+    for resolving in (
+        lambda: resolve_from_catalogue(model(name)),
+        lambda: resolve(folder(files()), model(name)),
+    ):
+        with pytest.raises(StartFailed, match=f"{name} needs code of its own: J.*supported") as no:
+            resolving()
+        assert no.value.reason is Reason.UNSUPPORTED_MODEL
+
+
+CODE = {"auto_map": {"AutoModel": "acme/code--modeling.Own"}}
+
+
+def test_what_only_code_of_its_own_computes_is_refused_as_such(folder: Folder) -> None:
+    """A copy of jina-embeddings-v2 under another name."""
+    config = {**files()["config.json"], **CODE, "position_embedding_type": "alibi"}
+    said = r"position_embedding_type 'alibi'; only code .* \(auto_map\.AutoModel: acme/code--model"
+    with pytest.raises(StartFailed, match=said) as refused:
+        resolve(folder(files(**{"config.json": config})), model("acme/mine"))
+    assert refused.value.reason is Reason.UNSUPPORTED_MODEL
+
+
+@pytest.mark.parametrize("model_type", ["bert", "qwen3"])
+def test_trusted_code_that_is_not_run_is_told(model_type: str, folder: Folder) -> None:
+    """sentence-transformers runs it if told to trust it, and transformers' own class otherwise."""
+    config = {**files()["config.json"], **CODE, "model_type": model_type}
+    where = folder(files(**{"config.json": config}))
+    trusting = ModelSource(source="hf://acme/mine", trust_remote_code=True)
+    document = EmbeddingModel(metadata=Metadata(name="m"), spec=Spec(model=trusting))
+    with pytest.raises(StartFailed, match=r"is not run for .*; take trustRemoteCode away") as no:
+        resolve(where, document)
+    assert no.value.reason is Reason.UNSUPPORTED_MODEL
+    (where / "config.json").write_text(json.dumps({**config, "model_type": "new"}))
+    assert resolve(where, document).pooling.value == "mean"
 
 
 def test_gte_qwen2_sees_both_ways_though_its_configuration_does_not_tell(folder: Folder) -> None:

@@ -234,6 +234,17 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"modules.json": modules(Router=""), SETTINGS: {"model_type": "SparseEncoder"}},
         r"router_config\.json routes .*; supported: queries by weights, documents by SPLADE",
     ),
+    "router to code of its own": (
+        {
+            "modules.json": modules(Router=""),
+            SETTINGS: {"model_type": "SparseEncoder"},
+            "router_config.json": {
+                **ROUTER,
+                "types": {**ROUTER["types"], "document_1_SpladePooling": "acme.SpladePooling"},
+            },
+        },
+        r"router_config\.json has the module acme\.SpladePooling in types, for document_1_Splade",
+    ),
     "no metadata": (
         {"config.json": {**BERT, "architectures": ["HF_ColBERT"]}},
         r"no artifact\.metadata",

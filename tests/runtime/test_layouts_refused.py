@@ -110,7 +110,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "old arguments of the tokenizer": (
         texts(tokenizer_args={"add_eos_token": True}),
-        r"has add_eos_token in tokenizer_args, .* write it in tokenizer_config\.json",
+        r"has add_eos_token in tokenizer_args, .* tokens into tokenizer\.json's post_processor",
+    ),
+    "arguments of the tokenizer": (
+        texts(processor_kwargs={"add_prefix_space": True, "add_eos_token": True}),
+        r"has add_prefix_space, add_eos_token in .* write it in tokenizer_config\.json",
     ),
     "a side's length": (
         texts(query_length=8),
@@ -251,6 +255,21 @@ def test_an_architecture_left_over_makes_no_cross_encoder(
 def test_an_architecture_of_scores_alone_is_a_cross_encoder_s(resolved: Resolve) -> None:
     for files in ({"config.json": SCORES}, PAIRS):
         assert resolved(files).outputs.value == ("score",)
+
+
+def test_what_queries_are_filled_up_with_is_named_as_transformers_names_it(
+    resolved: Resolve,
+) -> None:
+    """special_tokens_map.json counts before the configuration, unless that lists its added tokens."""
+    own = {"tokenizer_class": "PreTrainedTokenizerFast", "mask_token": "[OTHER]"}
+    files = {"special_tokens_map.json": {"mask_token": "[MASK]"}, "tokenizer_config.json": own}
+    told = {**expanded(token="[MASK]"), **files}
+    assert resolved(told).outputs.value == ("multivector",)
+    own |= {"added_tokens_decoder": {}}
+    with pytest.raises(StartFailed, match=r"supported: the tokenizer's mask_token, '\[OTHER\]'"):
+        resolved({**told, "tokenizer_config.json": own})
+    decoder = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "</s>"}
+    assert resolved({**expanded(token="</s>"), "tokenizer_config.json": decoder})
 
 
 @pytest.mark.parametrize("token", [None, "[MASK]"])

@@ -53,6 +53,8 @@ def saved(name: str, folder: Path) -> dict[str, Any]:
     words = Tokenizer(WordLevel({f"w{n}": n for n in range(100)}, unk_token="w0"))
     words.pre_tokenizer = WhitespaceSplit()
     words.save(str(folder / "tokenizer.json"))
+    told = '{"tokenizer_class": "PreTrainedTokenizerFast"}'
+    (folder / "tokenizer_config.json").write_text(told)
     pooling = "cls" if name == "bge-m3" else "mean"
     return {"pooling": pooling, "normalize": True, "maxTokens": 60}
 

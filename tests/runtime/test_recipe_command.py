@@ -119,3 +119,21 @@ def test_the_command_needs_no_torch(minilm: Path) -> None:
         "main(['recipe', sys.argv[1]]); assert not {'torch', 'tokenizers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, str(minilm)], check=True, capture_output=True)
+
+
+def test_an_ignored_end_of_texts_is_told_where_the_recipe_is_read(
+    printed: Callable[..., str], tmp_path: Path
+) -> None:
+    config = {"model_type": "llama", "hidden_size": 8, "max_position_embeddings": 64}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"add_eos_token": True}))
+    pooling = [
+        {"idx": 0, "path": "", "type": "sentence_transformers.models.Transformer"},
+        {"idx": 1, "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+    ]
+    (tmp_path / "modules.json").write_text(json.dumps(pooling))
+    (tmp_path / "1_Pooling").mkdir()
+    (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode": "lasttoken"}))
+    [line] = [line for line in printed(tmp_path).splitlines() if line.startswith("appendEos")]
+    assert line.startswith("appendEos: false")
+    assert "# tokenizer_config.json, add_eos_token counts no more: tokenizer.json ends" in line

@@ -329,6 +329,15 @@ def test_a_model_without_positions_must_be_told_its_length(folder: Folder) -> No
     assert resolve(where, Wanted(max_tokens=77)).max_tokens.value == 77
 
 
+def test_an_end_that_the_libraries_ignore_is_told_and_not_appended(folder: Folder) -> None:
+    """Until transformers 5, add_eos_token appended one to the texts of some tokenizers."""
+    where = folder({**USUAL, "tokenizer_config.json": {"add_eos_token": True}})
+    found = resolve(where, Wanted()).append_eos
+    assert found.value is False
+    assert found.origin.startswith("tokenizer_config.json, add_eos_token counts no more")
+    assert resolve(where, Wanted(append_eos=True)).append_eos.origin == "spec.recipe.appendEos"
+
+
 @pytest.mark.parametrize(
     ("wanted", "field", "value"),
     [

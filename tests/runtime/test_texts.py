@@ -106,7 +106,8 @@ def vocabulary(folder: Path) -> None:
         special_tokens=[("<s>", 0), ("</s>", 2)],
     )
     fast.save(str(folder / "tokenizer.json"))
-    (folder / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 8192}))
+    told = {"model_max_length": 8192, "tokenizer_class": "PreTrainedTokenizerFast"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(told))
 
 
 @pytest.fixture

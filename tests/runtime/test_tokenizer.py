@@ -258,6 +258,25 @@ def test_queries_are_marked_and_filled_up_with_masks(folder: Path) -> None:
     assert full.attended is None
 
 
+def test_without_a_mask_token_queries_are_filled_up_with_ends(folder: Path) -> None:
+    """As PyLate and sentence-transformers do it with decoders."""
+    (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "</s>"}))
+    late = Tokenizer(folder, max_tokens=8, multivector=COLBERT)
+    [query] = late(["one"], Framing(side="query"))
+    assert words(query) == ["<s>", "[Q] ", "one", "</s>", "</s>", "</s>", "</s>"]
+    (folder / "tokenizer_config.json").write_text("{}")
+    with pytest.raises(StartFailed, match="needs the tokenizer's mask_token"):
+        Tokenizer(folder, max_tokens=8, multivector=COLBERT)
+
+
+def test_a_mask_that_the_model_never_learnt_is_refused(folder: Path) -> None:
+    dressed = MultivectorRecipe(dimensions=4, query_tokens=4, expand=True)
+    late = Tokenizer(folder, max_tokens=8, multivector=dressed)
+    late.vocabulary.limit(ID["[MASK]"])
+    with pytest.raises(InvalidInput, match=r"has the token '\[MASK\]', of which the model"):
+        late([""], Framing(side="query"))
+
+
 @pytest.mark.parametrize("side", ["document", None])
 def test_documents_are_marked_and_cut(folder: Path, side: Any) -> None:
     """A text that names no side is a document."""

@@ -14,8 +14,10 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+from kubeembed_api.reasons import Reason
 from kubeembed_api.sources import Source
 from kubeembed_api.spec import Output, Pooling
+from kubeembed_runtime.errors import StartFailed
 from kubeembed_runtime.model.modules import Facts
 from kubeembed_runtime.model.recipes import (
     MultivectorRecipe,
@@ -90,17 +92,34 @@ class Entry(BaseModel):
 
 
 @cache
+def _written() -> Mapping[str, Any]:
+    text = (files("kubeembed_runtime.model") / "recipes.yaml").read_text(encoding="utf-8")
+    written: Mapping[str, Any] = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    return written
+
+
+@cache
 def entries() -> Mapping[str, Mapping[str, Any]]:
     """Every entry as it is written, by id in lower case: the hub takes either."""
-    text = (files("kubeembed_runtime.model") / "recipes.yaml").read_text(encoding="utf-8")
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    listed = yaml.load(text, Loader=loader)["models"]
-    return {entry["id"].lower(): entry for entry in listed}
+    return {entry["id"].lower(): entry for entry in _written()["models"]}
+
+
+@cache
+def unsupported() -> Mapping[str, str]:
+    """What models compute that nobody here does, by id in lower case."""
+    return {name.lower(): why for name, why in _written()["unsupported"].items()}
 
 
 def known(source: Source) -> Entry | None:
-    """The entry of a document's source; nothing but the hub has names."""
-    return find(source.host) if source.scheme == "hf" else None
+    """The entry of a document's source; nothing but the hub has names. Raises StartFailed."""
+    if source.scheme != "hf":
+        return None
+    why = unsupported().get(source.host.lower())
+    if why is not None:
+        problem = f"{source.host} needs code of its own: {why}"
+        way = "it is not supported, with spec.model.trustRemoteCode either; name another model"
+        raise StartFailed(Reason.UNSUPPORTED_MODEL, f"{problem}; {way}")
+    return find(source.host)
 
 
 def find(name: str) -> Entry | None:

@@ -9,6 +9,7 @@ from kubeembed_runtime.errors import StartFailed
 from kubeembed_runtime.model.files import MODULES, SETTINGS, Files
 from kubeembed_runtime.model.modules import Facts, projections, refuse_other_modules, unsupported
 from kubeembed_runtime.model.recipes import MultivectorRecipe, SparseRecipe, Told
+from kubeembed_runtime.model.specialtokens import special_tokens
 
 _TOKEN_MODULES = ("Transformer", "Dense", "Normalize", "MultiVectorMask")
 
@@ -53,18 +54,19 @@ def _expansion(told: Mapping[str, Any], pylate: bool) -> Mapping[str, Any] | Non
 
 
 def _refuse_other_expansions(files: Files, told: Mapping[str, Any]) -> None:
-    """Told of none, it is up to a fixed length with the mask token."""
+    """Told of none, it is up to a fixed length with the tokenizer's own token for it."""
     if told.get("strategy", "fixed") != "fixed":
         problem = f"query_expansion has strategy {told['strategy']!r}"
         raise unsupported(f"{problem}; supported: 'fixed', which fills queries up to a length")
     if told and not isinstance(told.get("length"), int):
         problem = f"query_expansion has length {told.get('length')!r}"
         raise StartFailed(Reason.INVALID_RECIPE, f"{problem}; write how many tokens queries get")
-    named = {**files.read("special_tokens_map.json"), **files.tokenizer}.get("mask_token")
-    mask = named["content"] if isinstance(named, Mapping) else named
-    if told.get("token") not in (None, mask):
+    if told.get("token") is None:
+        return
+    filler = special_tokens(files).filler
+    if told["token"] != filler:
         problem = f"query_expansion has token {told['token']!r}"
-        raise unsupported(f"{problem}; supported: the tokenizer's mask_token, {mask!r}")
+        raise unsupported(f"{problem}; supported: the tokenizer's mask_token, {filler!r}")
 
 
 def stanford(files: Files) -> Facts:

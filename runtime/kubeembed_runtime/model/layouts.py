@@ -14,6 +14,7 @@ from kubeembed_runtime.model.files import MODULES, SETTINGS, TOKENIZER, Files
 from kubeembed_runtime.model.late import bge_m3, late_interaction, stanford
 from kubeembed_runtime.model.modules import (
     Facts,
+    document_route,
     projections,
     refuse_other_modules,
     refuse_other_texts,
@@ -82,7 +83,9 @@ def _texts(files: Files) -> Facts:
         lower = bool(files.transformer["do_lower_case"])
         facts["lower"] = Told(value=lower, origin=files.transformer_file)
     if files.tokenizer.get("add_eos_token") is True:
-        facts["append_eos"] = Told(value=True, origin=TOKENIZER)
+        # transformers 5 drops it beside a tokenizer.json, whose post-processor alone ends texts.
+        why = "add_eos_token counts no more: tokenizer.json ends texts, or nobody does"
+        facts["no_eos"] = Told(value=False, origin=f"{TOKENIZER}, {why}")
     return {**facts, **_truncation(files, arguments)}
 
 
@@ -195,7 +198,7 @@ def _sparse(files: Files) -> Facts:
     if not routed:
         refuse_other_modules(files, _SPARSE_MODULES)
     name, config = (
-        _document_route(files) if routed else files.module("SpladePooling") or (MODULES, {})
+        document_route(files) if routed else files.module("SpladePooling") or (MODULES, {})
     )
     strategy = config.get("pooling_strategy", "max")
     if strategy != "max":
@@ -211,29 +214,6 @@ def _sparse(files: Files) -> Facts:
         "outputs": Told(value=("sparse",), origin=MODULES),
         "sparse": Told(value=recipe, origin=name),
     }
-
-
-def _document_route(files: Files) -> tuple[str, Mapping[str, Any]]:
-    """A router with two ways: a query's tokens have fixed weights, a document is encoded."""
-    name = "router_config.json"
-    told = files.read(name)
-    types, structure = told.get("types") or {}, told.get("structure") or {}
-    ways = {
-        side: [str(types.get(path)).rpartition(".")[2] for path in structure.get(side, ())]
-        for side in ("query", "document")
-    }
-    if ways != {
-        "query": ["SparseStaticEmbedding"],
-        "document": ["MLMTransformer", "SpladePooling"],
-    }:
-        raise unsupported(
-            f"{name} routes {ways}; supported: queries by weights, documents by SPLADE"
-        )
-    encoder, pooling = structure["document"]
-    if encoder:
-        raise unsupported(f"{name} has its encoder in {encoder}; supported: beside config.json")
-    path = f"{pooling}/config.json"
-    return path, files.read(path)
 
 
 def _cross_encoder(files: Files) -> Facts:

@@ -9,6 +9,7 @@ from typing import Any
 from kubeembed_api.reasons import Reason
 from kubeembed_runtime.errors import StartFailed
 from kubeembed_runtime.model.files import MODULES, TOKENIZER, Files
+from kubeembed_runtime.model.limits import DECODERS
 from kubeembed_runtime.model.recipes import Told
 
 #: Fields of Recipe -> what is told of them.
@@ -29,6 +30,12 @@ _HARMLESS = (
     "unpad_inputs", "use_cache", "use_fast", "use_memory_efficient_attention", "use_safetensors",
     "model_max_length", "truncation_side",
 )  # fmt: skip
+
+#: Arguments that put tokens around texts, and without effect in tokenizer_config.json.
+_ENDS = ("add_bos_token", "add_eos_token")
+
+#: The types of BERT's family.
+_OF_BERT = ("bert", "camembert", "roberta", "xlm-roberta")
 
 #: The heads that are computed here, as the library names what it loads.
 _TASKS = ("feature-extraction", "fill-mask", "sequence-classification")
@@ -63,6 +70,30 @@ def refuse_other_encoders(files: Files) -> None:
             raise unsupported(f"{problem}; supported: a Transformer beside config.json (path '')")
 
 
+def refuse_own_positions(files: Files) -> None:
+    """BERT's family under the name of a type that transformers has, and computed by the model's own code."""
+    told, model_type = files.config.get("position_embedding_type"), files.config.get("model_type")
+    code = (files.config.get("auto_map") or {}).get("AutoModel")
+    if code is not None and told not in (None, "absolute") and model_type in _OF_BERT:
+        problem = f"config.json has position_embedding_type {told!r}"
+        why = f"only code of the model's own computes that (auto_map.AutoModel: {code})"
+        way = f"it is not run for model_type {model_type!r}, which transformers has"
+        raise unsupported(f"{problem}; {why}, and {way}; such a model is not supported")
+
+
+def refuse_code_not_run(files: Files) -> None:
+    """Where code is trusted, transformers runs it, also if it has a class of this type itself."""
+    code = (files.config.get("auto_map") or {}).get("AutoModel")
+    model_type = files.config.get("model_type")
+    if code is not None and model_type in (*_OF_BERT, *DECODERS):
+        problem = (
+            f"spec.model.trustRemoteCode is true, and config.json has auto_map.AutoModel {code}"
+        )
+        why = f"that code is not run for model_type {model_type!r}, which transformers has itself"
+        way = "take trustRemoteCode away for the vectors of transformers' own class"
+        raise unsupported(f"{problem}; {why}; {way}")
+
+
 def refuse_other_texts(files: Files) -> None:
     """What the Transformer's own file tells and nothing here does, each by its key."""
     told, name = files.transformer, files.transformer_file
@@ -86,7 +117,10 @@ def _refuse_arguments(told: Mapping[str, Any], name: str) -> None:
         if other:
             problem = f"{name} has {', '.join(other)} in {kind}, which may change vectors"
             where = TOKENIZER if kind in _TOKENIZER_ARGUMENTS else "config.json"
-            raise unsupported(f"{problem}; write it in {where} if it has it, else take it away")
+            way = f"write it in {where} if it has it, else take it away"
+            if set(other) <= set(_ENDS):
+                way = "take it away and write such tokens into tokenizer.json's post_processor"
+            raise unsupported(f"{problem}; {way}")
 
 
 def _refuse_modalities(told: Mapping[str, Any], name: str) -> None:
@@ -138,3 +172,37 @@ def _refuse_other_ends(files: Files, name: str, of: str) -> None:
     for key in ("module_input_name", "module_output_name"):
         if told.get(key) not in known:
             raise unsupported(f"{name} has {key} {told[key]}; supported: {of}")
+
+
+def document_route(files: Files) -> tuple[str, Mapping[str, Any]]:
+    """A router with two ways: a query's tokens have fixed weights, a document is encoded."""
+    name = "router_config.json"
+    told = files.read(name)
+    types, structure = told.get("types") or {}, told.get("structure") or {}
+    _refuse_other_routes(name, types)
+    ways = {
+        side: [str(types.get(path)).rpartition(".")[2] for path in structure.get(side, ())]
+        for side in ("query", "document")
+    }
+    if ways != {
+        "query": ["SparseStaticEmbedding"],
+        "document": ["MLMTransformer", "SpladePooling"],
+    }:
+        raise unsupported(
+            f"{name} routes {ways}; supported: queries by weights, documents by SPLADE"
+        )
+    encoder, pooling = structure["document"]
+    if encoder:
+        raise unsupported(f"{name} has its encoder in {encoder}; supported: beside config.json")
+    path = f"{pooling}/config.json"
+    return path, files.read(path)
+
+
+def _refuse_other_routes(name: str, types: Mapping[str, Any]) -> None:
+    """A class of the model's own may have the name of a known one and compute something else."""
+    for path, module in types.items():
+        if not str(module).startswith("sentence_transformers."):
+            problem = f"{name} has the module {module} in types, for {path or 'the root'}"
+            why = "code that comes with the model is not run for modules"
+            way = "name a module of sentence_transformers there, if it computes the same"
+            raise unsupported(f"{problem}; {why}; {way}")

@@ -29,7 +29,12 @@ from kubeembed_runtime.model import catalogue
 from kubeembed_runtime.model.files import Files
 from kubeembed_runtime.model.layouts import told_by_files
 from kubeembed_runtime.model.limits import Limits, causal, limits, read_config
-from kubeembed_runtime.model.modules import Facts, refuse_other_encoders
+from kubeembed_runtime.model.modules import (
+    Facts,
+    refuse_code_not_run,
+    refuse_other_encoders,
+    refuse_own_positions,
+)
 from kubeembed_runtime.model.recipes import Recipe, SparseRecipe, Told
 from kubeembed_runtime.requests import Kind
 
@@ -48,8 +53,11 @@ def resolve(folder: Path, model: EmbeddingModel) -> Recipe:
     """The recipe of the model in `folder`. Raises StartFailed: InvalidRecipe or UnsupportedModel."""
     files = Files(folder)
     refuse_other_encoders(files)
+    refuse_own_positions(files)
     config = read_config(folder)
     known = catalogue.known(model.spec.model.parsed)
+    if known is None and model.spec.model.trust_remote_code:
+        refuse_code_not_run(files)
     joined = _joined(told_by_files(files), known, files)
     return _Resolution(model.spec.recipe, {**_attention(config), **joined}, limits(config)).recipe()
 
@@ -139,7 +147,7 @@ class _Resolution:
             default_instruction=self._told("default_instruction", None),
             include_prompt=self._told("include_prompt", True),
             causal=self._causal(),
-            append_eos=self._told("append_eos", False),
+            append_eos=self._append_eos(),
             projections=self._told("projections", ()),
             sparse=self._sparse(),
             multivector=self._part("multivector"),
@@ -261,6 +269,13 @@ class _Resolution:
             lacks = f"{problem}, which {prompts.origin} lacks"
             raise _invalid(f"{lacks}; have: {', '.join(sorted(prompts.value))}")
         return Told(value=prompts.value[chosen.value], origin=chosen.origin)
+
+    def _append_eos(self) -> Told[bool]:
+        """Where nobody tells, the files may tell why not."""
+        found: Told[bool | None] = self._told("append_eos", None)
+        if found.value is None:
+            return self.facts.get("no_eos") or Told(value=False, origin=NOBODY)
+        return Told(value=found.value, origin=found.origin)
 
     def _instruction(self) -> Told[str | None]:
         found: Told[str | None] = self._told("instruction", None)

@@ -4,18 +4,18 @@ It is the model's own tokenizer.json. Framing and cutting are done here: they di
 and the library keeps its settings in the tokenizer, which all threads share.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from tokenizers import Encoding
 
 from kubeembed_api.reasons import Reason
 from kubeembed_runtime.errors import InvalidInput, StartFailed
-from kubeembed_runtime.model.chunks import Windows, cut_into_windows
-from kubeembed_runtime.model.files import TOKENIZER, read_if_there
+from kubeembed_runtime.model.chunks import Allowance, Windows, cut_into_windows
+from kubeembed_runtime.model.files import TOKENIZER, Files
 from kubeembed_runtime.model.frames import Frame, PairFrame, longest_first, part
 from kubeembed_runtime.model.recipes import MultivectorRecipe, Recipe
+from kubeembed_runtime.model.specialtokens import special_tokens
 from kubeembed_runtime.model.tokenizerfiles import gives_kinds, read_tokenizer
 from kubeembed_runtime.model.vocabulary import Vocabulary
 from kubeembed_runtime.requests import Chunk, Chunking, Input, Pair, Side, Truncate
@@ -41,22 +41,23 @@ class Tokenizer:
         multivector: MultivectorRecipe | None = None,
     ) -> None:
         """max_tokens counts special tokens. Raises StartFailed."""
-        told: Mapping[str, Any] = read_if_there(folder / TOKENIZER) or {}
-        self._fast = read_tokenizer(folder, told, lower=lower)
+        files = Files(folder)
+        self._fast, specials = read_tokenizer(files, lower=lower), special_tokens(files)
         self._truncation, self._max_tokens = truncation, max_tokens
         self._include_prompt, self._dress = (
             include_prompt,
             multivector or MultivectorRecipe(dimensions=0),
         )
-        self._eos = self._special(folder, told, "eos_token") if append_eos else None
-        self._mask = self._special(folder, told, "mask_token") if self._dress.expand else None
+        end, filler = specials.content("eos_token"), specials.filler
+        self._eos = self._special(folder, "eos_token", end) if append_eos else None
+        self._mask = self._special(folder, "mask_token", filler) if self._dress.expand else None
         plain = Frame.of(self._fast, self._eos)
         self._frames: dict[Side | None, Frame] = {
             "query": plain.marked(self._marker(self._dress.query_marker)),
             "document": plain.marked(self._marker(self._dress.document_marker)),
         }
         self._frames[None] = self._frames["document"]
-        self._pair = PairFrame.of(self._fast, kinds=gives_kinds(told))
+        self._pair = PairFrame.of(self._fast, kinds=gives_kinds(files))
         self.vocabulary = Vocabulary(self._fast)
 
     @classmethod
@@ -127,14 +128,15 @@ class Tokenizer:
             kept = min(kept, room)
             ids = [*ids[:kept], *part(ids[kept:], room - kept, side)]
         whole = [*frame.before, *ids, *frame.after]
+        seen = None
+        if framing.side == "query" and self._mask is not None and len(whole) < limit:
+            seen = None if self._dress.attend_expansion else len(whole)
+            whole += [self._mask] * (limit - len(whole))
         self.vocabulary.check_learnt(whole, index)
         left_out = 0
         if not self._include_prompt and prompt:
             left_out = len(frame.before) + self._prompt_tokens(framing.prompt)
-        if framing.side == "query" and self._mask is not None and len(whole) < limit:
-            seen = None if self._dress.attend_expansion else len(whole)
-            return Tokens(whole + [self._mask] * (limit - len(whole)), None, seen, left_out)
-        return Tokens(whole, None, None, left_out)
+        return Tokens(whole, None, seen, left_out)
 
     def _limit(self, side: Side | None) -> int:
         """How many tokens a text may have on this side."""
@@ -187,11 +189,11 @@ class Tokenizer:
         encodings: list[Encoding] = self._fast.encode_batch(
             [f"{framing.prompt}{text}" for text in inputs], add_special_tokens=False
         )
-        frame, limit = self._frames[framing.side], self._limit(framing.side)
-        found = []
+        room = self._limit(framing.side) - self._frames[framing.side].size
+        found, allowance = [], Allowance(chunking)
         for index, encoding in enumerate(encodings):
             windows = cut_into_windows(
-                encoding.ids, encoding.offsets, len(framing.prompt), chunking, limit - frame.size
+                encoding.ids, encoding.offsets, len(framing.prompt), chunking, room, allowance
             )
             found += self._windows(windows, index, framing)
         return found
@@ -211,10 +213,8 @@ class Tokenizer:
         known = self.ids([marker]) or self.ids([marker.strip()])
         return known or list(self._fast.encode(marker, add_special_tokens=False).ids)
 
-    def _special(self, folder: Path, told: Mapping[str, Any], name: str) -> int:
-        """The id of a token that tokenizer_config.json names. Raises StartFailed."""
-        named = told.get(name)
-        token = named["content"] if isinstance(named, dict) else named
+    def _special(self, folder: Path, name: str, token: str | None) -> int:
+        """The id of the token. Raises StartFailed."""
         found = self._fast.token_to_id(token) if token else None
         if found is None:
             problem = (

@@ -1,62 +1,110 @@
 """A folder's tokenizer.json, as transformers and sentence-transformers open it with the files beside it."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tokenizers import AddedToken
 from tokenizers import Tokenizer as Fast
-from tokenizers.normalizers import BertNormalizer, Lowercase, Sequence
+from tokenizers.normalizers import Lowercase, Sequence
 
 from kubeembed_api.reasons import Reason
 from kubeembed_runtime.errors import StartFailed
-
-#: Classes whose normalizer transformers makes anew of tokenizer_config.json, whatever tokenizer.json has.
-_OF_BERT = ("BertTokenizer", "DistilBertTokenizer", "ConvBertTokenizer", "MPNetTokenizer")
-
-#: Those that give no token types, where tokenizer_config.json does not say what they give.
-_WITHOUT_KINDS = ("DistilBertTokenizer", "MPNetTokenizer")
+from kubeembed_runtime.model.files import TOKENIZER, Files
+from kubeembed_runtime.model.specialtokens import SpecialTokens, Token, content, special_tokens
+from kubeembed_runtime.model.tokenizerbuilds import Given
+from kubeembed_runtime.model.tokenizerclasses import KNOWN, class_of
+from kubeembed_runtime.model.tokenizerparts import PARTS
 
 KINDS = "token_type_ids"
 
+#: Classes whose mask token takes the blank before it, where a file names no more than its letters.
+_MASK_TAKES_BLANK = ("BigBirdTokenizer", "CamembertTokenizer", "MPNetTokenizer")
 
-def read_tokenizer(folder: Path, told: Mapping[str, Any], *, lower: bool) -> Fast:
-    """told: what tokenizer_config.json has. lower: texts are lower-cased as by sentence-transformers, which
-    leaves special tokens alone.
+
+def read_tokenizer(files: Files, *, lower: bool) -> Fast:
+    """lower: texts are lower-cased as by sentence-transformers, which leaves special tokens alone.
 
     The padding and truncation stored in it are whatever its author's last call was, and are dropped. Raises
     StartFailed.
     """
-    file = folder / "tokenizer.json"
-    if not file.exists():
-        problem = f"{folder} has no tokenizer.json; publish the fast tokenizer with the model"
-        raise StartFailed(Reason.UNSUPPORTED_MODEL, problem)
-    fast: Fast = Fast.from_file(str(file))
+    _refuse_other_words(files)
+    file = _file(files)
+    name, stored = class_of(files), Fast.from_file(str(file))
+    specials, parts = special_tokens(files), PARTS[name]
+    given = Given(file=file, stored=stored, told=files.tokenizer, specials=specials, name=name)
+    fast = stored if parts.build is None else parts.build(given)
+    if parts.build is not None and stored.post_processor is not None:
+        fast.post_processor = stored.post_processor
+    fast.add_tokens(_tokens(name, stored, fast, specials))
+    if parts.ends is not None and (parts.strict or stored.post_processor is None):
+        fast.post_processor = parts.ends(given, fast)
+    fast.encode_special_tokens = bool(files.tokenizer.get("split_special_tokens", False))
     fast.no_padding()
     fast.no_truncation()
-    if _class(told) in _OF_BERT and isinstance(fast.normalizer, BertNormalizer):
-        fast.normalizer = _normalizer_of_bert(told)
     if lower:
         _lower(fast)
     return fast
 
 
-def gives_kinds(told: Mapping[str, Any]) -> bool:
-    """Does the model get token types of a pair? told: as for `read_tokenizer`."""
-    names = told.get("model_input_names")
-    return _class(told) not in _WITHOUT_KINDS if names is None else KINDS in names
+def _file(files: Files) -> Path:
+    file = files.folder / "tokenizer.json"
+    if not file.exists():
+        problem = f"{files.folder} has no tokenizer.json; publish the fast tokenizer with the model"
+        raise StartFailed(Reason.UNSUPPORTED_MODEL, problem)
+    return file
 
 
-def _class(told: Mapping[str, Any]) -> str:
-    return str(told.get("tokenizer_class", "")).removesuffix("Fast")
+def _refuse_other_words(files: Files) -> None:
+    """transformers then tells Mistral's words apart by another rule than tokenizer.json has."""
+    if files.tokenizer.get("fix_mistral_regex"):
+        problem = f"{TOKENIZER} has fix_mistral_regex {files.tokenizer['fix_mistral_regex']}"
+        way = "write the right pattern into tokenizer.json's pre_tokenizer and take the key away"
+        raise StartFailed(Reason.UNSUPPORTED_MODEL, f"{problem}, which is not done here; {way}")
 
 
-def _normalizer_of_bert(told: Mapping[str, Any]) -> BertNormalizer:
-    return BertNormalizer(
-        clean_text=True,
-        handle_chinese_chars=told.get("tokenize_chinese_chars", True),
-        strip_accents=told.get("strip_accents"),
-        lowercase=told.get("do_lower_case", True),
-    )
+def gives_kinds(files: Files) -> bool:
+    """Does the model get token types of a pair?"""
+    names = files.tokenizer.get("model_input_names")
+    return KNOWN[class_of(files)].kinds if names is None else KINDS in names
+
+
+def _tokens(name: str, stored: Fast, fast: Fast, specials: SpecialTokens) -> list[AddedToken]:
+    """All that transformers adds, in its order: those that no vocabulary has get ids by it."""
+    added = {key: _flagged(token) for key, token in specials.added.items()}
+    if not specials.whole:
+        added |= stored.get_added_tokens_decoder()
+    flags = {token.content: token for token in added.values()}
+    there = {token.content for token in fast.get_added_tokens_decoder().values()} | set(flags)
+    tokens = [added[key] for key in sorted(added)]
+    for kind, token in specials.named.items():
+        known = flags.get(content(token))
+        if content(token) in there and known is None:
+            continue
+        if known is None:
+            tokens.append(_special(name, kind, token))
+        elif not known.special:
+            known.special = True
+    extra = PARTS[name].extra if specials.extra is None else specials.extra
+    tokens += [_flagged(token) for token in extra if content(token) not in there]
+    if name == "Qwen2Tokenizer":  # which adds them once more, by their letters alone
+        every = [content(token) for token in (*specials.named.values(), *extra)]
+        tokens += [AddedToken(token, special=True) for token in dict.fromkeys(every)]
+    return tokens
+
+
+def _special(name: str, kind: str, token: Token) -> AddedToken:
+    """One that no added token has the letters of."""
+    if isinstance(token, str) and kind == "mask_token" and name in _MASK_TAKES_BLANK:
+        return AddedToken(token, lstrip=True, special=True)
+    made = _flagged(token)
+    made.special = True
+    return made
+
+
+def _flagged(token: Token) -> AddedToken:
+    if isinstance(token, str):
+        return AddedToken(token, special=True)
+    return AddedToken(**{key: value for key, value in token.items() if key != "__type"})
 
 
 def _lower(fast: Fast) -> None:
