@@ -56,11 +56,15 @@ UNPROMPTED = Prompting()
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chunking:
-    """Overlapping windows over a long text, in tokens without special ones. pooled: their mean alone."""
+    """Overlapping windows over a long text, in tokens without special ones. pooled: their mean alone.
+
+    most: windows that all texts of a request may have together.
+    """
 
     tokens: int
     overlap: int = 0
     pooled: bool = False
+    most: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ import numpy as np
 from kubeembed_api.report import RuntimeInfo
 from kubeembed_runtime.requests import (
     UNPROMPTED,
+    Chunk,
     Encoded,
     EncodeRequest,
     Input,
@@ -34,7 +35,7 @@ class FakeModel:
 
     An input's tokens are its characters; "tokens", "multivector" and "sparse" have one entry for each. The
     score of a text, of a pair or of a document is its length over 10: raw; else the sigmoid of that. What an
-    adapter makes has the fingerprint "beef".
+    adapter makes has the fingerprint "beef". Chunks do not overlap, and their mean is that of the whole text.
     """
 
     info: RuntimeInfo = field(
@@ -68,9 +69,16 @@ class FakeModel:
             self.cancelled += 1
             raise
         self.check(request.inputs[0])
+        chunks = _chunks(request) if request.chunking and not request.chunking.pooled else None
+        outputs = (
+            [self.output(request, given) for given in request.inputs]
+            if chunks is None
+            else [self.output(request, "x" * (chunk.end - chunk.start)) for chunk in chunks]
+        )
         return Encoded(
-            outputs=[self.output(request, given) for given in request.inputs],
+            outputs=outputs,
             tokens=sum(_length(given) for given in request.inputs),
+            chunks=chunks,
             fingerprint="beef" if request.adapter else None,
             timing=self.timing,
         )
@@ -128,3 +136,13 @@ class FakeModel:
 
 def _length(given: Input) -> int:
     return len(given.first) + len(given.second) if isinstance(given, Pair) else len(given)
+
+
+def _chunks(request: EncodeRequest) -> list[Chunk]:
+    assert request.chunking is not None
+    size = request.chunking.tokens
+    return [
+        Chunk(place, start, min(start + size, _length(given)))
+        for place, given in enumerate(request.inputs)
+        for start in range(0, _length(given), size)
+    ]

@@ -21,6 +21,7 @@ from kubeembed_runtime.errors import (
     QueueFull,
 )
 from kubeembed_runtime.lifecycle import Lifecycle
+from kubeembed_runtime.requests import Chunking
 
 URL = "/v1/embeddings"
 JSON = {"content-type": "application/json"}
@@ -73,6 +74,38 @@ async def test_null_is_the_default(client: httpx.AsyncClient) -> None:
     assert reply.json()["data"][0]["embedding"] == [1.0, 1.0, 1.0]
 
 
+async def test_a_chunk_has_a_vector_and_its_place(
+    client: httpx.AsyncClient, fake_model: Any
+) -> None:
+    asked = {"tokens": 3, "overlap": 1}
+    body = {"model": "minilm", "input": ["seven..", "one"], "chunking": asked, "dimensions": 1}
+    reply = (await client.post(URL, json=body)).json()
+    places = [(0, 0, 3), (0, 3, 6), (0, 6, 7), (1, 0, 3)]
+    assert reply["data"] == [
+        {
+            "object": "embedding",
+            "index": index,
+            "embedding": [float(end - start)],
+            "chunk": {"input": place, "start": start, "end": end},
+        }
+        for index, (place, start, end) in enumerate(places)
+    ]
+    assert [each.chunking for each in fake_model.asked] == [
+        Chunking(tokens=3, overlap=1, most=2048)
+    ]
+
+
+async def test_the_mean_of_chunks_is_one_vector_for_each_input(client: httpx.AsyncClient) -> None:
+    chunking = {"tokens": 3, "pooled": True}
+    reply = await client.post(
+        URL, json={"model": "minilm", "input": ["seven..", "one"], "chunking": chunking}
+    )
+    assert reply.json()["data"] == [
+        {"object": "embedding", "index": 0, "embedding": [7.0, 7.0, 7.0]},
+        {"object": "embedding", "index": 1, "embedding": [3.0, 3.0, 3.0]},
+    ]
+
+
 WRONG: dict[str, tuple[Any, str | None, str]] = {
     "no input": ({"model": "minilm"}, "input", "missing required field `input`"),
     "no model": ({"input": "a"}, "model", "missing required field `model`"),
@@ -107,6 +140,21 @@ WRONG: dict[str, tuple[Any, str | None, str]] = {
         {"model": "minilm", "input": ["a"] * 2049},
         "input",
         "input has 2049 entries; at most 2048",
+    ),
+    "chunks of what": (
+        {"model": "minilm", "input": "a", "chunking": {"overlap": 1}},
+        "chunking",
+        "missing required field `tokens`",
+    ),
+    "chunks by characters": (
+        {"model": "minilm", "input": "a", "chunking": {"tokens": 8, "characters": 100}},
+        "chunking",
+        "unknown field `characters`",
+    ),
+    "chunks, cut": (
+        {"model": "minilm", "input": "a", "chunking": {"tokens": 8}, "truncate_prompt_tokens": 9},
+        "chunking",
+        "chunks are of the whole text; leave out truncate_prompt_tokens and truncation_side",
     ),
     "no object": ([], None, "Expected `object`, got `array`"),
 }
@@ -170,6 +218,7 @@ FAILURES: dict[str, tuple[Exception, int, str, str | None, str | None]] = {
     ),
     "full": (QueueFull(9, 10, 6.6), 429, "rate_limit_error", None, "queue_full"),
     "late": (DeadlineExceeded("no"), 504, "server_error", None, "deadline_exceeded"),
+    "chunks": (InvalidInput("chunking", "no"), 400, "invalid_request_error", "chunking", None),
     "device": (DeviceFailed("no"), 500, "server_error", None, "device_failed"),
     "memory": (OutOfMemory("no"), 503, "server_error", None, "out_of_memory"),
     "unforeseen": (ZeroDivisionError("secret"), 500, "server_error", None, None),

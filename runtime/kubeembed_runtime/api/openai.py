@@ -1,7 +1,7 @@
 """OpenAI's embeddings API: POST /v1/embeddings, and /embeddings as Infinity and TEI have it.
 
 Differs from OpenAI's in one way: an input that is longer than the model is cut to its length, as
-sentence-transformers does, where OpenAI refuses. An unknown field is refused, as there.
+sentence-transformers does, where OpenAI refuses. An unknown field is refused, as there; `chunking` is ours.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ from kubeembed_runtime.api.limits import MAX_INPUTS, MAX_TOKENS, check_count
 from kubeembed_runtime.api.openai_errors import refuse
 from kubeembed_runtime.api.vectors import array_reply, base64_floats, marked
 from kubeembed_runtime.errors import InvalidInput
-from kubeembed_runtime.requests import Encoded, EncodeRequest, Input, Truncate
+from kubeembed_runtime.requests import Chunking, Encoded, EncodeRequest, Input, Truncate
 
 CONTRACT = "openai"
 
@@ -43,11 +43,20 @@ _FORMS = [
 ]
 
 
+class ChunkingBody(msgspec.Struct, forbid_unknown_fields=True):
+    """Each text whole, in windows of so many tokens without special ones, which share `overlap` with the one
+    before. pooled: their mean alone, by the tokens of each."""
+
+    tokens: Annotated[int, msgspec.Meta(extra_json_schema={"minimum": 1})]
+    overlap: Annotated[int, msgspec.Meta(extra_json_schema={"minimum": 0})] = 0
+    pooled: bool = False
+
+
 class EmbeddingsBody(msgspec.Struct, forbid_unknown_fields=True):
     """What a client sends. `input` mixes types here, and `inputs` tells them apart.
 
     truncate_prompt_tokens, truncation_side: vLLM's. So many tokens of each input are read, special ones
-    included; -1 is all that the model reads.
+    included; -1 is all that the model reads. chunking: ours, for texts.
     """
 
     model: str
@@ -62,14 +71,24 @@ class EmbeddingsBody(msgspec.Struct, forbid_unknown_fields=True):
         int | None, msgspec.Meta(extra_json_schema={"minimum": -1, "not": {"const": 0}})
     ] = None
     truncation_side: Literal["left", "right"] | None = None
+    chunking: ChunkingBody | None = None
+
+
+class Place(msgspec.Struct):
+    """Of a chunk: which input, and its characters from start to before end."""
+
+    input: int
+    start: int
+    end: int
 
 
 class Embedding(msgspec.Struct):
-    """The vector of an input: numbers, or base64 of little-endian float32."""
+    """The vector of an input, or of a chunk: numbers, or base64 of little-endian float32."""
 
     object: Literal["embedding"]
     index: int
     embedding: list[float] | str
+    chunk: Place | msgspec.UnsetType = msgspec.UNSET
 
 
 class Usage(msgspec.Struct):
@@ -103,6 +122,7 @@ def routes(service: Service) -> list[Route]:
             dimensions=body.dimensions,
             truncate=truncation(body),
             max_tokens=max_tokens(body, lifecycle.model.info),
+            chunking=chunking(body),
             deadline=deadline(request),
             token_limit=MAX_TOKENS,
         )
@@ -178,16 +198,34 @@ def max_tokens(body: EmbeddingsBody, info: RuntimeInfo) -> int | None:
     return asked
 
 
+def chunking(body: EmbeddingsBody) -> Chunking | None:
+    """Raises InvalidInput."""
+    asked = body.chunking
+    if asked is None:
+        return None
+    if body.truncate_prompt_tokens is not None or body.truncation_side is not None:
+        problem = (
+            "chunks are of the whole text; leave out truncate_prompt_tokens and truncation_side"
+        )
+        raise InvalidInput("chunking", problem)
+    return Chunking(
+        tokens=asked.tokens, overlap=asked.overlap, pooled=asked.pooled, most=MAX_INPUTS
+    )
+
+
 def reply(encoded: Encoded, body: EmbeddingsBody) -> Response:
-    """The vectors in the order of the inputs, in the format that was asked for."""
+    """The vectors in the order of the inputs and their chunks, in the format that was asked for."""
     write = base64_floats if body.encoding_format == "base64" else np.ascontiguousarray
     vectors = [output.dense for output in encoded.outputs if output.dense is not None]
+    data: list[dict[str, object]] = [
+        {"object": "embedding", "index": index, "embedding": write(vector)}
+        for index, vector in enumerate(vectors)
+    ]
+    for entry, chunk in zip(data, encoded.chunks or (), strict=False):
+        entry["chunk"] = chunk._asdict()
     answer = {
         "object": "list",
-        "data": [
-            {"object": "embedding", "index": index, "embedding": write(vector)}
-            for index, vector in enumerate(vectors)
-        ],
+        "data": data,
         "model": body.model,
         "usage": {"prompt_tokens": encoded.tokens, "total_tokens": encoded.tokens},
     }

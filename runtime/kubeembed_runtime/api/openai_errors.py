@@ -25,6 +25,7 @@ PARAMS: Mapping[str, str] = {
     "model": "model",
     "dimensions": "dimensions",
     "truncate": "truncate_prompt_tokens",
+    "chunking": "chunking",
 }
 
 _PATH = re.compile(r" - at `\$\.?(\w+)?.*`$")

@@ -3,7 +3,7 @@
 import asyncio
 
 import openai
-from reference import EMBEDDER, TEXTS, refused, same
+from reference import EMBEDDER, TEXTS, cosine, refused, same
 
 SETTINGS = {"base_url": f"{EMBEDDER}/v1", "api_key": "none"}
 
@@ -19,8 +19,30 @@ def main() -> None:
     assert {len(one.embedding) for one in short.data} == {64}
     assert [model.id for model in client.models.list()] == ["minilm"]
     assert client.models.retrieve("minilm").id == "minilm"
+    chunks(client)
     errors(client)
     asyncio.run(concurrently())
+
+
+def chunks(client: openai.OpenAI) -> None:
+    """Each vector is that of the characters that it is said to be of; the mean of some is near to each."""
+    long = " ".join(["the wing of an aircraft moves at high speed"] * 30)
+    texts, asked = [long, TEXTS[0]], {"tokens": 50, "overlap": 10}
+    of = client.embeddings.create
+    found = of(model="minilm", input=texts, extra_body={"chunking": asked}).data
+    places = [each.model_extra["chunk"] for each in found]
+    assert [place["input"] for place in places] == [0, 0, 0, 0, 0, 0, 0, 1]
+    assert (places[0]["start"], places[-2]["end"]) == (0, len(long))
+    parts = [texts[place["input"]][place["start"] : place["end"]] for place in places]
+    alone = of(model="minilm", input=parts).data
+    for chunk, part in zip(found, alone, strict=True):
+        assert cosine(chunk.embedding, part.embedding) > 0.99999
+    pooled = of(model="minilm", input=texts, extra_body={"chunking": asked | {"pooled": True}}).data
+    assert len(pooled) == 2
+    assert cosine(pooled[0].embedding, found[0].embedding) > 0.9
+    same([pooled[1].embedding], TEXTS[:1])
+    with refused(openai.BadRequestError, "between 1 and 254 fit into the model"):
+        of(model="minilm", input=texts, extra_body={"chunking": {"tokens": 300}})
 
 
 def errors(client: openai.OpenAI) -> None:
