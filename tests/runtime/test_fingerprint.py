@@ -17,8 +17,9 @@ def sha256(text: str) -> str:
 
 def test_only_what_decides_over_vectors_is_hashed(tmp_path: Path) -> None:
     names = ["2_Dense/model.safetensors", "config.json", "model.safetensors", "sparse_linear.pt"]
+    names += ["special_tokens_map.json", "tokenizer.json", "tokenizer_config.json"]
     (tmp_path / "2_Dense").mkdir()
-    for name in (*names, "README.md", "2_Dense/notes.txt"):
+    for name in (*names, "README.md", "2_Dense/notes.txt", "modules.json"):
         (tmp_path / name).write_text(name)
     assert file_hashes(tmp_path) == {name: sha256(name) for name in names}
 

@@ -13,10 +13,10 @@ from kubeembed_runtime.errors import StartFailed
 from kubeembed_runtime.model import bert, devices, generic, limits
 from kubeembed_runtime.model.checkpoint import Checkpoint
 from kubeembed_runtime.model.generic import Packed
+from kubeembed_runtime.model.joining import by_architecture
 from kubeembed_runtime.model.padded import Padded
 from kubeembed_runtime.model.pretrained import refuse_unread
 from kubeembed_runtime.model.recipes import Recipe
-from kubeembed_runtime.model.resolving import by_architecture
 
 #: A packed batch -> hidden states (t, h). `words` are its word embeddings: (vocabulary, h).
 Body = bert.Bert | Packed | Padded

@@ -11,9 +11,17 @@ from pathlib import Path
 
 MANIFEST = ".kubeembed.json"
 
-#: Files that decide over vectors: weights, of heads too, and three by name.
+#: Files that decide over vectors: weights, of heads too, and some by name. Those that only the recipe is read
+#: from count by what it says.
 WEIGHTS = (".safetensors", ".bin", ".pt")
-NAMES = ("config.json", "tokenizer.json", "idf.json")
+NAMES = (
+    "added_tokens.json",
+    "config.json",
+    "idf.json",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+)
 
 
 def file_hashes(folder: Path) -> dict[str, str]:

@@ -9,9 +9,7 @@ The wrong pooling or prompt ruins retrieval without any error. So, field by fiel
 4. Else it is an error that names the field to write, where a guess could ruin vectors (pooling, normalize,
    maxTokens); or nothing, where nothing is what libraries do as well (prompts, an appended EOS).
 
-Two fields are joined and not chosen. Outputs: files tell what their own library reads, so all kinds count
-that the catalogue has and the folder has the weights for. Prompts: a prompt that the files name and fill
-is theirs, the others are the catalogue's.
+Outputs and prompts are joined, as `joining` says.
 """
 
 from collections.abc import Mapping
@@ -27,8 +25,9 @@ from kubeembed_api.spec import Recipe as Wanted
 from kubeembed_runtime.errors import StartFailed
 from kubeembed_runtime.model import catalogue
 from kubeembed_runtime.model.files import Files
+from kubeembed_runtime.model.joining import NOBODY, attention, joined
 from kubeembed_runtime.model.layouts import told_by_files
-from kubeembed_runtime.model.limits import Limits, causal, limits, read_config
+from kubeembed_runtime.model.limits import Limits, limits, read_config
 from kubeembed_runtime.model.modules import (
     Facts,
     refuse_code_not_run,
@@ -40,8 +39,6 @@ from kubeembed_runtime.requests import Kind
 
 T = TypeVar("T")
 
-#: Who told what nobody told.
-NOBODY = "told nowhere"
 
 #: As sentence-transformers' encode_document looks for one.
 DOCUMENT_PROMPTS = ("document", "passage", "corpus")
@@ -58,8 +55,8 @@ def resolve(folder: Path, model: EmbeddingModel) -> Recipe:
     known = catalogue.known(model.spec.model.parsed)
     if known is None and model.spec.model.trust_remote_code:
         refuse_code_not_run(files)
-    joined = _joined(told_by_files(files), known, files)
-    return _Resolution(model.spec.recipe, {**_attention(config), **joined}, limits(config)).recipe()
+    facts = {**attention(config), **joined(told_by_files(files), known, files)}
+    return _Resolution(model.spec.recipe, facts, limits(config)).recipe()
 
 
 def resolve_from_catalogue(model: EmbeddingModel) -> Recipe:
@@ -70,55 +67,6 @@ def resolve_from_catalogue(model: EmbeddingModel) -> Recipe:
         raise StartFailed(Reason.INVALID_RECIPE, f"{problem}; give the folder of its files")
     facts = {"causal": Told(value=False, origin=NOBODY), **known.facts}
     return _Resolution(model.spec.recipe, facts, None).recipe()
-
-
-def by_architecture(config: Mapping[str, Any]) -> Told[bool]:
-    """Is it causal, as far as its type tells: the word of nobody who knows this model."""
-    origin = f"config.json, model_type {config.get('model_type')}"
-    return Told(value=causal(config), origin=origin)
-
-
-def _attention(config: Mapping[str, Any]) -> Facts:
-    """As the architecture has it; but code of a decoder's own may well be there to change that."""
-    told = by_architecture(config)
-    if told.value and "AutoModel" in (config.get("auto_map") or {}):
-        return {}
-    return {"causal": told}
-
-
-def _joined(told: Facts, known: catalogue.Entry | None, files: Files) -> Facts:
-    if known is None:
-        return told
-    joined = {**known.facts, **told, **known.facts_over_files}
-    outputs, prompts = _outputs(told, known, files), _all_prompts(told, known.facts)
-    return {**joined, "outputs": outputs, **({"prompts": prompts} if prompts else {})}
-
-
-def _outputs(told: Facts, known: catalogue.Entry, files: Files) -> Told[tuple[Kind, ...]]:
-    """The catalogue's, less those whose own file of weights is not there."""
-    parts = {"sparse": known.sparse, "multivector": known.multivector}
-    beside = {kind: part.file for kind, part in parts.items() if part and part.file}
-    there = tuple(
-        kind
-        for kind in known.outputs
-        if not beside.get(kind, "").endswith(".pt") or files.has(beside[kind])
-    )
-    found = told.get("outputs")
-    if found is not None and set(found.value) >= set(there):
-        return found
-    return Told(value=there, origin=known.facts["outputs"].origin)
-
-
-def _all_prompts(told: Facts, known: Facts) -> Told[Mapping[str, str]] | None:
-    ours, theirs = known.get("prompts"), told.get("prompts")
-    if ours is None or theirs is None:
-        return ours or theirs
-    filled = {name: text for name, text in theirs.value.items() if text}
-    if not set(ours.value) - set(filled):
-        return theirs
-    merged = {**theirs.value, **ours.value, **filled}
-    origin = f"{theirs.origin}, {ours.origin}" if filled else ours.origin
-    return Told(value=merged, origin=origin)
 
 
 class _Resolution:

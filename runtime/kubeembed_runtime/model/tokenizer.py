@@ -1,10 +1,10 @@
 """Texts, pairs of them or token ids -> the ids that the encoder reads, framed and cut to the model's length.
 
-It is the model's own tokenizer.json. Framing and cutting are done here: they differ from request to request,
-and the library keeps its settings in the tokenizer, which all threads share.
+`tokenizerfiles` opens the model's own tokenizer. Framing and cutting are done here: they differ from request
+to request, and the library keeps its settings in the tokenizer, which all threads share.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tokenizers import Encoding
@@ -93,7 +93,8 @@ class Tokenizer:
         encodings: list[Encoding] = self._fast.encode_batch_fast(
             list(texts), add_special_tokens=False
         )
-        read = dict(zip(texts, encodings, strict=True))
+        # Each `ids` is a new list: that of a long query is not made for every document.
+        read = {text: one.ids for text, one in zip(texts, encodings, strict=True)}
         return [self._one(given, index, read, framing) for index, given in enumerate(inputs, start)]
 
     def _texts(self, inputs: Sequence[Input], prompt: str) -> list[str]:
@@ -106,13 +107,15 @@ class Tokenizer:
                 found.append(prompt + given)
         return found
 
-    def _one(self, given: Input, index: int, read: dict[str, Encoding], framing: Framing) -> Tokens:
+    def _one(
+        self, given: Input, index: int, read: Mapping[str, list[int]], framing: Framing
+    ) -> Tokens:
         if isinstance(given, Pair):
-            first = read[framing.prompt + given.first].ids
-            return self._joined(first, read[given.second].ids, index, framing)
+            first = read[framing.prompt + given.first]
+            return self._joined(first, read[given.second], index, framing)
         if not isinstance(given, str):
             return self._framed(self._checked(given, index), index, framing, 0)
-        ids: list[int] = read[framing.prompt + given].ids
+        ids = read[framing.prompt + given]
         return self._framed(ids, index, framing, len(framing.prompt))
 
     def _framed(self, ids: list[int], index: int, framing: Framing, prompt: int) -> Tokens:

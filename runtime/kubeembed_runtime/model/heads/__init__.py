@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer
 from torch import Tensor
 
 from kubeembed_api.reasons import Reason
 from kubeembed_runtime.errors import StartFailed
 from kubeembed_runtime.model.checkpoint import Checkpoint
+from kubeembed_runtime.model.files import Files
 from kubeembed_runtime.model.heads.dense import Dense
 from kubeembed_runtime.model.heads.layers import Layer, module, stored, taken
 from kubeembed_runtime.model.heads.mlm import mlm
@@ -23,6 +23,7 @@ from kubeembed_runtime.model.heads.states import token_states
 from kubeembed_runtime.model.limits import limits
 from kubeembed_runtime.model.packing import Batch
 from kubeembed_runtime.model.recipes import Recipe
+from kubeembed_runtime.model.tokenizerfiles import read_tokenizer
 from kubeembed_runtime.requests import Item, Kind
 
 #: (hidden states (t, h), the batch, its items, the places of those that ask) -> a value for each place.
@@ -37,8 +38,8 @@ Lookup = Callable[[Sequence[str]], Sequence[int]]
 class Parts:
     """What heads are built of.
 
-    lookup: None reads tokenizer.json, where the recipe names tokens. words: the body's word embeddings
-    (vocabulary, h), which a tied decoder shares; None reads them from the checkpoint.
+    lookup: None reads the folder's tokenizer, where the recipe names tokens. words: the body's word
+    embeddings (vocabulary, h), which a tied decoder shares; None reads them from the checkpoint.
     """
 
     weights: Checkpoint
@@ -89,7 +90,7 @@ def _sparse(parts: Parts) -> Head:
 
 
 def _routed(parts: Parts, documents: Mlm, file: str | None) -> Head:
-    vocabulary = Tokenizer.from_file(str(parts.folder / "tokenizer.json"))
+    vocabulary = read_tokenizer(Files(parts.folder), lower=False)
     return Routed(
         documents=documents,
         weights=query_weights(parts.folder, file, vocabulary),
@@ -168,7 +169,7 @@ def _skipped(parts: Parts, names: Sequence[str]) -> Sequence[int]:
         return ()
     if parts.lookup is not None:
         return parts.lookup(names)
-    vocabulary = Tokenizer.from_file(str(parts.folder / "tokenizer.json"))
+    vocabulary = read_tokenizer(Files(parts.folder), lower=False)
     found = [vocabulary.token_to_id(name) for name in names]
     return [token for token in found if token is not None]
 
