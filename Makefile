@@ -7,9 +7,11 @@ TEST_CLUSTER := kubeembed-test
 # A cluster of your own for `make demo CONTEXT=...`; none: dev/cluster makes one on this machine.
 CONTEXT ?=
 PYTEST ?= $(BIN)/pytest
+# Of a test that needs something beside this environment: see `markers` in pyproject.toml.
+NEEDY := apiserver or cluster or gpu or stores or programs or keda
 
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-unit test-stores test-programs test-cluster test-keda cluster cluster-down demo images bench lock clean
+.PHONY: help setup check test test-unit test-runtime test-others test-stores test-programs test-cluster test-keda cluster cluster-down demo images bench lock clean
 
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -34,10 +36,19 @@ check: setup ## Format, lint, types, imports, words of the pages: what must be g
 	$(BIN)/yamllint --strict .
 	$(PYTEST) --quiet tests/api/test_docs.py
 
-test: check test-unit test-stores test-programs test-cluster ## All tests: units, object stores, a browser, a real API server, the real node
+# Two at a time, because most of them wait; but nothing beside the cluster, which has clocks of its own.
+test: check ## All tests: units, object stores, a browser, a real API server, the real node
+	$(MAKE) --jobs=2 test-others test-runtime test-stores test-programs
+	$(MAKE) test-cluster
 
 test-unit: setup ## The tests that need no cluster, in a few minutes
-	$(PYTEST) -m "not apiserver and not cluster and not gpu and not stores and not programs and not keda"
+	$(MAKE) --jobs=2 test-others test-runtime
+
+test-runtime: setup
+	$(PYTEST) -m "not ($(NEEDY))" tests/runtime
+
+test-others: setup
+	$(PYTEST) -m "not ($(NEEDY))" tests --ignore=tests/runtime
 
 test-stores: setup ## Fetches from real object stores, which Go and npm build or install the first time
 	$(PYTEST) -m stores
