@@ -15,7 +15,7 @@ KubeEmbedError
     ├── Loading          not ready yet; come back in `retry_after` seconds
     ├── QueueFull        too much is waiting; come back in `retry_after` seconds
     │   └── BodiesFull           the bodies of requests take all the memory that they may
-    ├── DeadlineExceeded the caller's time ran out before the device had any
+    ├── DeadlineExceeded the caller's time ran out before the device was done
     ├── OutOfMemory      the device has not the memory for it, however it is batched
     └── DeviceFailed     the device failed under this request, or is gone
         └── NotFinite            a vector or a score came back with a value that is no number
@@ -145,7 +145,7 @@ class BodiesFull(QueueFull):
 
 
 class DeadlineExceeded(RequestFailed):
-    """Dropped unrun: its deadline passed in the queue."""
+    """Its deadline passed before the device was done with it; what had not run is dropped."""
 
 
 class OutOfMemory(RequestFailed):

@@ -135,8 +135,8 @@ def _wait(checking: Coroutine[None, None, None], loop: asyncio.AbstractEventLoop
         try:
             return future.result(LOOK_SECONDS)
         except TimeoutError:
-            if future.done():
-                raise
+            if future.done():  # just now, or with a TimeoutError of its own
+                return future.result()
             if loop.is_closed():
                 checking.close()
                 raise DeviceFailed("the runtime has stopped") from None

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken, Regex, models, pre_tokenizers, processors
+from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, processors
 from tokenizers import Tokenizer as Fast
 from tokenizers import normalizers as norms
 from tokenizers.pre_tokenizers import ByteLevel
@@ -61,6 +61,7 @@ def unigram(specials: tuple[str, ...], unk: str) -> Fast:
     made = Fast(models.Unigram(scored, unk_id=specials.index(unk), byte_fallback=False))
     made.normalizer = norms.Sequence([charsmap(), norms.Replace(Regex(" {2,}"), " ")])
     made.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    made.decoder = decoders.Metaspace(prepend_scheme="always")
     made.add_special_tokens([AddedToken(token, special=True) for token in specials])
     return made
 
@@ -72,6 +73,7 @@ def word_piece(specials: tuple[str, ...], unk: str) -> Fast:
     made = Fast(models.WordPiece(ids, unk_token=unk, max_input_chars_per_word=300))
     made.normalizer = norms.BertNormalizer(lowercase=False)
     made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    made.decoder = decoders.WordPiece(prefix="##")
     made.add_special_tokens(list(specials))
     return made
 
@@ -91,7 +93,22 @@ def byte_level(specials: tuple[str, ...], unk: str | None = None) -> Fast:
     ids = {token: place for place, token in enumerate(tokens)}
     made = Fast(models.BPE(ids, merges, unk_token=unk, ignore_merges=True))
     made.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
     made.post_processor = processors.ByteLevel(trim_offsets=False)
+    made.add_special_tokens(list(specials))
+    return made
+
+
+def of_words(specials: tuple[str, ...], unk: str) -> Fast:
+    """HerBERT's: pieces that know whether they end a word."""
+    ends = ("lo</w>", "hello</w>", *(f"{letter}</w>" for letter in dict.fromkeys(LETTERS)))
+    merges = [("h", "e"), ("l", "o</w>"), ("he", "l"), ("hel", "lo</w>")]
+    tokens = [*specials, *dict.fromkeys(LETTERS), "he", "hel", *ends]
+    ids = {token: place for place, token in enumerate(dict.fromkeys(tokens))}
+    made = Fast(models.BPE(ids, merges, unk_token=unk, end_of_word_suffix="</w>"))
+    made.normalizer = norms.BertNormalizer(lowercase=True)
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    made.decoder = decoders.BPEDecoder(suffix="</w>")
     made.add_special_tokens(list(specials))
     return made
 
@@ -115,6 +132,9 @@ def with_fallback(specials: tuple[str, ...], *, gemma: bool) -> Fast:
         made.normalizer = norms.Replace(" ", "▁")
     else:
         made.normalizer = norms.Sequence([norms.Prepend("▁"), norms.Replace(" ", "▁")])
+    made.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
     bos = specials[1]
     made.post_processor = processors.TemplateProcessing(
         single=[bos, "$A"], pair=[bos, "$A", bos, "$B"], special_tokens=[(bos, 1)]
@@ -152,6 +172,10 @@ MAKERS: Mapping[str, tuple[str, Callable[[], Fast]]] = {
     "GemmaTokenizer": (
         "gemma3_text",
         lambda: with_fallback(("<pad>", "<bos>", "<eos>", "<unk>", "<mask>"), gemma=True),
+    ),
+    "HerbertTokenizer": (
+        "herbert",
+        lambda: of_words(("<s>", "<pad>", "</s>", "<unk>", "<mask>"), "<unk>"),
     ),
     "LlamaTokenizer": ("llama", lambda: with_fallback(("<unk>", "<s>", "</s>"), gemma=False)),
     "MPNetTokenizer": (

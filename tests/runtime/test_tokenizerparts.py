@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tokenizers import Tokenizer as Fast
 from transformers import AutoTokenizer
 
 import tokenizerkit
 from kubeembed_api.reasons import Reason
 from kubeembed_runtime.errors import StartFailed
+from kubeembed_runtime.model import tokenizerfiles
 from kubeembed_runtime.model.files import Files
 from kubeembed_runtime.model.specialtokens import NAMES, special_tokens
 from kubeembed_runtime.model.tokenizer import Tokenizer
@@ -203,10 +205,44 @@ def test_ends_of_tokenizer_json_count_where_the_class_has_none_of_its_own(
     agree(folder)
 
 
-def test_words_told_apart_by_another_rule_are_refused(tmp_path: Path) -> None:
+def test_words_told_apart_by_another_rule_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokenizerfiles, "MANY_WORDS", 100)
     folder = tokenizerkit.write(tmp_path, "PreTrainedTokenizerFast", fix_mistral_regex=True)
     with pytest.raises(
         StartFailed, match=r"tokenizer_config\.json has fix_mistral_regex True"
     ) as no:
         Tokenizer(folder, max_tokens=8)
     assert no.value.reason is Reason.UNSUPPORTED_MODEL
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "words"),
+    [
+        ("Qwen2Tokenizer", {"model_type": "qwen3"}, 100),
+        (
+            "PreTrainedTokenizerFast",
+            {"model_type": "mistral", "transformers_version": "5.1.0.dev0"},
+            100,
+        ),
+        ("PreTrainedTokenizerFast", {"model_type": "mistral"}, 100_000),
+    ],
+    ids=["no Mistral", "a new one", "a small one"],
+)
+def test_the_word_for_another_rule_changes_nothing_of_other_tokenizers(
+    name: str, config: Told, words: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokenizerfiles, "MANY_WORDS", words)
+    files = {"config.json": config}
+    agree(tokenizerkit.write(tmp_path, name, files, fix_mistral_regex=True))
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_ids_become_texts_as_tokenizer_json_has_it(name: str, tmp_path: Path) -> None:
+    folder = tokenizerkit.write(tmp_path, name)
+    stored = Fast.from_file(str(folder / "tokenizer.json"))
+    ids = [[*stored.encode(text).ids] for text in ("hello", "hello 12", "héllo unable")]
+    found = Tokenizer(folder, max_tokens=64).vocabulary.decode(ids, skip_special=True)
+    assert list(found) == stored.decode_batch(ids, skip_special_tokens=True)
+    assert found[0].strip() == "hello"

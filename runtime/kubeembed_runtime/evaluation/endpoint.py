@@ -121,9 +121,8 @@ class Endpoint:
             self._marks.setdefault(mark)
         if len(self._marks) > 1:
             told = " and ".join([*self._marks])
-            raise EndpointFailed(
-                url, f"answers by fingerprints {told}: measure when its roll-out is over"
-            )
+            way = "measure when its roll-out is over, or with one dtype in its recipe"
+            raise EndpointFailed(url, f"answers by fingerprints {told}: {way}")
 
     def _pause(self, seconds: float, why: str) -> None:
         logger.warning("%s; asking again in %s s", why, seconds)

@@ -83,7 +83,7 @@ class Recipe:
     poolings give one vector, end to end in their order.
     max_tokens counts special tokens. prompts: what stands before a text, by name, literally; default,
     query and document prompt: what stands there when no name is given. instruction: the template that a
-    caller's instruction fills, with {instruction} in it. include_prompt: whether pooling by mean or cls
+    caller's instruction fills, with {instruction} in it. include_prompt: whether pooling
     counts the prompt's tokens. causal: a token does not see later ones. projections: folders of
     sentence-transformers' Dense modules after pooling, in their order.
     """
@@ -111,7 +111,7 @@ class Recipe:
 
     @property
     def poolings(self) -> tuple[Pooling, ...]:
-        """None where there is no dense output."""
+        """Empty where there is no dense output."""
         found = self.pooling.value
         if found is None:
             return ()

@@ -189,12 +189,10 @@ class Tokenizer:
             if not isinstance(given, str):
                 problem = f"input {index} is no text; only texts are cut into chunks"
                 raise InvalidInput("chunking", problem)
-        encodings: list[Encoding] = self._fast.encode_batch(
-            [f"{framing.prompt}{text}" for text in inputs], add_special_tokens=False
-        )
         room = self._limit(framing.side) - self._frames[framing.side].size
         found, allowance = [], Allowance(chunking)
-        for index, encoding in enumerate(encodings):
+        for index, text in enumerate(inputs):  # one by one: the first that is too much ends it
+            encoding = self._fast.encode(f"{framing.prompt}{text}", add_special_tokens=False)
             windows = cut_into_windows(
                 encoding.ids, encoding.offsets, len(framing.prompt), chunking, room, allowance
             )

@@ -149,6 +149,15 @@ def _words(given: Given, *, always: bool = False) -> pre_tokenizers.PreTokenizer
     return pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), blanks])
 
 
+def herbert(given: Given) -> Fast:
+    model = _bpe(given, fuse=False, fallback=False, unk=given.specials.content("unk_token"))
+    model.end_of_word_suffix = "</w>"
+    normalizer = norms.BertNormalizer(
+        clean_text=True, handle_chinese_chars=True, strip_accents=False, lowercase=False
+    )
+    return _made(model, normalizer, pre_tokenizers.BertPreTokenizer())
+
+
 def xlm_roberta(given: Given) -> Fast:
     return _made(_unigram(given, 3), given.charsmap(), _words(given))
 

@@ -67,6 +67,9 @@ KNOWN: Mapping[str, Known] = {
     "GPT2Tokenizer": Known(specials=_OF_GPT2),
     "GPTNeoXTokenizer": Known(specials={**_OF_GPT2, "pad_token": "<|padding|>"}),
     "GemmaTokenizer": Known(specials=_named("<bos>", "<eos>", "<unk>", "<pad>", mask="<mask>")),
+    "HerbertTokenizer": Known(
+        specials=_named("", "", "<unk>", "<pad>", sep="</s>", cls="<s>", mask="<mask>")
+    ),
     "LlamaTokenizer": Known(specials=_named("<s>", "</s>", "<unk>", "")),
     "MPNetTokenizer": Known(specials={**_OF_ROBERTA, "unk_token": "[UNK]"}),
     "Qwen2Tokenizer": Known(specials=_OF_QWEN),
@@ -85,7 +88,7 @@ _OTHERS = """
     DPRContextEncoderTokenizerFast DPRQuestionEncoderTokenizer DPRQuestionEncoderTokenizerFast
     DPRReaderTokenizer DPRReaderTokenizerFast DiaTokenizer EsmTokenizer EsmcTokenizer FNetTokenizer
     FSMTTokenizer FastSpeech2ConformerTokenizer FlaubertTokenizer FunnelTokenizer
-    GPTNeoXJapaneseTokenizer GPTSw3Tokenizer HerbertTokenizer LasrTokenizer LayoutLMv2Tokenizer
+    GPTNeoXJapaneseTokenizer GPTSw3Tokenizer LasrTokenizer LayoutLMv2Tokenizer
     LayoutLMv3Tokenizer LayoutXLMTokenizer LukeTokenizer M2M100Tokenizer MBart50Tokenizer MBartTokenizer
     MLukeTokenizer MarianTokenizer MarkupLMTokenizer MgpstrTokenizer MyT5Tokenizer NllbTokenizer
     NougatTokenizer OpenAIGPTTokenizer PLBartTokenizer ParakeetTokenizer PegasusTokenizer
@@ -111,8 +114,8 @@ _OF_TYPES: Mapping[str, str] = {
         """,
     "AlbertTokenizer": "albert yoso",
     "BertTokenizer": """
-        bert convbert distilbert electra ernie layoutlm lxmert megatron-bert mobilebert nezha nomic_bert
-        qdqbert realm retribert squeezebert
+        bert convbert distilbert electra ernie layoutlm lxmert megatron-bert mobilebert nezha
+        nomic_bert qdqbert realm retribert squeezebert
         """,
     "BigBirdTokenizer": "big_bird",
     "CamembertTokenizer": "camembert",
@@ -205,12 +208,10 @@ def _beside_own_code(told: str, name: str, registered: str | None) -> str:
 
 def _resolved(told: str) -> str:
     """A key of KNOWN or one of OTHERS."""
-    for name in (told, told.removesuffix("Fast")):
-        if name in KNOWN or name in OTHERS:
-            return name
-        if name in _ALIASES:
-            return _ALIASES[name]
-    return STORED
+    plain = told.removesuffix("Fast")
+    if plain in _ALIASES:
+        return _ALIASES[plain]
+    return next((name for name in (told, plain) if name in KNOWN or name in OTHERS), STORED)
 
 
 def _is_of_bytes(files: Files) -> bool:

@@ -1,5 +1,7 @@
 """A folder's tokenizer.json, as transformers and sentence-transformers open it with the files beside it."""
 
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,10 @@ KINDS = "token_type_ids"
 #: Classes whose mask token takes the blank before it, where a file names no more than its letters.
 _MASK_TAKES_BLANK = ("BigBirdTokenizer", "CamembertTokenizer", "MPNetTokenizer")
 
+#: Model types whose words transformers tells apart anew if it is told to, in vocabularies of more words.
+_MISTRALS = (None, "ministral", "mistral", "mistral3", "pixtral", "voxtral")
+MANY_WORDS = 100_000
+
 
 def read_tokenizer(files: Files, *, lower: bool) -> Fast:
     """lower: texts are lower-cased as by sentence-transformers, which leaves special tokens alone.
@@ -27,14 +33,12 @@ def read_tokenizer(files: Files, *, lower: bool) -> Fast:
     The padding and truncation stored in it are whatever its author's last call was, and are dropped. Raises
     StartFailed.
     """
-    _refuse_other_words(files)
     file = _file(files)
     name, stored = class_of(files), Fast.from_file(str(file))
+    _refuse_other_words(files, stored.get_vocab_size())
     specials, parts = special_tokens(files), PARTS[name]
     given = Given(file=file, stored=stored, told=files.tokenizer, specials=specials, name=name)
-    fast = stored if parts.build is None else parts.build(given)
-    if parts.build is not None and stored.post_processor is not None:
-        fast.post_processor = stored.post_processor
+    fast = stored if parts.build is None else _built(parts.build, given)
     fast.add_tokens(_tokens(name, stored, fast, specials))
     if parts.ends is not None and (parts.strict or stored.post_processor is None):
         fast.post_processor = parts.ends(given, fast)
@@ -54,9 +58,23 @@ def _file(files: Files) -> Path:
     return file
 
 
-def _refuse_other_words(files: Files) -> None:
-    """transformers then tells Mistral's words apart by another rule than tokenizer.json has."""
-    if files.tokenizer.get("fix_mistral_regex"):
+def _built(build: Callable[[Given], Fast], given: Given) -> Fast:
+    """With what tokenizer.json puts around texts, and how it makes texts of ids."""
+    fast = build(given)
+    if given.stored.post_processor is not None:
+        fast.post_processor = given.stored.post_processor
+    if given.stored.decoder is not None:
+        fast.decoder = given.stored.decoder
+    return fast
+
+
+def _refuse_other_words(files: Files, words: int) -> None:
+    """transformers then tells Mistral's words apart by another rule than tokenizer.json has. words: so many
+    are in the vocabulary."""
+    release = re.match(r"\d+", str(files.config.get("transformers_version")))
+    old = release is None or int(release[0]) < 5
+    concerned = old and files.config.get("model_type") in _MISTRALS and words > MANY_WORDS
+    if concerned and files.tokenizer.get("fix_mistral_regex"):
         problem = f"{TOKENIZER} has fix_mistral_regex {files.tokenizer['fix_mistral_regex']}"
         way = "write the right pattern into tokenizer.json's pre_tokenizer and take the key away"
         raise StartFailed(Reason.UNSUPPORTED_MODEL, f"{problem}, which is not done here; {way}")

@@ -76,6 +76,13 @@ def _ends_of_roberta(given: Given, made: Fast) -> Any:
     return processors.RobertaProcessing(sep, cls)
 
 
+def _ends_of_herbert(given: Given, made: Fast) -> Any:
+    sep, cls = (given.specials.content(name) or "None" for name in ("sep_token", "cls_token"))
+    return processors.BertProcessing(
+        (sep, 2), (cls, 0)
+    )  # by these ids, whatever the vocabulary has
+
+
 def _no_ends(_: Given, __: Fast) -> Any:
     return processors.TemplateProcessing(single="$A:0", pair="$A:0 $B:1", special_tokens=[])
 
@@ -98,6 +105,7 @@ PARTS: Mapping[str, Parts] = {
     "GPT2Tokenizer": Parts(build=builds.of_bytes),
     "GPTNeoXTokenizer": Parts(build=lambda given: builds.of_bytes(given, nfc=True), ends=_no_ends),
     "GemmaTokenizer": Parts(build=builds.gemma),
+    "HerbertTokenizer": Parts(build=builds.herbert, ends=_ends_of_herbert),
     "LlamaTokenizer": Parts(build=builds.llama),
     "MPNetTokenizer": Parts(build=builds.bert, ends=_ends_of_roberta),
     "Qwen2Tokenizer": Parts(build=lambda given: builds.of_bytes(given, qwen=builds.QWEN, nfc=True)),
