@@ -12,9 +12,9 @@ import math
 import operator
 import re
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -30,6 +30,8 @@ ADAPTERS_ANNOTATION: Final = f"{GROUP}/adapter-fingerprints"
 
 #: Kubernetes' bound on what a ConfigMap holds.
 LIMIT_BYTES: Final = 1_048_576
+
+T = TypeVar("T")
 
 Side = Literal["query", "document"]
 Vector = tuple[float, ...]
@@ -145,6 +147,23 @@ def read_texts(text: str, where: str, dimensions: int | None = None) -> tuple[Go
     """
     lines = text.removesuffix("\n").split("\n")  # at nothing else: texts may have U+2028 in them
     return tuple(_read(line, f"{where}, line {n}", dimensions) for n, line in enumerate(lines, 1))
+
+
+def grouped(
+    items: Iterable[T], characters: Callable[[T], int], most: int, most_characters: int
+) -> Iterator[list[T]]:
+    """What is asked for at a time, in order: at most so many, of so many characters; one at least."""
+    some: list[T] = []
+    total = 0
+    for item in items:
+        size = characters(item)
+        if some and (len(some) == most or total + size > most_characters):
+            yield some
+            some, total = [], 0
+        some.append(item)
+        total += size
+    if some:
+        yield some
 
 
 def cosine(one: Vector, other: Vector) -> float:

@@ -2,11 +2,11 @@
 
 import http.client
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kubeembed_api.golden import Side, Vector, unpacked
+from kubeembed_api.golden import Side, Vector, grouped, unpacked
 from kubeembed_api.names import COMPONENT, HTTP_PORT, MODEL_LABEL, SERVING
 from kubeembed_api.podreasons import ready
 from kubeembed_cli.cluster import Cluster
@@ -61,7 +61,7 @@ class Server:
     def embed(self, texts: Sequence[str], side: Side | None) -> list[Vector]:
         """(dimensions,) float32 for each text, in their order."""
         vectors: list[Vector] = []
-        for some in _batches(texts):
+        for some in grouped(texts, len, BATCH, BATCH_CHARACTERS):
             body = {
                 "model": self.name,
                 "input_type": INPUT_TYPES[side],
@@ -113,19 +113,6 @@ def serving(cluster: Cluster, name: str, key: str | None) -> Server:
         raise NotServing(f"{model} has no pod that is ready; `kubeembed why {model}` says why")
     pod = pods[0]["metadata"]["name"]
     return Server(name, lambda: cluster.tunnel(namespace, pod, HTTP_PORT), key)
-
-
-def _batches(texts: Sequence[str]) -> Iterator[list[str]]:
-    """In order, at least one text in each."""
-    some: list[str] = []
-    for text in texts:
-        full = len(some) == BATCH or sum(map(len, [*some, text])) > BATCH_CHARACTERS
-        if some and full:
-            yield some
-            some = []
-        some.append(text)
-    if some:
-        yield some
 
 
 def _problem(name: str, status: int, text: bytes) -> str:

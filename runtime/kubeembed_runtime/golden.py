@@ -9,10 +9,10 @@ of an adapter come with it from the operator, or lie beside the base's where the
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 
-from kubeembed_api.golden import GoldenText, cosine
+from kubeembed_api.golden import GoldenText, cosine, grouped
 from kubeembed_api.reasons import Reason
 from kubeembed_runtime.adapters import Adapter, AdapterState, ToldGolden
 from kubeembed_runtime.errors import (
@@ -176,23 +176,10 @@ def _problem(found: Sequence[Found], min_cosine: float) -> str | None:
 
 
 async def _found(encode: Encode, texts: Sequence[GoldenText]) -> AsyncIterator[Found]:
-    for some in _groups(texts):
+    numbered = enumerate(texts, 1)
+    for some in grouped(numbered, lambda one: len(one[1].text), AT_ONCE, CHARACTERS_AT_ONCE):
         for one in await asyncio.gather(*(_one(encode, place, text) for place, text in some)):
             yield one
-
-
-def _groups(texts: Sequence[GoldenText]) -> Iterator[list[tuple[int, GoldenText]]]:
-    """What is asked for at a time, with the lines' numbers: at least one text."""
-    some: list[tuple[int, GoldenText]] = []
-    characters = 0
-    for place, text in enumerate(texts, 1):
-        characters += len(text.text)
-        if some and (len(some) == AT_ONCE or characters > CHARACTERS_AT_ONCE):
-            yield some
-            some, characters = [], len(text.text)
-        some.append((place, text))
-    if some:
-        yield some
 
 
 async def _one(encode: Encode, place: int, text: GoldenText) -> Found:

@@ -31,7 +31,6 @@ from kubeembed_weights.uses import Uses
 
 logger = logging.getLogger(__name__)
 
-
 #: Of a volume that is mounted read-only, or belongs to somebody else.
 UNWRITABLE = (errno.EROFS, errno.EACCES, errno.EPERM)
 

@@ -94,9 +94,14 @@ def kind(module: Mapping[str, Any]) -> str:
     A class of the model's own may have the name of a known one and compute something else.
     """
     path = str(module["type"])
-    if not path.startswith(_PACKAGES):
-        problem = f"{MODULES} has the module {path}, of neither sentence_transformers nor pylate"
+    problem = f"{MODULES} has the module {path}, of neither sentence_transformers nor pylate"
+    return class_name(path, _PACKAGES, problem, "theirs")
+
+
+def class_name(path: str, packages: tuple[str, ...], problem: str, theirs: str) -> str:
+    """The last part of `path`. Raises StartFailed, with the problem, for a class of other packages."""
+    if not path.startswith(packages):
         why = "code that comes with the model is not run for modules"
-        way = "name a module of theirs there, if it computes the same"
+        way = f"name a module of {theirs} there, if it computes the same"
         raise StartFailed(Reason.UNSUPPORTED_MODEL, f"{problem}; {why}; {way}")
     return path.rpartition(".")[2]

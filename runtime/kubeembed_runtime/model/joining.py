@@ -10,7 +10,7 @@ from typing import Any
 
 from kubeembed_runtime.model import catalogue
 from kubeembed_runtime.model.files import Files
-from kubeembed_runtime.model.limits import causal
+from kubeembed_runtime.model.limits import causal, own_code
 from kubeembed_runtime.model.modules import Facts
 from kubeembed_runtime.model.recipes import Told
 from kubeembed_runtime.requests import Kind
@@ -28,7 +28,7 @@ def by_architecture(config: Mapping[str, Any]) -> Told[bool]:
 def attention(config: Mapping[str, Any]) -> Facts:
     """As the architecture has it; but code of a decoder's own may well be there to change that."""
     told = by_architecture(config)
-    if told.value and "AutoModel" in (config.get("auto_map") or {}):
+    if told.value and own_code(config) is not None:
         return {}
     return {"causal": told}
 

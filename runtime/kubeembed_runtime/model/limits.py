@@ -75,6 +75,12 @@ def _positions(model_type: str | None, text: Mapping[str, Any]) -> int | None:
     return positions - (padding(text) + 1)
 
 
+def own_code(config: Mapping[str, Any]) -> str | None:
+    """The class of the model's own that config.json names for it; None where it names none."""
+    named: str | None = (config.get("auto_map") or {}).get("AutoModel")
+    return named
+
+
 def padding(config: Mapping[str, Any]) -> int:
     """The id from whose number on positions count, as fairseq did. Raises StartFailed."""
     found = config.get("pad_token_id", 1)

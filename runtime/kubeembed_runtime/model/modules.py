@@ -8,8 +8,8 @@ from typing import Any
 
 from kubeembed_api.reasons import Reason
 from kubeembed_runtime.errors import StartFailed
-from kubeembed_runtime.model.files import MODULES, TOKENIZER, Files
-from kubeembed_runtime.model.limits import DECODERS
+from kubeembed_runtime.model.files import MODULES, TOKENIZER, Files, class_name
+from kubeembed_runtime.model.limits import DECODERS, own_code
 from kubeembed_runtime.model.recipes import Told
 
 #: Fields of Recipe -> what is told of them.
@@ -73,7 +73,7 @@ def refuse_other_encoders(files: Files) -> None:
 def refuse_own_positions(files: Files) -> None:
     """BERT's family under the name of a type that transformers has, and computed by the model's own code."""
     told, model_type = files.config.get("position_embedding_type"), files.config.get("model_type")
-    code = (files.config.get("auto_map") or {}).get("AutoModel")
+    code = own_code(files.config)
     if code is not None and told not in (None, "absolute") and model_type in _OF_BERT:
         problem = f"config.json has position_embedding_type {told!r}"
         why = f"only code of the model's own computes that (auto_map.AutoModel: {code})"
@@ -83,7 +83,7 @@ def refuse_own_positions(files: Files) -> None:
 
 def refuse_code_not_run(files: Files) -> None:
     """Where code is trusted, transformers runs it, also if it has a class of this type itself."""
-    code = (files.config.get("auto_map") or {}).get("AutoModel")
+    code = own_code(files.config)
     model_type = files.config.get("model_type")
     if code is not None and model_type in (*_OF_BERT, *DECODERS):
         problem = (
@@ -178,10 +178,9 @@ def document_route(files: Files) -> tuple[str, Mapping[str, Any]]:
     """A router with two ways: a query's tokens have fixed weights, a document is encoded."""
     name = "router_config.json"
     told = files.read(name)
-    types, structure = told.get("types") or {}, told.get("structure") or {}
-    _refuse_other_routes(name, types)
+    names, structure = _routes(name, told.get("types") or {}), told.get("structure") or {}
     ways = {
-        side: [str(types.get(path)).rpartition(".")[2] for path in structure.get(side, ())]
+        side: [names.get(path, "None") for path in structure.get(side, ())]
         for side in ("query", "document")
     }
     if ways != {
@@ -198,11 +197,15 @@ def document_route(files: Files) -> tuple[str, Mapping[str, Any]]:
     return path, files.read(path)
 
 
-def _refuse_other_routes(name: str, types: Mapping[str, Any]) -> None:
-    """A class of the model's own may have the name of a known one and compute something else."""
-    for path, module in types.items():
-        if not str(module).startswith("sentence_transformers."):
-            problem = f"{name} has the module {module} in types, for {path or 'the root'}"
-            why = "code that comes with the model is not run for modules"
-            way = "name a module of sentence_transformers there, if it computes the same"
-            raise unsupported(f"{problem}; {why}; {way}")
+def _routes(name: str, types: Mapping[str, Any]) -> Mapping[str, str]:
+    """Folder -> the name of its module's class. Raises StartFailed for one of the model's own."""
+    packages, theirs = ("sentence_transformers.",), "sentence_transformers"
+    return {
+        path: class_name(
+            str(module),
+            packages,
+            f"{name} has the module {module} in types, for {path or 'the root'}",
+            theirs,
+        )
+        for path, module in types.items()
+    }

@@ -39,7 +39,6 @@ from kubeembed_runtime.requests import Kind
 
 T = TypeVar("T")
 
-
 #: As sentence-transformers' encode_document looks for one.
 DOCUMENT_PROMPTS = ("document", "passage", "corpus")
 

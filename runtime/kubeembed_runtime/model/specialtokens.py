@@ -28,11 +28,13 @@ Token = str | Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpecialTokens:
-    """named: name -> token; without a name there is no such token. extra: others; None if no file tells any.
+    """tokenizer: the class they are of. named: name -> token; without a name there is no such token. extra:
+    others; None if no file tells any.
 
     added: id -> token of the files. whole: those of tokenizer.json do not count beside them.
     """
 
+    tokenizer: str
     named: Mapping[str, Token]
     extra: tuple[Token, ...] | None
     added: Mapping[int, Token]
@@ -61,9 +63,11 @@ def special_tokens(files: Files) -> SpecialTokens:
     whole = "added_tokens_decoder" in told
     if not whole:
         told |= _of_map(files)
+    tokenizer = class_of(files)
     listed = told[_EXTRA] if _EXTRA in told else told.get(_ADDITIONAL)
-    named = {**KNOWN[class_of(files)].specials, **{n: told[n] for n in NAMES if n in told}, **own}
+    named = {**KNOWN[tokenizer].specials, **{n: told[n] for n in NAMES if n in told}, **own}
     return SpecialTokens(
+        tokenizer=tokenizer,
         named={name: named[name] for name in (*NAMES, *own) if named.get(name)},
         extra=tuple(listed) if isinstance(listed, list) else None,
         added=_added(told["added_tokens_decoder"]) if whole else _of_old(files, named),

@@ -15,8 +15,7 @@ from kubeembed_runtime.model.chunks import Allowance, Windows, cut_into_windows
 from kubeembed_runtime.model.files import TOKENIZER, Files
 from kubeembed_runtime.model.frames import Frame, PairFrame, longest_first, part
 from kubeembed_runtime.model.recipes import MultivectorRecipe, Recipe
-from kubeembed_runtime.model.specialtokens import special_tokens
-from kubeembed_runtime.model.tokenizerfiles import gives_kinds, read_tokenizer
+from kubeembed_runtime.model.tokenizerfiles import read_tokenizer
 from kubeembed_runtime.model.vocabulary import Vocabulary
 from kubeembed_runtime.requests import Chunk, Chunking, Input, Pair, Side, Truncate
 from kubeembed_runtime.tokens import PLAIN, Framing, Tokens
@@ -41,8 +40,8 @@ class Tokenizer:
         multivector: MultivectorRecipe | None = None,
     ) -> None:
         """max_tokens counts special tokens. Raises StartFailed."""
-        files = Files(folder)
-        self._fast, specials = read_tokenizer(files, lower=lower), special_tokens(files)
+        opened = read_tokenizer(Files(folder), lower=lower)
+        self._fast, specials = opened.fast, opened.specials
         self._truncation, self._max_tokens = truncation, max_tokens
         self._include_prompt, self._dress = (
             include_prompt,
@@ -57,7 +56,7 @@ class Tokenizer:
             "document": plain.marked(self._marker(self._dress.document_marker)),
         }
         self._frames[None] = self._frames["document"]
-        self._pair = PairFrame.of(self._fast, kinds=gives_kinds(files))
+        self._pair = PairFrame.of(self._fast, kinds=opened.kinds)
         self.vocabulary = Vocabulary(self._fast)
 
     @classmethod

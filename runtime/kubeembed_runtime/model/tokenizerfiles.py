@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from kubeembed_runtime.errors import StartFailed
 from kubeembed_runtime.model.files import TOKENIZER, Files
 from kubeembed_runtime.model.specialtokens import SpecialTokens, Token, content, special_tokens
 from kubeembed_runtime.model.tokenizerbuilds import Given
-from kubeembed_runtime.model.tokenizerclasses import KNOWN, class_of
+from kubeembed_runtime.model.tokenizerclasses import KNOWN
 from kubeembed_runtime.model.tokenizerparts import PARTS
 
 KINDS = "token_type_ids"
@@ -27,16 +28,25 @@ _MISTRALS = (None, "ministral", "mistral", "mistral3", "pixtral", "voxtral")
 MANY_WORDS = 100_000
 
 
-def read_tokenizer(files: Files, *, lower: bool) -> Fast:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """kinds: does the model get token types of a pair?"""
+
+    fast: Fast
+    specials: SpecialTokens
+    kinds: bool
+
+
+def read_tokenizer(files: Files, *, lower: bool) -> Opened:
     """lower: texts are lower-cased as by sentence-transformers, which leaves special tokens alone.
 
     The padding and truncation stored in it are whatever its author's last call was, and are dropped. Raises
     StartFailed.
     """
     file = _file(files)
-    name, stored = class_of(files), Fast.from_file(str(file))
+    specials, stored = special_tokens(files), Fast.from_file(str(file))
     _refuse_other_words(files, stored.get_vocab_size())
-    specials, parts = special_tokens(files), PARTS[name]
+    name, parts = specials.tokenizer, PARTS[specials.tokenizer]
     given = Given(file=file, stored=stored, told=files.tokenizer, specials=specials, name=name)
     fast = stored if parts.build is None else _built(parts.build, given)
     fast.add_tokens(_tokens(name, stored, fast, specials))
@@ -47,7 +57,7 @@ def read_tokenizer(files: Files, *, lower: bool) -> Fast:
     fast.no_truncation()
     if lower:
         _lower(fast)
-    return fast
+    return Opened(fast=fast, specials=specials, kinds=_gives_kinds(files, name))
 
 
 def _file(files: Files) -> Path:
@@ -80,10 +90,9 @@ def _refuse_other_words(files: Files, words: int) -> None:
         raise StartFailed(Reason.UNSUPPORTED_MODEL, f"{problem}, which is not done here; {way}")
 
 
-def gives_kinds(files: Files) -> bool:
-    """Does the model get token types of a pair?"""
+def _gives_kinds(files: Files, name: str) -> bool:
     names = files.tokenizer.get("model_input_names")
-    return KNOWN[class_of(files)].kinds if names is None else KINDS in names
+    return KNOWN[name].kinds if names is None else KINDS in names
 
 
 def _tokens(name: str, stored: Fast, fast: Fast, specials: SpecialTokens) -> list[AddedToken]:

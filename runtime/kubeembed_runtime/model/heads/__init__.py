@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
 from torch import Tensor
 
 from kubeembed_api.reasons import Reason
@@ -90,7 +91,7 @@ def _sparse(parts: Parts) -> Head:
 
 
 def _routed(parts: Parts, documents: Mlm, file: str | None) -> Head:
-    vocabulary = read_tokenizer(Files(parts.folder), lower=False)
+    vocabulary = _vocabulary(parts)
     return Routed(
         documents=documents,
         weights=query_weights(parts.folder, file, vocabulary),
@@ -169,9 +170,13 @@ def _skipped(parts: Parts, names: Sequence[str]) -> Sequence[int]:
         return ()
     if parts.lookup is not None:
         return parts.lookup(names)
-    vocabulary = read_tokenizer(Files(parts.folder), lower=False)
+    vocabulary = _vocabulary(parts)
     found = [vocabulary.token_to_id(name) for name in names]
     return [token for token in found if token is not None]
+
+
+def _vocabulary(parts: Parts) -> Tokenizer:
+    return read_tokenizer(Files(parts.folder), lower=False).fast
 
 
 def _lacks(part: str, kind: Kind) -> StartFailed:

@@ -26,19 +26,10 @@ def pool(
     The tokens of an item's prompt are left out. A text that was cut within its prompt keeps its last token.
     """
     pooled = _beside([_packed(mode, hidden, packing) for mode in modes])
-    if any(item.prompt_tokens for item in items):
+    # The last token comes after any prompt.
+    if any(mode != "lastToken" for mode in modes) and any(item.prompt_tokens for item in items):
         return _without_prompts(pooled, hidden, packing, items, modes)
     return pooled
-
-
-def cls(hidden: Tensor, packing: Packing) -> Tensor:
-    """The first token of each sequence. hidden: (t, h); returns (n, h)."""
-    return hidden[packing.cumulative[:-1]]
-
-
-def last_token(hidden: Tensor, packing: Packing) -> Tensor:
-    """The last token of each sequence, special ones included. hidden: (t, h); returns (n, h)."""
-    return hidden[packing.cumulative[1:] - 1]
 
 
 def mean(hidden: Tensor, packing: Packing) -> Tensor:
@@ -49,12 +40,10 @@ def mean(hidden: Tensor, packing: Packing) -> Tensor:
 def _packed(mode: Pooling, hidden: Tensor, packing: Packing) -> Tensor:
     # One gather for all sequences, where there would be one slice for each length.
     if mode == "cls":
-        return cls(hidden, packing)
-    return (
-        last_token(hidden, packing)
-        if mode == "lastToken"
-        else _by_runs(_MODES[mode], hidden, packing)
-    )
+        return hidden[packing.cumulative[:-1]]
+    if mode == "lastToken":
+        return hidden[packing.cumulative[1:] - 1]
+    return _by_runs(_MODES[mode], hidden, packing)
 
 
 def _by_runs(mode: _Pool, hidden: Tensor, packing: Packing) -> Tensor:
